@@ -1,0 +1,1 @@
+//! What travels between server, agent and people: versioned data and nothing else.

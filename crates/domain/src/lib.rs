@@ -1,0 +1,3 @@
+//! Every decision, pure in values and `now`.
+#![no_std]
+extern crate alloc;

@@ -1,0 +1,1 @@
+//! The loops (run_once) and the ports to the outside; no runtime, no sockets, no clock.

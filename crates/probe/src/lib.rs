@@ -1,0 +1,1 @@
+//! Dials and reports what was presented; judges nothing.

@@ -1,0 +1,1 @@
+//! Drives the engine: sockets, HTTP, the clock.

@@ -1,0 +1,1 @@
+//! What we remember: sees sealed bytes only; SQLite and PostgreSQL behind one conformance suite.
