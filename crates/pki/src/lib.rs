@@ -1,1 +1,12 @@
 //! Bytes in, values out: parses, builds, lints and verifies certificates; signing and entropy come in through the caller.
+//!
+//! This crate never reads a clock, a file, the environment or a socket. Everything it is given may be
+//! hostile: no input may panic, and everything that grows has a limit with a name.
+
+mod der;
+pub mod fingerprint;
+pub mod text;
+pub mod time;
+
+pub use fingerprint::{Fingerprint, FingerprintError};
+pub use time::{Date, Span, Time, TimeError};
