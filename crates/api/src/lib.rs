@@ -1,1 +1,3 @@
 //! What travels between server, agent and people: versioned data and nothing else.
+
+pub mod fleet;
