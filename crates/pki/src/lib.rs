@@ -3,10 +3,16 @@
 //! This crate never reads a clock, a file, the environment or a socket. Everything it is given may be
 //! hostile: no input may panic, and everything that grows has a limit with a name.
 
+pub mod algorithm;
+pub mod certificate;
 mod der;
 pub mod fingerprint;
+pub mod name;
 pub mod text;
 pub mod time;
 
+pub use algorithm::{Curve, KeyKind, KeyUsage};
+pub use certificate::{Certificate, ParseError};
 pub use fingerprint::{Fingerprint, FingerprintError};
+pub use name::Name;
 pub use time::{Date, Span, Time, TimeError};
