@@ -1,0 +1,152 @@
+//! What the rules say now. A finding has no life of its own: it is derived again at every assessment.
+
+use crate::{
+    Fingerprint, Span, Time,
+    policy::{Level, Thresholds},
+    words::{SecretId, TargetId, word},
+};
+use alloc::{
+    format,
+    string::{String, ToString},
+};
+use core::fmt;
+
+word!(
+    /// The rules, by the word that people and machines see; stable for ever.
+    Code {
+        /// The served leaf comes to its end.
+        LeafExpiring = "leaf-expiring",
+        /// Something above the served leaf comes to its end first.
+        PathExpiring = "path-expiring",
+        /// What is served has expired and is still in use.
+        Expired = "expired",
+        /// What is served belongs to an older version than the stored one.
+        OlderVersion = "older-version",
+        /// What is served is none of ours.
+        NotOurs = "not-ours",
+        /// Some addresses serve the new version and some do not.
+        Partial = "partial",
+        /// What is served does not cover the server name.
+        WrongName = "wrong-name",
+        /// What is served leads to no root that must be trusted, or does not verify.
+        Untrusted = "untrusted",
+        /// An intermediate is missing from what is presented.
+        IncompleteChain = "incomplete-chain",
+        /// The path is good today and is not at a later date.
+        PathBreaksLater = "path-breaks-later",
+        /// The latest attempts failed.
+        Unreachable = "unreachable",
+        /// It was not observed for longer than allowed.
+        NotObserved = "not-observed",
+        /// It was never observed.
+        NeverObserved = "never-observed",
+        /// It was retired and still answers with the old certificate.
+        CameBack = "came-back",
+        /// A vantage has no route to an address, and no other vantage covers it.
+        NoRoute = "no-route",
+        /// Nothing says where the secret is used.
+        NoTarget = "no-target",
+        /// Nobody owns it.
+        NoOwner = "no-owner",
+        /// The same private key lies in another secret too.
+        SharedKey = "shared-key",
+        /// An automatic renewal did not show up in production.
+        RenewalOverdue = "renewal-overdue",
+        /// An opaque or tracked secret comes to its end.
+        SecretExpiring = "secret-expiring",
+        /// The clock is not believed.
+        ClockNotBelieved = "clock-not-believed",
+        /// A corrective action is overdue.
+        ActionOverdue = "action-overdue",
+        /// The weekly sweep did not happen.
+        SweepMissed = "sweep-missed",
+        /// A message could not be delivered.
+        Undeliverable = "undeliverable",
+    }
+);
+
+/// What an incident would be about. Findings with the same subject are lines of the same incident.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// The certificate that ends, wherever it is served: a thousand targets are one incident.
+    Certificate(Fingerprint),
+    /// What is served, and what is wrong with it other than its end.
+    Served(Fingerprint, Code),
+    /// Everything of a secret that is silent, or that concerns the secret itself.
+    Secret(SecretId, Code),
+    /// A target without a secret.
+    Target(TargetId, Code),
+    /// The first findings of an adoption.
+    Baseline(String),
+    /// The store itself.
+    Store(Code),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::Certificate(fp) => write!(f, "certificate/{fp}"),
+            Subject::Served(fp, code) => write!(f, "served/{fp}/{code}"),
+            Subject::Secret(id, code) => write!(f, "secret/{id}/{code}"),
+            Subject::Target(id, code) => write!(f, "target/{id}/{code}"),
+            Subject::Baseline(name) => write!(f, "baseline/{name}"),
+            Subject::Store(code) => write!(f, "store/{code}"),
+        }
+    }
+}
+
+/// One thing that the rules say about a target or a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Which rule.
+    pub code: Code,
+    /// What it asks for.
+    pub level: Level,
+    /// What an incident of it would be about.
+    pub subject: Subject,
+    /// Whether somebody's service is already broken by it.
+    pub broken: bool,
+    /// The certificate that it is about.
+    pub about: Option<Fingerprint>,
+    /// Since when, where that is known.
+    pub since: Option<Time>,
+    /// When it becomes an outage, where that is known.
+    pub until: Option<Time>,
+    /// The sentence that people read; names and texts in it are escaped.
+    pub detail: String,
+}
+
+impl Finding {
+    /// What tells two findings of one target apart over time.
+    pub fn key(&self) -> String {
+        match self.about {
+            Some(fp) => format!("{}/{fp}", self.code),
+            None => self.code.to_string(),
+        }
+    }
+}
+
+/// The end of one certificate of a path, and when people must hear of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// Which certificate.
+    pub about: Fingerprint,
+    /// 0 is the leaf.
+    pub position: usize,
+    /// The first second at which it is of no use (design §5: exclusive).
+    pub until: Time,
+    /// Its thresholds.
+    pub thresholds: Thresholds,
+}
+
+impl End {
+    /// Time left.
+    pub fn remaining(&self, now: Time) -> Span {
+        crate::policy::remaining(self.until, now)
+    }
+
+    /// Time left until the incident: what lists are sorted by.
+    pub fn margin(&self, now: Time) -> Span {
+        self.remaining(now) - self.thresholds.incident
+    }
+}

@@ -1,0 +1,77 @@
+//! When to look at a target again.
+
+use crate::{
+    Span, Time,
+    delivery::spread,
+    observation::Record,
+    policy::{self, Policy},
+    target::{ASSUMED_LIFETIME, Standing},
+    words::{Offer, Target, TargetState},
+};
+
+/// Everything is looked at at least this often.
+pub const AT_LEAST: Span = Span::days(7);
+/// Offers other than the ordinary one are looked at this often, and before closing.
+pub const OTHER_OFFERS: Span = Span::hours(24);
+/// The first pause after a failure.
+pub const RETRY: Span = Span::seconds(15);
+/// The rest between two rounds of fresh handshakes that outlive an old certificate.
+pub const BURST_PAUSE: Span = Span::seconds(1);
+
+/// When the target is due again, after a look at `now`.
+///
+/// `waiting` says that a line of an incident waits for evidence.
+pub fn next_look(target: &Target, standing: &Standing, records: &[Record], policy: &Policy, waiting: bool, now: Time) -> Option<Time> {
+    let interval = policy.interval(standing.lifetime.unwrap_or(ASSUMED_LIFETIME)).min(AT_LEAST);
+    if target.state == TargetState::Retired {
+        // Still dialled until what it served then has ended (law 2).
+        return match standing.served {
+            crate::target::Served::Until(t) if t > now && t < Time::NO_EXPIRY => Some(now + interval),
+            _ => None,
+        };
+    }
+    let unsettled = records.iter().any(|r| r.other.is_some() && r.failing.is_none());
+    if unsettled {
+        return Some(now + BURST_PAUSE);
+    }
+    let failures = records.iter().filter_map(|r| r.failing.as_ref()).map(|f| f.count).min_by_key(|c| *c);
+    let soon = match failures {
+        Some(count) => {
+            let pause = RETRY.as_secs().saturating_mul(1_i64 << count.min(12));
+            Span::seconds(pause).min(interval)
+        }
+        None if waiting => Span::seconds(RETRY.as_secs()).min(interval),
+        None => interval,
+    };
+    let step = soon.max(Span::seconds(1));
+    // The first round is spread by identity, so that ten thousand new targets do not stay in step for ever.
+    let first = records.iter().all(|r| r.streak <= 1 && r.failing.is_none());
+    let early = if first { spread(target.id.0, step.as_secs() / 4) } else { 0 };
+    Some(now + step - Span::seconds(early))
+}
+
+/// Whether an offer is due at this look.
+pub fn offer_due(offer: Offer, last_at: Option<Time>, waiting: bool, now: Time) -> bool {
+    offer == Offer::All || waiting || last_at.is_none_or(|at| now >= at + OTHER_OFFERS)
+}
+
+/// How many fresh handshakes a combination needs at this look: one, or what outlives the other certificate.
+pub fn handshakes(record: Option<&Record>, needed: u32) -> u32 {
+    match record {
+        Some(r) if r.other.is_some() => needed.saturating_sub(r.streak).max(1),
+        _ => 1,
+    }
+}
+
+/// How long a leased look may take before another server takes it over.
+pub const LEASE: Span = Span::minutes(2);
+
+/// Whether a wake-up is due because a person or a machine claimed a change: at once.
+pub fn after_claim(now: Time) -> Time {
+    now
+}
+
+/// How many handshakes close something at this target.
+pub fn evidence(target: &Target) -> u32 {
+    policy::evidence_needed(target.backends)
+}
