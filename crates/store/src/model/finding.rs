@@ -1,0 +1,128 @@
+//! What the rules said at the latest assessment. The rows of a subject are replaced as a whole.
+
+use super::{fingerprint, word};
+use crate::{Result, Row, Tx, Value};
+use domain::{
+    Fingerprint, Time,
+    finding::{Code, Finding},
+    policy::Level,
+    words::{SecretId, TargetId},
+};
+
+/// A finding as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FindingRow {
+    /// Of which secret.
+    pub secret: SecretId,
+    /// Of which target; none for a finding of the secret itself.
+    pub target: Option<TargetId>,
+    /// What tells two of them apart.
+    pub key: String,
+    /// Which rule.
+    pub code: Code,
+    /// What it asks for.
+    pub level: Level,
+    /// The subject, as text.
+    pub subject: String,
+    /// Whether a service is already broken by it.
+    pub broken: bool,
+    /// The certificate that it is about.
+    pub about: Option<Fingerprint>,
+    /// Since when, where known.
+    pub since: Option<Time>,
+    /// When it becomes an outage, where known.
+    pub until: Option<Time>,
+    /// The sentence.
+    pub detail: String,
+}
+
+const COLUMNS: &str = "secret_id, target_id, key, code, level, subject, broken, about, since, until, detail";
+
+fn from_row(r: &Row) -> Result<FindingRow> {
+    Ok(FindingRow {
+        secret: SecretId(r.int(0)?),
+        target: Some(r.int(1)?).filter(|t| *t != 0).map(TargetId),
+        key: r.text(2)?.into(),
+        code: word(r, 3, Code::parse)?,
+        level: word(r, 4, Level::parse)?,
+        subject: r.text(5)?.into(),
+        broken: r.bool(6)?,
+        about: fingerprint(r, 7)?,
+        since: r.opt_time(8)?,
+        until: r.opt_time(9)?,
+        detail: r.text(10)?.into(),
+    })
+}
+
+/// Replaces the findings of a target, or of a secret itself (`target` none). Says whether anything but sentences changed.
+pub fn replace(tx: &mut Tx<'_>, secret: SecretId, target: Option<TargetId>, findings: &[Finding]) -> Result<bool> {
+    let t = target.map_or(0, |t| t.0);
+    let sql = format!("SELECT {COLUMNS} FROM finding WHERE secret_id = $1 AND target_id = $2 ORDER BY key");
+    let before: Vec<FindingRow> = tx.query(&sql, &[secret.0.into(), t.into()])?.iter().map(from_row).collect::<Result<_>>()?;
+    let shape = |key: &str, level: Level, subject: &str| (key.to_owned(), level, subject.to_owned());
+    let mut old: Vec<_> = before.iter().map(|f| shape(&f.key, f.level, &f.subject)).collect();
+    let mut new: Vec<_> = findings.iter().map(|f| shape(&f.key(), f.level, &f.subject.to_string())).collect();
+    old.sort();
+    new.sort();
+    let unchanged =
+        before.len() == findings.len() && findings.iter().all(|f| before.iter().any(|b| b.key == f.key() && b.detail == f.detail && b.level == f.level));
+    if !unchanged {
+        tx.execute("DELETE FROM finding WHERE secret_id = $1 AND target_id = $2", &[secret.0.into(), t.into()])?;
+        for f in findings {
+            insert(tx, secret, t, f)?;
+        }
+    }
+    Ok(old != new)
+}
+
+fn insert(tx: &mut Tx<'_>, secret: SecretId, target: i64, f: &Finding) -> Result<()> {
+    tx.execute(
+        &format!(
+            "INSERT INTO finding ({COLUMNS}) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11) \
+             ON CONFLICT (secret_id, target_id, key) DO NOTHING"
+        ),
+        &[
+            secret.0.into(),
+            target.into(),
+            f.key().into(),
+            f.code.as_str().into(),
+            f.level.as_str().into(),
+            f.subject.to_string().into(),
+            f.broken.into(),
+            f.about.map(|a| *a.as_bytes()).map_or(Value::Null, Value::from),
+            f.since.into(),
+            f.until.into(),
+            (&f.detail).into(),
+        ],
+    )?;
+    Ok(())
+}
+
+/// A target that changed hands takes its findings along.
+pub fn forget_target(tx: &mut Tx<'_>, target: TargetId) -> Result<()> {
+    tx.execute("DELETE FROM finding WHERE target_id = $1", &[target.0.into()])?;
+    Ok(())
+}
+
+/// Findings of one secret and its targets, or of everything, in pages.
+pub fn list(tx: &mut Tx<'_>, secret: Option<SecretId>, after: Option<(i64, i64, String)>, limit: i64) -> Result<Vec<FindingRow>> {
+    let (s, t, k) = after.unwrap_or((i64::MIN, 0, String::new()));
+    let of = if secret.is_some() { "AND secret_id = $5" } else { "" };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM finding WHERE (secret_id, target_id, key) > ($1, $2, $3) {of} ORDER BY secret_id, target_id, key LIMIT $4"
+    );
+    let mut params: Vec<Value> = vec![s.into(), t.into(), k.into(), limit.into()];
+    params.extend(secret.map(|s| Value::from(s.0)));
+    tx.query(&sql, &params)?.iter().map(from_row).collect()
+}
+
+/// Findings of one target.
+pub fn of_target(tx: &mut Tx<'_>, target: TargetId) -> Result<Vec<FindingRow>> {
+    let sql = format!("SELECT {COLUMNS} FROM finding WHERE target_id = $1 ORDER BY key");
+    tx.query(&sql, &[target.0.into()])?.iter().map(from_row).collect()
+}
+
+/// How many findings at notice level or above a secret and its targets have.
+pub fn count(tx: &mut Tx<'_>, secret: SecretId) -> Result<i64> {
+    tx.query_one("SELECT count(*) FROM finding WHERE secret_id = $1 AND level <> 'info'", &[secret.0.into()])?.int(0)
+}

@@ -1,0 +1,193 @@
+//! What owners were told, and what still has to be told.
+
+use crate::{Result, Row, Tx};
+use domain::{Time, secret::Told, words::SecretId};
+
+/// A notice that went out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Its number.
+    pub id: i64,
+    /// About which secret.
+    pub secret: SecretId,
+    /// [`domain::secret::Telling::key`].
+    pub key: String,
+    /// Which rule.
+    pub code: String,
+    /// The rung of the ladder.
+    pub rung: Option<i64>,
+    /// To whom.
+    pub team: String,
+    /// When.
+    pub at: Time,
+    /// When it becomes an outage.
+    pub until: Option<Time>,
+    /// The sentence.
+    pub detail: String,
+}
+
+/// Adds a notice.
+pub fn insert(tx: &mut Tx<'_>, n: &Notice) -> Result<()> {
+    tx.execute(
+        "INSERT INTO notice (id, secret_id, key, code, rung, team, at, until, detail) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9)",
+        &[
+            n.id.into(),
+            n.secret.0.into(),
+            (&n.key).into(),
+            (&n.code).into(),
+            n.rung.into(),
+            (&n.team).into(),
+            n.at.into(),
+            n.until.into(),
+            (&n.detail).into(),
+        ],
+    )?;
+    Ok(())
+}
+
+/// What was told about a secret, the newest first.
+pub fn told(tx: &mut Tx<'_>, secret: SecretId, limit: i64) -> Result<Vec<Told>> {
+    let sql = "SELECT key, max(at) FROM notice WHERE secret_id = $1 GROUP BY key ORDER BY 2 DESC, key LIMIT $2";
+    tx.query(sql, &[secret.0.into(), limit.into()])?.iter().map(|r| Ok(Told { key: r.text(0)?.into(), at: r.time(1)? })).collect()
+}
+
+/// Notices, the newest first.
+pub fn list(tx: &mut Tx<'_>, before: Option<i64>, limit: i64) -> Result<Vec<Notice>> {
+    let sql = "SELECT id, secret_id, key, code, rung, team, at, until, detail FROM notice WHERE id < $1 ORDER BY id DESC LIMIT $2";
+    tx.query(sql, &[before.unwrap_or(i64::MAX).into(), limit.into()])?
+        .iter()
+        .map(|r| {
+            Ok(Notice {
+                id: r.int(0)?,
+                secret: SecretId(r.int(1)?),
+                key: r.text(2)?.into(),
+                code: r.text(3)?.into(),
+                rung: r.opt_int(4)?,
+                team: r.text(5)?.into(),
+                at: r.time(6)?,
+                until: r.opt_time(7)?,
+                detail: r.text(8)?.into(),
+            })
+        })
+        .collect()
+}
+
+/// A message that still has to be delivered to one contact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Its number; also the identity that receivers see when it comes twice.
+    pub id: i64,
+    /// Messages of one line (subject and contact) are sent in order.
+    pub line: String,
+    /// To which team.
+    pub team: String,
+    /// The contact, as JSON.
+    pub channel: String,
+    /// The message, as JSON.
+    pub message: String,
+    /// When it was decided.
+    pub created_at: Time,
+    /// When it is due.
+    pub due_at: Time,
+    /// How often it was tried.
+    pub attempts: i64,
+    /// `waiting`, `delivered`, or `refused`.
+    pub state: String,
+}
+
+const OUTGOING: &str = "id, line, team, channel, message, created_at, due_at, attempts, state";
+
+fn outgoing(r: &Row) -> Result<Outgoing> {
+    Ok(Outgoing {
+        id: r.int(0)?,
+        line: r.text(1)?.into(),
+        team: r.text(2)?.into(),
+        channel: r.text(3)?.into(),
+        message: r.text(4)?.into(),
+        created_at: r.time(5)?,
+        due_at: r.time(6)?,
+        attempts: r.int(7)?,
+        state: r.text(8)?.into(),
+    })
+}
+
+/// Puts a message into the outbox.
+pub fn send(tx: &mut Tx<'_>, line: &str, team: &str, channel: &str, message: &str, now: Time) -> Result<i64> {
+    let id = tx.next_id("outbox")?;
+    tx.execute(
+        "INSERT INTO outbox (id, line, team, channel, message, created_at, due_at, attempts, state) VALUES ($1,$2,$3,$4,$5,$6,$6,0,'waiting')",
+        &[id.into(), line.into(), team.into(), channel.into(), message.into(), now.into()],
+    )?;
+    Ok(id)
+}
+
+/// Takes due messages, at most one per line and only the first of it, and puts them off until `again`, so that nobody else takes
+/// them meanwhile and a crash only delays them.
+pub fn claim(tx: &mut Tx<'_>, now: Time, again: Time, limit: i64) -> Result<Vec<Outgoing>> {
+    let sql = format!(
+        "UPDATE outbox SET due_at = $2, attempts = attempts + 1 WHERE id IN (\
+         SELECT o.id FROM outbox o WHERE o.state = 'waiting' AND o.due_at <= $1 AND NOT EXISTS (\
+         SELECT 1 FROM outbox e WHERE e.line = o.line AND e.state = 'waiting' AND e.id < o.id) ORDER BY o.due_at, o.id LIMIT $3 {}) \
+         RETURNING {OUTGOING}",
+        tx.skip_locked()
+    );
+    let mut due: Vec<Outgoing> =
+        tx.query(&sql, &[now.into(), again.into(), limit.into()])?.iter().map(outgoing).collect::<Result<_>>()?;
+    due.sort_by_key(|o| o.id);
+    Ok(due)
+}
+
+/// Writes down one attempt, and what becomes of the message.
+pub fn attempted(tx: &mut Tx<'_>, id: i64, ok: bool, state: &str, due_at: Time, detail: &str, now: Time) -> Result<()> {
+    let done: Option<Time> = (state != "waiting").then_some(now);
+    tx.execute(
+        "UPDATE outbox SET state = $2, due_at = $3, done_at = $4 WHERE id = $1",
+        &[id.into(), state.into(), due_at.into(), done.into()],
+    )?;
+    let delivery = tx.next_id("delivery")?;
+    tx.execute(
+        "INSERT INTO delivery (id, outbox_id, at, ok, detail) VALUES ($1,$2,$3,$4,$5)",
+        &[delivery.into(), id.into(), now.into(), ok.into(), detail.into()],
+    )?;
+    Ok(())
+}
+
+/// When the next message is due.
+pub fn next_due(tx: &mut Tx<'_>) -> Result<Option<Time>> {
+    tx.query_one("SELECT min(due_at) FROM outbox WHERE state = 'waiting'", &[])?.opt_time(0)
+}
+
+/// Messages that wait, and of those the ones that failed at least `attempts` times.
+pub fn waiting(tx: &mut Tx<'_>, attempts: i64) -> Result<(i64, i64)> {
+    let r = tx.query_one(
+        "SELECT count(*), CAST(coalesce(sum(CASE WHEN attempts >= $1 THEN 1 ELSE 0 END), 0) AS BIGINT) FROM outbox WHERE state = 'waiting'",
+        &[attempts.into()],
+    )?;
+    Ok((r.int(0)?, r.int(1)?))
+}
+
+/// The outbox, the newest first.
+pub fn outbox(tx: &mut Tx<'_>, before: Option<i64>, limit: i64) -> Result<Vec<Outgoing>> {
+    let sql = format!("SELECT {OUTGOING} FROM outbox WHERE id < $1 ORDER BY id DESC LIMIT $2");
+    tx.query(&sql, &[before.unwrap_or(i64::MAX).into(), limit.into()])?.iter().map(outgoing).collect()
+}
+
+/// One attempt to tell somebody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// When.
+    pub at: Time,
+    /// Whether the receiver took it.
+    pub ok: bool,
+    /// What it said.
+    pub detail: String,
+}
+
+/// The attempts of a message, the newest first.
+pub fn deliveries(tx: &mut Tx<'_>, outbox: i64, limit: i64) -> Result<Vec<Delivery>> {
+    let sql = "SELECT at, ok, detail FROM delivery WHERE outbox_id = $1 ORDER BY id DESC LIMIT $2";
+    tx.query(sql, &[outbox.into(), limit.into()])?
+        .iter()
+        .map(|r| Ok(Delivery { at: r.time(0)?, ok: r.bool(1)?, detail: r.text(2)?.into() }))
+        .collect()
+}

@@ -1,0 +1,332 @@
+//! Targets and their addresses.
+
+use super::{fingerprint, list, list_column, served, served_columns, word};
+use crate::{Result, Row, Tx, Value};
+use domain::{
+    Fingerprint, Span, Time,
+    finding::{Code, End},
+    policy::{Level, Thresholds},
+    secret::{Tally, Targets},
+    target::{Address, Served, Standing},
+    words::{Backends, Offer, SecretId, TargetId, TargetState},
+};
+
+/// A target as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// What the rules need of it.
+    pub facts: domain::words::Target,
+    /// Its secret.
+    pub secret: SecretId,
+    /// `endpoint`, `install` or `artifact`.
+    pub kind: String,
+    /// `tls`, `smtp`, …
+    pub protocol: String,
+    /// The name that is resolved, or an address.
+    pub host: String,
+    /// The port.
+    pub port: i64,
+    /// Its stamp, empty for none.
+    pub stamp: String,
+    /// Its service, empty for none.
+    pub service: String,
+    /// Its own owner, empty for the secret's.
+    pub team: String,
+    /// Private roots, empty for the system's.
+    pub roots: String,
+    /// Vantages that can only raise.
+    pub optional_vantages: Vec<String>,
+    /// Whether the server name is checked against the certificate.
+    pub check_name: bool,
+    /// When it left the inventory.
+    pub retired_at: Option<Time>,
+    /// The standing.
+    pub served: Served,
+    /// The end with the least margin.
+    pub worst: Option<End>,
+    /// Required combinations that show what they should.
+    pub current: i64,
+    /// Required combinations.
+    pub required: i64,
+    /// The highest level among its findings.
+    pub level: Level,
+    /// When it was last looked at.
+    pub observed_at: Option<Time>,
+}
+
+const COLUMNS: &str = "id, name, secret_id, kind, protocol, host, port, server_name, region, stamp, service, team, state, drained_until, \
+     production, backends, roots, vantages, optional_vantages, offers, check_name, baseline, baseline_until, declared_at, retired_at, \
+     served_kind, served_until, worst_about, worst_position, worst_until, worst_notice, worst_incident, current, required, level, \
+     observed_at";
+
+fn from_row(r: &Row) -> Result<Target> {
+    let baseline = r.text(21)?;
+    let baseline = r.opt_time(22)?.filter(|_| !baseline.is_empty()).map(|until| (baseline.to_owned(), until));
+    Ok(Target {
+        facts: domain::words::Target {
+            id: TargetId(r.int(0)?),
+            name: r.text(1)?.into(),
+            declared_at: r.time(23)?,
+            state: word(r, 12, TargetState::parse)?,
+            drained_until: r.opt_time(13)?,
+            production: r.bool(14)?,
+            backends: word(r, 15, Backends::parse)?,
+            server_name: r.text(7)?.into(),
+            region: r.text(8)?.into(),
+            required_vantages: list(r.text(17)?)?,
+            offers: list(r.text(19)?)?.iter().filter_map(|o| Offer::parse(o)).collect(),
+            baseline,
+        },
+        secret: SecretId(r.int(2)?),
+        kind: r.text(3)?.into(),
+        protocol: r.text(4)?.into(),
+        host: r.text(5)?.into(),
+        port: r.int(6)?,
+        stamp: r.text(9)?.into(),
+        service: r.text(10)?.into(),
+        team: r.text(11)?.into(),
+        roots: r.text(16)?.into(),
+        optional_vantages: list(r.text(18)?)?,
+        check_name: r.bool(20)?,
+        retired_at: r.opt_time(24)?,
+        served: served(r.int(25)?, r.opt_int(26)?),
+        worst: end(r, 27)?,
+        current: r.int(32)?,
+        required: r.int(33)?,
+        level: word(r, 34, Level::parse)?,
+        observed_at: r.opt_time(35)?,
+    })
+}
+
+fn end(r: &Row, first: usize) -> Result<Option<End>> {
+    Ok(match (fingerprint(r, first)?, r.opt_int(first + 2)?) {
+        (Some(about), Some(until)) => Some(End {
+            about,
+            position: r.opt_int(first + 1)?.unwrap_or(0) as usize,
+            until: Time::from_unix(until),
+            thresholds: Thresholds {
+                notice: Span::seconds(r.opt_int(first + 3)?.unwrap_or(0)),
+                incident: Span::seconds(r.opt_int(first + 4)?.unwrap_or(0)),
+            },
+        }),
+        _ => None,
+    })
+}
+
+/// Takes the target's row: whoever changes it or what hangs on it starts here.
+pub fn lock(tx: &mut Tx<'_>, id: TargetId) -> Result<Option<Target>> {
+    let sql = format!("UPDATE target SET generation = generation + 1 WHERE id = $1 RETURNING {COLUMNS}");
+    tx.query_opt(&sql, &[id.0.into()])?.as_ref().map(from_row).transpose()
+}
+
+/// One target.
+pub fn get(tx: &mut Tx<'_>, id: TargetId) -> Result<Option<Target>> {
+    tx.query_opt(&format!("SELECT {COLUMNS} FROM target WHERE id = $1"), &[id.0.into()])?.as_ref().map(from_row).transpose()
+}
+
+/// One target, by name.
+pub fn by_name(tx: &mut Tx<'_>, name: &str) -> Result<Option<Target>> {
+    tx.query_opt(&format!("SELECT {COLUMNS} FROM target WHERE name = $1"), &[name.into()])?.as_ref().map(from_row).transpose()
+}
+
+/// Targets, the least margin first, of one secret or of all, behind `after` = (margin, id).
+pub fn by_margin(tx: &mut Tx<'_>, secret: Option<SecretId>, after: Option<(i64, i64)>, limit: i64) -> Result<Vec<(i64, Target)>> {
+    let (a, b) = after.unwrap_or((i64::MIN, i64::MIN));
+    let of = if secret.is_some() { "AND secret_id = $4" } else { "" };
+    let sql = format!(
+        "SELECT {COLUMNS}, margin_at FROM target WHERE (margin_at, id) > ($1, $2) AND retired_at IS NULL {of} ORDER BY margin_at, id LIMIT $3"
+    );
+    let mut params: Vec<Value> = vec![a.into(), b.into(), limit.into()];
+    params.extend(secret.map(|s| Value::from(s.0)));
+    tx.query(&sql, &params)?.iter().map(|r| Ok((r.int(36)?, from_row(r)?))).collect()
+}
+
+/// Targets in the order of their numbers.
+pub fn page(tx: &mut Tx<'_>, after: TargetId, limit: i64) -> Result<Vec<Target>> {
+    let sql = format!("SELECT {COLUMNS} FROM target WHERE id > $1 ORDER BY id LIMIT $2");
+    tx.query(&sql, &[after.0.into(), limit.into()])?.iter().map(from_row).collect()
+}
+
+/// The numbers of a secret's targets.
+pub fn ids_of(tx: &mut Tx<'_>, secret: SecretId) -> Result<Vec<TargetId>> {
+    let sql = "SELECT id FROM target WHERE secret_id = $1 ORDER BY id";
+    tx.query(sql, &[secret.0.into()])?.iter().map(|r| Ok(TargetId(r.int(0)?))).collect()
+}
+
+/// The server names of a secret's targets: what its certificate must cover.
+pub fn server_names(tx: &mut Tx<'_>, secret: SecretId, limit: i64) -> Result<Vec<String>> {
+    let sql = "SELECT DISTINCT server_name FROM target WHERE secret_id = $1 AND retired_at IS NULL AND check_name = 1 \
+               AND server_name <> '' ORDER BY server_name LIMIT $2";
+    tx.query(sql, &[secret.0.into(), limit.into()])?.iter().map(|r| Ok(r.text(0)?.into())).collect()
+}
+
+/// Creates a target or writes what the inventory says of it; the standing is left alone.
+pub fn put(tx: &mut Tx<'_>, t: &Target) -> Result<()> {
+    let f = &t.facts;
+    let offers: Vec<String> = f.offers.iter().map(|o| o.as_str().to_owned()).collect();
+    let (baseline, until) = f.baseline.clone().map_or((String::new(), None), |(name, until)| (name, Some(until)));
+    tx.execute(
+        "INSERT INTO target (id, name, secret_id, kind, protocol, host, port, server_name, region, stamp, service, team, state, \
+         drained_until, production, backends, roots, vantages, optional_vantages, offers, check_name, baseline, baseline_until, \
+         declared_at, generation, retired_at, served_kind, margin_at, current, required, level) \
+         VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,0,$25,0,$26,0,0,'info') \
+         ON CONFLICT (id) DO UPDATE SET secret_id=excluded.secret_id, kind=excluded.kind, protocol=excluded.protocol, \
+         host=excluded.host, port=excluded.port, server_name=excluded.server_name, region=excluded.region, stamp=excluded.stamp, \
+         service=excluded.service, team=excluded.team, state=excluded.state, drained_until=excluded.drained_until, \
+         production=excluded.production, backends=excluded.backends, roots=excluded.roots, vantages=excluded.vantages, \
+         optional_vantages=excluded.optional_vantages, offers=excluded.offers, check_name=excluded.check_name, \
+         baseline=excluded.baseline, baseline_until=excluded.baseline_until, retired_at=excluded.retired_at, \
+         generation = target.generation + 1",
+        &[
+            f.id.0.into(),
+            (&f.name).into(),
+            t.secret.0.into(),
+            (&t.kind).into(),
+            (&t.protocol).into(),
+            (&t.host).into(),
+            t.port.into(),
+            (&f.server_name).into(),
+            (&f.region).into(),
+            (&t.stamp).into(),
+            (&t.service).into(),
+            (&t.team).into(),
+            f.state.as_str().into(),
+            f.drained_until.into(),
+            f.production.into(),
+            f.backends.as_str().into(),
+            (&t.roots).into(),
+            list_column(&f.required_vantages).into(),
+            list_column(&t.optional_vantages).into(),
+            list_column(&offers).into(),
+            t.check_name.into(),
+            baseline.into(),
+            until.into(),
+            f.declared_at.into(),
+            t.retired_at.into(),
+            super::UNKNOWN_MARGIN.into(),
+        ],
+    )?;
+    Ok(())
+}
+
+/// Writes the standing.
+pub fn update_standing(tx: &mut Tx<'_>, id: TargetId, s: &Standing, margin_at: i64, observed_at: Option<Time>) -> Result<()> {
+    let (kind, until) = served_columns(s.served);
+    let level = s.findings.iter().map(|f| f.level).max().unwrap_or(Level::Info);
+    let worst = s.worst;
+    tx.execute(
+        "UPDATE target SET served_kind=$2, served_until=$3, worst_about=$4, worst_position=$5, worst_until=$6, worst_notice=$7, \
+         worst_incident=$8, margin_at=$9, lifetime=$10, current=$11, required=$12, level=$13, observed_at=$14 WHERE id=$1",
+        &[
+            id.0.into(),
+            kind.into(),
+            until.into(),
+            worst.map(|w| *w.about.as_bytes()).map(Value::from).unwrap_or(Value::Null),
+            worst.map(|w| w.position as i64).into(),
+            worst.map(|w| w.until).into(),
+            worst.map(|w| w.thresholds.notice.as_secs()).into(),
+            worst.map(|w| w.thresholds.incident.as_secs()).into(),
+            margin_at.into(),
+            s.lifetime.map(|l| l.as_secs()).into(),
+            i64::from(s.current).into(),
+            i64::from(s.required).into(),
+            level.as_str().into(),
+            observed_at.into(),
+        ],
+    )?;
+    Ok(())
+}
+
+/// What the targets of a secret add up to. Each part is one look into an index.
+pub fn aggregate(tx: &mut Tx<'_>, secret: SecretId) -> Result<Targets> {
+    let id = || Value::from(secret.0);
+    let counts = tx.query_one(
+        "SELECT count(*), CAST(coalesce(sum(CASE WHEN production = 1 AND state IN ('active', 'drained') THEN 1 ELSE 0 END), 0) AS BIGINT), \
+         max(lifetime) FROM target WHERE secret_id = $1 AND retired_at IS NULL",
+        &[id()],
+    )?;
+    let first = tx.query_opt(
+        "SELECT served_kind, served_until FROM target WHERE secret_id = $1 AND production = 1 AND state IN ('active', 'drained') \
+         AND retired_at IS NULL ORDER BY served_kind, served_until, id LIMIT 1",
+        &[id()],
+    )?;
+    let worst = tx.query_opt(
+        "SELECT worst_about, worst_position, worst_until, worst_notice, worst_incident FROM target WHERE secret_id = $1 \
+         AND retired_at IS NULL AND worst_until IS NOT NULL ORDER BY worst_until - worst_incident, id LIMIT 1",
+        &[id()],
+    )?;
+    // Not MAX(level): the words do not sort by weight.
+    let tallies = tx.query(
+        "SELECT subject, code, level, count(*), min(detail) FROM finding WHERE secret_id = $1 AND target_id <> 0 AND level <> 'info' \
+         GROUP BY subject, code, level ORDER BY subject, code, level",
+        &[id()],
+    )?;
+    Ok(Targets {
+        count: counts.int(0)? as u64,
+        production: counts.int(1)? as u64,
+        served: match first {
+            Some(r) => served(r.int(0)?, r.opt_int(1)?),
+            None => Served::Unknown,
+        },
+        worst: worst.map(|r| end(&r, 0)).transpose()?.flatten(),
+        lifetime: counts.opt_int(2)?.map(Span::seconds),
+        findings: tallies
+            .iter()
+            .map(|r| {
+                Ok(Tally {
+                    subject: r.text(0)?.into(),
+                    code: word(r, 1, Code::parse)?,
+                    level: word(r, 2, Level::parse)?,
+                    targets: r.int(3)? as u64,
+                    detail: r.text(4)?.into(),
+                })
+            })
+            .collect::<Result<_>>()?,
+    })
+}
+
+/// The addresses of a target.
+pub fn addresses(tx: &mut Tx<'_>, id: TargetId) -> Result<Vec<Address>> {
+    tx.query("SELECT address, left_at FROM address WHERE target_id = $1 ORDER BY address", &[id.0.into()])?
+        .iter()
+        .map(|r| Ok(Address { address: r.text(0)?.into(), left_at: r.opt_time(1)? }))
+        .collect()
+}
+
+/// Writes to what the name resolves now. What it no longer resolves to is kept for a while, and then forgotten.
+pub fn put_addresses(tx: &mut Tx<'_>, id: TargetId, resolved: &[String], forget_before: Time, now: Time) -> Result<()> {
+    for known in addresses(tx, id)? {
+        match (resolved.contains(&known.address), known.left_at) {
+            (true, Some(_)) => {
+                tx.execute("UPDATE address SET left_at = NULL WHERE target_id = $1 AND address = $2", &[id.0.into(), known.address.into()])?;
+            }
+            (false, None) => {
+                tx.execute(
+                    "UPDATE address SET left_at = $3 WHERE target_id = $1 AND address = $2",
+                    &[id.0.into(), known.address.into(), now.into()],
+                )?;
+            }
+            (false, Some(at)) if at < forget_before => {
+                tx.execute("DELETE FROM address WHERE target_id = $1 AND address = $2", &[id.0.into(), (&known.address).into()])?;
+                tx.execute("DELETE FROM observation WHERE target_id = $1 AND address = $2", &[id.0.into(), known.address.into()])?;
+            }
+            _ => {}
+        }
+    }
+    for address in resolved {
+        tx.execute(
+            "INSERT INTO address (target_id, address, first_seen) VALUES ($1, $2, $3) ON CONFLICT (target_id, address) DO NOTHING",
+            &[id.0.into(), address.into(), now.into()],
+        )?;
+    }
+    Ok(())
+}
+
+/// Leaves that a target's newest version may show, as a set of fingerprints with their scope.
+pub fn newest_leaves(tx: &mut Tx<'_>, secret: SecretId, version: i64) -> Result<Vec<(String, Fingerprint)>> {
+    let sql = "SELECT scope, leaf FROM instance WHERE secret_id = $1 AND version = $2 AND key_type <> '' ORDER BY id";
+    tx.query(sql, &[secret.0.into(), version.into()])?
+        .iter()
+        .map(|r| Ok((r.text(0)?.to_owned(), fingerprint(r, 1)?.unwrap_or(Fingerprint::from_bytes([0; 32])))))
+        .collect()
+}
