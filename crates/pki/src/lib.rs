@@ -4,14 +4,18 @@
 //! hostile: no input may panic, and everything that grows has a limit with a name.
 
 pub mod algorithm;
+mod cache;
+mod candidate;
 pub mod certificate;
 mod der;
 pub mod fingerprint;
 pub mod key;
 pub mod load;
 pub mod name;
+pub mod path;
 mod pem;
 mod pkcs12;
+pub mod roots;
 pub mod text;
 pub mod time;
 
@@ -21,5 +25,7 @@ pub use fingerprint::{Fingerprint, FingerprintError};
 pub use key::{KeyError, PrivateKey};
 pub use load::{Limits, LoadError, Loaded, load};
 pub use name::Name;
+pub use path::{CacheLimits, Outlook, Path, PathError, PathErrorCode, Purpose, Verifier};
 pub use pem::PemError;
+pub use roots::{Roots, RootsError};
 pub use time::{Date, Span, Time, TimeError};
