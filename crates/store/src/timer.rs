@@ -1,0 +1,143 @@
+//! When a loop has to look at a subject, and who is doing so. No wake-up is lost, also not one that comes while somebody works.
+
+use domain::{Span, Time};
+
+use crate::{Result, Tx, Value};
+
+/// Most subjects that one call of [`claim`] hands out.
+pub const MAX_CLAIM: i64 = 10_000;
+
+/// A subject that is due and was claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Claim {
+    /// When it was due.
+    pub due_at: Time,
+    /// Id of the subject.
+    pub subject: i64,
+    fence: i64,
+    wakes: i64,
+}
+
+/// Wakes the loop for the subject at `due_at`, whatever was set before.
+///
+/// # Errors
+/// Whatever the database refuses.
+pub fn set(tx: &mut Tx<'_>, loop_name: &str, subject: i64, due_at: Time) -> Result<()> {
+    tx.execute(
+        "INSERT INTO timer (loop, subject, due_at, wakes, claimed_until, claimed_by, fence) VALUES ($1, $2, $3, 1, 0, '', 0)
+         ON CONFLICT (loop, subject) DO UPDATE SET due_at = $3, wakes = timer.wakes + 1",
+        &[loop_name.into(), subject.into(), due_at.into()],
+    )?;
+    Ok(())
+}
+
+/// Wakes the loop for the subject at `due_at`, or earlier if that was set before.
+///
+/// # Errors
+/// Whatever the database refuses.
+pub fn set_earlier(tx: &mut Tx<'_>, loop_name: &str, subject: i64, due_at: Time) -> Result<()> {
+    tx.execute(
+        "INSERT INTO timer (loop, subject, due_at, wakes, claimed_until, claimed_by, fence) VALUES ($1, $2, $3, 1, 0, '', 0)
+         ON CONFLICT (loop, subject) DO UPDATE SET wakes = timer.wakes + 1,
+             due_at = CASE WHEN timer.due_at < $3 THEN timer.due_at ELSE $3 END",
+        &[loop_name.into(), subject.into(), due_at.into()],
+    )?;
+    Ok(())
+}
+
+/// Does not wake the loop for the subject any more.
+///
+/// # Errors
+/// Whatever the database refuses.
+pub fn clear(tx: &mut Tx<'_>, loop_name: &str, subject: i64) -> Result<()> {
+    tx.execute(
+        "UPDATE timer SET due_at = NULL, wakes = wakes + 1 WHERE loop = $1 AND subject = $2",
+        &[loop_name.into(), subject.into()],
+    )?;
+    Ok(())
+}
+
+/// When the loop has to look at the subject next.
+///
+/// # Errors
+/// Whatever the database refuses.
+pub fn get(tx: &mut Tx<'_>, loop_name: &str, subject: i64) -> Result<Option<Time>> {
+    let row = tx.query_opt(
+        "SELECT due_at FROM timer WHERE loop = $1 AND subject = $2",
+        &[loop_name.into(), subject.into()],
+    )?;
+    row.map_or(Ok(None), |row| row.opt_time(0))
+}
+
+/// Claims up to `limit` subjects that are due (`due_at <= now`), the longest due first, until `now + ttl`.
+///
+/// # Errors
+/// Whatever the database refuses.
+pub fn claim(
+    tx: &mut Tx<'_>,
+    loop_name: &str,
+    now: Time,
+    holder: &str,
+    ttl: Span,
+    limit: i64,
+) -> Result<Vec<Claim>> {
+    let sql = format!(
+        "WITH due AS MATERIALIZED (
+             SELECT subject FROM timer WHERE loop = $1 AND due_at <= $2 AND claimed_until <= $2
+             ORDER BY due_at, subject LIMIT $5 {})
+         UPDATE timer SET claimed_until = $3, claimed_by = $4, fence = fence + 1
+         WHERE loop = $1 AND subject IN (SELECT subject FROM due)
+         RETURNING subject, due_at, fence, wakes",
+        tx.skip_locked()
+    );
+    let params: [Value; 5] = [
+        loop_name.into(),
+        now.into(),
+        (now + ttl).into(),
+        holder.into(),
+        limit.clamp(0, MAX_CLAIM).into(),
+    ];
+    let mut claims = Vec::new();
+    tx.for_each(&sql, &params, |row| {
+        claims.push(Claim {
+            subject: row.int(0)?,
+            due_at: row.time(1)?,
+            fence: row.int(2)?,
+            wakes: row.int(3)?,
+        });
+        Ok(())
+    })?;
+    claims.sort_unstable();
+    Ok(claims)
+}
+
+/// Ends a claim: the subject is due again at `next`, or not until somebody wakes it. If somebody did so while it was claimed,
+/// that stays due. False when the claim had run out and somebody else took it; nothing is changed then.
+///
+/// # Errors
+/// Whatever the database refuses.
+pub fn done(tx: &mut Tx<'_>, loop_name: &str, claim: &Claim, next: Option<Time>) -> Result<bool> {
+    let changed = tx.execute(
+        "UPDATE timer SET claimed_until = 0, claimed_by = '',
+             due_at = CASE WHEN wakes = $4 THEN CAST($5 AS BIGINT)
+                           WHEN due_at IS NULL OR due_at > CAST($5 AS BIGINT) THEN CAST($5 AS BIGINT)
+                           ELSE due_at END
+         WHERE loop = $1 AND subject = $2 AND fence = $3",
+        &[loop_name.into(), claim.subject.into(), claim.fence.into(), claim.wakes.into(), next.into()],
+    )?;
+    Ok(changed == 1)
+}
+
+/// When the earliest subject that nobody has claimed is due. A claim whose holder died comes back at its end, which this does
+/// not tell: a loop also looks once per claim length.
+///
+/// # Errors
+/// Whatever the database refuses.
+pub fn next_due(tx: &mut Tx<'_>, loop_name: &str, now: Time) -> Result<Option<Time>> {
+    let row = tx.query_opt(
+        "SELECT due_at FROM timer WHERE loop = $1 AND due_at IS NOT NULL AND claimed_until <= $2
+         ORDER BY due_at, subject LIMIT 1",
+        &[loop_name.into(), now.into()],
+    )?;
+    row.map(|row| row.time(0)).transpose()
+}
