@@ -17,7 +17,6 @@ pub mod lease;
 pub mod meta;
 mod migrate;
 pub mod model;
-pub mod model;
 mod pool;
 mod postgres;
 mod sqlite;
