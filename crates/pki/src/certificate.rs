@@ -102,6 +102,12 @@ impl Certificate {
         &self.0.der
     }
 
+    /// The certificate as a PEM block.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        crate::pem::encode("CERTIFICATE", self.der()).to_string()
+    }
+
     /// SHA-256 of the whole certificate.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {

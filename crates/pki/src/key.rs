@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
@@ -25,6 +25,23 @@ pub struct PrivateKey {
     spki: Vec<u8>,
 }
 
+/// The kinds of keys that can be generated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KeyType {
+    /// ECDSA on NIST P-256: the choice for TLS today.
+    EcdsaP256,
+    /// ECDSA on NIST P-384.
+    EcdsaP384,
+    /// ECDSA on NIST P-521.
+    EcdsaP521,
+    /// RSA with 2048 bits, for clients without ECDSA. Slow to generate.
+    Rsa2048,
+    /// RSA with 3072 bits. Slower.
+    Rsa3072,
+    /// Ed25519; browsers do not accept it.
+    Ed25519,
+}
+
 /// Why bytes are not a usable private key. Never contains any of them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
@@ -39,6 +56,9 @@ pub enum KeyError {
         "the private key is encrypted; decrypt it first with `openssl pkey -in KEY -out PLAIN`, or import a PKCS#12 file with its password"
     )]
     Encrypted,
+    /// The cryptographic library could not make a key.
+    #[error("the generator of the cryptographic library failed")]
+    Generation,
     /// A kind of key that cannot be used for TLS here.
     #[error("private keys of kind {0} are not supported; use RSA (2048 bits or more), ECDSA P-256, P-384, P-521, or Ed25519")]
     Unsupported(String),
@@ -70,6 +90,35 @@ impl PrivateKey {
         }
     }
 
+    /// A fresh key from the cryptographic library's generator.
+    ///
+    /// # Errors
+    /// The generator fails.
+    pub fn generate(kind: KeyType) -> Result<Self, KeyError> {
+        let failed = |_| KeyError::Generation;
+        let ecdsa = |algorithm| {
+            let document = EcdsaKeyPair::generate(algorithm).map_err(failed)?.to_pkcs8v1().map_err(failed)?;
+            Ok(Zeroizing::new(document.as_ref().to_vec()))
+        };
+        let rsa = |size| {
+            let pair = rsa::KeyPair::generate(size).map_err(failed)?;
+            let der: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
+            Ok(Zeroizing::new(der.as_ref().to_vec()))
+        };
+        let pkcs8 = match kind {
+            KeyType::EcdsaP256 => ecdsa(&ECDSA_P256_SHA256_ASN1_SIGNING),
+            KeyType::EcdsaP384 => ecdsa(&ECDSA_P384_SHA384_ASN1_SIGNING),
+            KeyType::EcdsaP521 => ecdsa(&ECDSA_P521_SHA512_ASN1_SIGNING),
+            KeyType::Rsa2048 => rsa(rsa::KeySize::Rsa2048),
+            KeyType::Rsa3072 => rsa(rsa::KeySize::Rsa3072),
+            KeyType::Ed25519 => {
+                let pair = Ed25519KeyPair::generate().map_err(failed)?;
+                Ok(Zeroizing::new(pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec()))
+            }
+        }?;
+        Self::from_der(&pkcs8)
+    }
+
     fn from_parts(algorithm: &[u8], key: &[u8], pkcs8: Zeroizing<Vec<u8>>) -> Result<Self, KeyError> {
         let mut parameters = Reader::new(algorithm);
         let oid = parameters.tagged(der::OID).ok_or(KeyError::Unrecognised)?.value;
@@ -98,6 +147,18 @@ impl PrivateKey {
     #[must_use]
     pub fn spki_fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.spki)
+    }
+
+    /// The SubjectPublicKeyInfo of its public half, DER.
+    #[must_use]
+    pub fn spki_der(&self) -> &[u8] {
+        &self.spki
+    }
+
+    /// The secret as a PEM block `PRIVATE KEY`, as servers read it. The same care as [`PrivateKey::expose_pkcs8`].
+    #[must_use]
+    pub fn expose_pem(&self) -> Zeroizing<String> {
+        crate::pem::encode("PRIVATE KEY", &self.pkcs8)
     }
 
     /// True if the certificate is for this key's public half.

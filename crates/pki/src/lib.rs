@@ -4,6 +4,7 @@
 //! hostile: no input may panic, and everything that grows has a limit with a name.
 
 pub mod algorithm;
+pub mod build;
 mod cache;
 mod candidate;
 pub mod certificate;
@@ -20,9 +21,10 @@ pub mod text;
 pub mod time;
 
 pub use algorithm::{Curve, KeyKind, KeyUsage};
+pub use build::{Authority, AuthorityOptions, BuildError, LeafOptions, Usage};
 pub use certificate::{Certificate, ParseError};
 pub use fingerprint::{Fingerprint, FingerprintError};
-pub use key::{KeyError, PrivateKey};
+pub use key::{KeyError, KeyType, PrivateKey};
 pub use load::{Limits, LoadError, Loaded, load};
 pub use name::Name;
 pub use path::{CacheLimits, Outlook, Path, PathError, PathErrorCode, Purpose, Verifier};

@@ -109,3 +109,23 @@ fn marker<'a>(line: &'a [u8], begin: &[u8]) -> Option<&'a str> {
     let label = std::str::from_utf8(label).ok()?;
     (label.len() <= MAX_LABEL).then_some(label)
 }
+
+/// One block with lines of 64 characters (RFC 7468 §2). Wiped, because it may be a private key.
+pub(crate) fn encode(label: &str, der: &[u8]) -> Zeroizing<String> {
+    let encoded = Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(der));
+    let mut out = Zeroizing::new(String::with_capacity(encoded.len() + encoded.len() / 64 + 2 * label.len() + 40));
+    for part in ["-----BEGIN ", label, "-----\n"] {
+        out.push_str(part);
+    }
+    let mut rest = encoded.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        out.push_str(line);
+        out.push('\n');
+        rest = after;
+    }
+    for part in ["-----END ", label, "-----\n"] {
+        out.push_str(part);
+    }
+    out
+}
