@@ -1,1 +1,3 @@
 //! What an operator's commands do; nothing that the API cannot.
+
+pub mod adopt;
