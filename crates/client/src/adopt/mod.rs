@@ -197,11 +197,14 @@ impl Reading {
     }
 
     fn remark(&mut self, source: impl Into<String>, message: impl Into<String>) {
-        if self.remarks.len() < MAX_REMARKS {
-            self.remarks.push(Remark {
-                source: source.into(),
-                message: message.into(),
-            });
+        let remark = Remark {
+            source: source.into(),
+            message: message.into(),
+        };
+        // A server on several addresses would say the same about each of them.
+        let said = self.remarks.iter().rev().take(16).any(|r| *r == remark);
+        if !said && self.remarks.len() < MAX_REMARKS {
+            self.remarks.push(remark);
         }
     }
 
@@ -242,6 +245,8 @@ impl Reading {
             declared: true,
         };
         match bind {
+            // Patterns were remarked on already, each by itself.
+            Bind::Any if dialable.is_empty() && !names.is_empty() => {}
             Bind::Any if dialable.is_empty() => {
                 self.remark(source, format!("listens on port {port} of every address and has no name that could be dialled; add its address by hand"));
             }
@@ -346,3 +351,5 @@ fn usual_protocol(port: u16) -> Option<Protocol> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_plan;

@@ -321,7 +321,8 @@ fn place(text: &str, module: &Module, source: &str) -> Result<Option<Found>, Str
     let protocol = match (encrypted, module.speaks) {
         (Some(true), _) => Protocol::Tls,
         (Some(false), _) | (None, Speaks::Nothing) => return Ok(None),
-        // The exporter reads a bare host as http://; such a target shows no certificate (it may redirect).
+        // The exporter reads a bare host as http://; what is meant by port 443 is plain all the same.
+        (None, Speaks::Http) if by_port == Some(Protocol::Tls) => Protocol::Tls,
         (None, Speaks::Http) => return Ok(None),
         (None, Speaks::Tls) => Protocol::Tls,
         (None, Speaks::StartTls(Some(protocol))) => protocol,

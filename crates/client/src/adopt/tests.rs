@@ -10,10 +10,10 @@ use super::*;
 
 /// Files that only exist here.
 #[derive(Default)]
-struct Memory(BTreeMap<String, String>);
+pub(super) struct Memory(pub(super) BTreeMap<String, String>);
 
 impl Memory {
-    fn of(files: &[(&str, &str)]) -> Memory {
+    pub(super) fn of(files: &[(&str, &str)]) -> Memory {
         Memory(
             files
                 .iter()
@@ -94,7 +94,16 @@ www.example.com:443@10.0.0.5
 [2001:db8::1]:8443
 https://shop.example.com/cart?x=1
 10.0.0.8/31:443
-")]), @"");
+")]), @r#"
+    hosts.txt:3 tls://www.example.com 443
+    hosts.txt:4 smtp://mail.example.com 25
+    hosts.txt:5 postgres://db.example.com 5432
+    hosts.txt:6 tls://10.0.0.5 443 asked for www.example.com
+    hosts.txt:7 tls://2001:db8::1 8443
+    hosts.txt:8 tls://shop.example.com 443
+    hosts.txt:9 tls://10.0.0.8 443
+    hosts.txt:9 tls://10.0.0.9 443
+    "#);
     for (line, column) in [
         ("ftp://x", 1),
         ("  a b", 3),
@@ -160,7 +169,28 @@ server { listen 8443; ssl on; server_name old.example.com; }
         ("/etc/nginx/nginx.conf", main),
         ("/etc/nginx/sites-enabled/www", site),
         ("/etc/nginx/snippets/tls.conf", "ssl_protocols TLSv1.2 TLSv1.3;\n"),
-    ]), @"");
+    ]), @r#"
+    /etc/nginx/sites-enabled/www:1 tls://api.example.com 443
+    /etc/nginx/sites-enabled/www:1 tls://dotted.example.com 443
+    /etc/nginx/sites-enabled/www:1 tls://www.example.com 443
+    /etc/nginx/sites-enabled/www:1 tls://api.example.com 443
+    /etc/nginx/sites-enabled/www:1 tls://dotted.example.com 443
+    /etc/nginx/sites-enabled/www:1 tls://www.example.com 443
+    /etc/nginx/sites-enabled/www:1 tls://203.0.113.7 8443 asked for api.example.com
+    /etc/nginx/sites-enabled/www:1 tls://203.0.113.7 8443 asked for dotted.example.com
+    /etc/nginx/sites-enabled/www:1 tls://203.0.113.7 8443 asked for www.example.com
+    /etc/nginx/sites-enabled/www:13 tls://old.example.com 8443
+    /etc/nginx/nginx.conf:22 tls://10.0.0.5 5432
+    /etc/nginx/nginx.conf:29 smtp://203.0.113.7 25 asked for mx.example.com
+    /etc/nginx/nginx.conf:30 tls://203.0.113.7 993
+    passed over /etc/nginx/nginx.conf:5: include was passed over: there is no file mime.types
+    passed over /etc/nginx/sites-enabled/www:1: *.wild.example.com is a pattern; add the names that it stands for by hand
+    passed over /etc/nginx/sites-enabled/www:1: ~^(?<user>.+).example.net$ is a pattern; add the names that it stands for by hand
+    passed over /etc/nginx/sites-enabled/www:1: $hostname is a pattern; add the names that it stands for by hand
+    passed over /etc/nginx/sites-enabled/www:1: listens on port 9443 of loopback alone; nobody outside meets it
+    passed over /etc/nginx/sites-enabled/www:7: expects the PROXY protocol; add the load balancer in front of it by hand
+    passed over /etc/nginx/nginx.conf:23: listens on port 9000 of every address and has no name that could be dialled; add its address by hand
+    "#);
 }
 
 #[test]
@@ -258,7 +288,17 @@ Include missing.conf
     SSLEngine optional
 </VirtualHost>
 "#;
-    insta::assert_snapshot!(shown(Kind::Apache, &[("/etc/apache2/apache2.conf", main), ("/etc/apache2/sites/www.conf", site)]), @"");
+    insta::assert_snapshot!(shown(Kind::Apache, &[("/etc/apache2/apache2.conf", main), ("/etc/apache2/sites/www.conf", site)]), @r#"
+    /etc/apache2/sites/www.conf:2 tls://203.0.113.7 443 asked for shop.example.com
+    /etc/apache2/sites/www.conf:2 tls://203.0.113.7 443 asked for www.example.com
+    /etc/apache2/sites/www.conf:2 tls://2001:db8::7 443 asked for shop.example.com
+    /etc/apache2/sites/www.conf:2 tls://2001:db8::7 443 asked for www.example.com
+    /etc/apache2/sites/www.conf:11 tls://alt.example.com 8443
+    passed over /etc/apache2/apache2.conf:8: include was passed over: there is no file missing.conf
+    passed over /etc/apache2/sites/www.conf:2: *.wild.example.com is a pattern; add the names that it stands for by hand
+    passed over /etc/apache2/sites/www.conf:2: ${UNDEFINED} is a pattern; add the names that it stands for by hand
+    passed over /etc/apache2/sites/www.conf:15: listens on port 443 of every address and has no name that could be dialled; add its address by hand
+    "#);
     for (text, expected) in [
         (
             "<VirtualHost *:443>\n",
@@ -310,7 +350,23 @@ backend api
     insta::assert_snapshot!(shown(Kind::Haproxy, &[
         ("/etc/haproxy/a.cfg", main),
         ("/etc/haproxy/crts.txt", "# list\n/etc/ssl/a.pem [alpn h2] listed.example.com !not.example.com\n/etc/ssl/b.pem two.example.com\n/etc/ssl/c.pem\n"),
-    ]), @"");
+    ]), @r#"
+    /etc/haproxy/a.cfg:8 tls://api.example.com 443
+    /etc/haproxy/a.cfg:8 tls://shop.example.com 443
+    /etc/haproxy/a.cfg:9 tls://203.0.113.7 8443 asked for api.example.com
+    /etc/haproxy/a.cfg:9 tls://203.0.113.7 8443 asked for listed.example.com
+    /etc/haproxy/a.cfg:9 tls://203.0.113.7 8443 asked for shop.example.com
+    /etc/haproxy/a.cfg:9 tls://203.0.113.7 8443 asked for two.example.com
+    /etc/haproxy/a.cfg:9 tls://2001:db8::7 8443 asked for api.example.com
+    /etc/haproxy/a.cfg:9 tls://2001:db8::7 8443 asked for listed.example.com
+    /etc/haproxy/a.cfg:9 tls://2001:db8::7 8443 asked for shop.example.com
+    /etc/haproxy/a.cfg:9 tls://2001:db8::7 8443 asked for two.example.com
+    /etc/haproxy/a.cfg:21 tls://203.0.113.9 443 asked for a.example.com
+    /etc/haproxy/a.cfg:21 tls://203.0.113.9 443 asked for b.example.com
+    passed over /etc/haproxy/a.cfg:12: binds to a variable; add its address by hand
+    passed over /etc/haproxy/a.cfg:13: expects the PROXY protocol; add the load balancer in front of it by hand
+    passed over /etc/haproxy/a.cfg:24: listens on port 9443 of every address and has no name that could be dialled; add its address by hand
+    "#);
     for (text, expected) in [
         ("frontend a\n  bind", "2:3: bind needs an address"),
         (
@@ -380,7 +436,20 @@ fn prometheus_and_blackbox() {
             r#"[{"targets": ["chat.example.com:5222", "odd.example.com:7777", 5, "a b:1"], "labels": {"env": "prod"}}]"#,
         ),
     ];
-    insta::assert_snapshot!(shown(Kind::Prometheus, &files), @"");
+    insta::assert_snapshot!(shown(Kind::Prometheus, &files), @r#"
+    /etc/prometheus/p.yml:9 tls://www.example.com 443
+    /etc/prometheus/p.yml:10 tls://shop.example.com 8443
+    /etc/prometheus/p.yml:9 tls://www.example.com 443
+    /etc/prometheus/p.yml:10 tls://shop.example.com 8443
+    /etc/prometheus/p.yml:23 smtp://mx.example.com 25
+    /etc/prometheus/p.yml:24 tls://mx.example.com 993
+    /etc/prometheus/targets/a.json:1 xmpp://chat.example.com 5222
+    /etc/prometheus/p.yml:33 tls://10.0.0.1 9100 asked for nodes.internal.example.com
+    /etc/prometheus/p.yml:33 tls://node-2.internal.example.com 443 asked for nodes.internal.example.com
+    passed over /etc/prometheus/targets/a.json:1: nothing tells whether odd.example.com:7777 speaks TLS; add it by hand
+    passed over /etc/prometheus/targets/a.json:1: nothing tells whether 5 speaks TLS; add it by hand
+    passed over /etc/prometheus/targets/a.json:1: nothing tells whether a b:1 speaks TLS; add it by hand
+    "#);
 
     // With the exporter's own configuration, the module is known and so is the name that it asks for.
     let blackbox = "modules:\n  house_special:\n    prober: tcp\n    tcp:\n      query_response:\n        - send: \"<stream:stream to='example.com'>\"\n        - send: \"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>\"\n        - starttls: true\n      tls_config: {server_name: example.com}\n  mail:\n    prober: tcp\n    tcp: {query_response: [{expect: '^220'}, {send: 'EHLO prober'}, {send: STARTTLS}, {starttls: true}]}\n  pop: {prober: tcp, tcp: {query_response: [{send: STLS}, {starttls: true}]}}\n  imap: {prober: tcp, tcp: {query_response: [{send: '. STARTTLS'}, {starttls: true}]}}\n  tls: {prober: tcp, tcp: {tls: true}}\n  plain: {prober: tcp}\n";
@@ -437,14 +506,19 @@ fn prometheus_and_blackbox() {
 
 #[test]
 fn a_target_file_alone_is_judged_by_addresses_and_ports() {
-    insta::assert_snapshot!(shown(Kind::FileSd, &[("t.yml", "- targets: ['https://a.example', 'b.example:443', 'c.example:9100']\n  labels: {module: http_2xx}\n- targets: ['d.example:25', 'e.example:9100']\n")]), @"");
+    insta::assert_snapshot!(shown(Kind::FileSd, &[("t.yml", "- targets: ['https://a.example', 'b.example:443', 'c.example:9100']\n  labels: {module: http_2xx}\n- targets: ['d.example:25', 'e.example:9100']\n")]), @r#"
+    t.yml:1 tls://a.example 443
+    t.yml:1 tls://b.example 443
+    t.yml:3 smtp://d.example 25
+    passed over t.yml:3: nothing tells whether e.example:9100 speaks TLS; add it by hand
+    "#);
 }
 
 fn pem_of(names: &[&str]) -> (String, pki::Certificate) {
     let from = Time::parse("2026-01-01T00:00:00Z").unwrap();
     let until = Time::parse("2027-01-01T00:00:00Z").unwrap();
     let root = Authority::new("Example Root", from, until).unwrap();
-    let (leaf, _key) = root.leaf(names, KeyType::Ecdsa, from, until).unwrap();
+    let (leaf, _key) = root.leaf(names, KeyType::EcdsaP256, from, until).unwrap();
     (leaf.to_pem(), leaf)
 }
 
@@ -493,7 +567,16 @@ items:
 "#
     );
     let reading = reading_of(Kind::Kubernetes, &[("k.yaml", &text)]).unwrap();
-    insta::assert_snapshot!(show(&reading), @"");
+    insta::assert_snapshot!(show(&reading), @r#"
+    k.yaml:7 tls://www.example.com 443
+    k.yaml:15 tls://rule.example.com 443
+    k.yaml:25 tls://gate.example.com 8443
+    k.yaml:29 holds prod/web-tls ["www.example.com", "shop.example.com"] 2027-01-01T00:00:00Z
+    passed over k.yaml:7: *.wild.example.com is a pattern; add the names that it stands for by hand
+    passed over k.yaml:26: a listener of default/edge on port 443 has no hostname; add its names by hand
+    passed over k.yaml:28: a listener without a port from 1 to 65535
+    passed over k.yaml:37: Secret default/broken holds no certificate that can be read
+    "#);
     assert_eq!(reading.stored[0].fingerprint, leaf.fingerprint());
     assert!(!format!("{reading:?}").contains("S0VZ"));
 }
