@@ -120,7 +120,7 @@ impl Store {
     ) -> Result<T, E> {
         let session = match &*self.backend {
             Backend::Sqlite(sqlite) => tx::Session::Sqlite(sqlite.begin_read()?),
-            Backend::Postgres(postgres) => tx::Session::Postgres(postgres.begin_read()?),
+            Backend::Postgres(postgres) => tx::Session::Postgres(Box::new(postgres.begin_read()?)),
         };
         let mut tx = Tx::new(session, false);
         let value = f(&mut tx)?;
@@ -163,7 +163,7 @@ impl Store {
     pub(crate) fn begin_write(&self) -> Result<Tx<'_>> {
         let session = match &*self.backend {
             Backend::Sqlite(sqlite) => tx::Session::Sqlite(sqlite.begin_write()?),
-            Backend::Postgres(postgres) => tx::Session::Postgres(postgres.begin_write()?),
+            Backend::Postgres(postgres) => tx::Session::Postgres(Box::new(postgres.begin_write()?)),
         };
         Ok(Tx::new(session, true))
     }

@@ -81,7 +81,8 @@ impl Sqlite {
 
     /// Writes a consistent, compact copy to `file`, which must not exist.
     pub(crate) fn copy_to(&self, file: &str) -> Result<()> {
-        let connection = connect(self.path.as_ref(), true);
+        // Not a reader: query_only would also forbid to write the copy.
+        let connection = connect(self.path.as_ref(), false);
         let guard;
         let connection = match (&self.path, &connection) {
             (Some(_), Ok(connection)) => connection,

@@ -18,7 +18,7 @@ pub struct Tx<'s> {
 
 pub(crate) enum Session<'s> {
     Sqlite(sqlite::Session<'s>),
-    Postgres(postgres::Session<'s>),
+    Postgres(Box<postgres::Session<'s>>),
 }
 
 impl<'s> Tx<'s> {

@@ -1,0 +1,65 @@
+//! The conformance suite: one list of tests, run on SQLite and on PostgreSQL.
+//!
+//! PostgreSQL runs when `PERENNIAL_TEST_POSTGRES` is the URL of a server on which databases may be created; `scripts/test` starts
+//! one. Without it every test of the list is reported as skipped.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod disk;
+mod harness;
+mod journal;
+mod kill;
+mod leases;
+mod open;
+mod peers;
+mod timers;
+mod transactions;
+
+/// Makes a test of every function for both databases.
+macro_rules! conformance {
+    ($($module:ident :: $test:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[test] fn $test() { crate::$module::$test(&crate::harness::Database::sqlite()); })*
+        }
+        mod postgres {
+            $(#[test] fn $test() {
+                if let Some(database) = crate::harness::Database::postgres(stringify!($test)) {
+                    crate::$module::$test(&database);
+                }
+            })*
+        }
+    };
+}
+
+conformance![
+    open::identity_is_drawn_once,
+    open::many_may_create_one_database,
+    open::a_newer_schema_is_refused,
+    open::a_schema_that_was_altered_is_refused,
+    open::the_high_water_mark_only_rises,
+    transactions::values_come_back_as_they_were,
+    transactions::parameters_go_by_number,
+    transactions::aggregates_are_integers,
+    transactions::text_is_ordered_by_its_bytes,
+    transactions::big_blobs_are_kept,
+    transactions::an_error_rolls_back,
+    transactions::a_panic_rolls_back,
+    transactions::a_failed_statement_dooms_its_transaction,
+    transactions::a_broken_rule_is_named,
+    transactions::a_reader_cannot_write,
+    transactions::a_reader_sees_one_moment,
+    transactions::writers_serialise_on_the_row_of_their_subject,
+    transactions::ids_are_unique_and_without_gaps,
+    transactions::a_long_result_is_streamed_and_may_be_left,
+    journal::entries_carry_who_when_what_and_why,
+    journal::a_rollback_leaves_no_entry,
+    journal::concurrent_writers_make_one_chain,
+    journal::every_kind_of_tampering_is_found,
+    journal::an_older_backup_is_found_and_a_declared_restore_is_not_blamed,
+    leases::one_holder_at_a_time_and_fences_grow,
+    leases::two_processes_never_hold_together,
+    timers::a_subject_is_claimed_once,
+    timers::a_wake_up_during_work_is_not_lost,
+    timers::a_claim_that_ran_out_changes_nothing,
+    timers::the_longest_due_comes_first,
+    kill::nothing_answered_is_lost,
+];
