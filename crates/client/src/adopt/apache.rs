@@ -65,6 +65,7 @@ fn serve(host: &Host, ssl_everywhere: bool, reading: &mut Reading) -> Result<(),
         named_port = named_port.or(port);
         names.push(bare.to_owned());
     }
+    super::few_enough(host.addresses.len()).map_err(|e| AdoptError::new(&host.file, host.at, e))?;
     for address in &host.addresses {
         let any_port = address.strip_suffix(":*");
         let Some((host_part, port)) = split_port(any_port.unwrap_or(address)) else {

@@ -155,6 +155,7 @@ impl Section {
                     at,
                 });
             }
+            super::few_enough(self.binds.len()).map_err(|e| AdoptError::new(path, at, e))?;
         }
         Ok(())
     }

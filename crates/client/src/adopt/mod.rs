@@ -42,6 +42,10 @@ pub const MAX_INCLUDE_DEPTH: usize = 16;
 pub const MAX_NESTING: usize = 64;
 /// Most values in one YAML file, with every alias counted as often as it is used.
 pub const MAX_YAML_VALUES: u64 = 2_000_000;
+/// Most addresses that one server may listen on. What it stands for is the product with its names.
+pub const MAX_BINDS: usize = 1_024;
+/// Most names of one server.
+pub const MAX_SERVER_NAMES: usize = 10_000;
 /// Most places that are read from one file.
 pub const MAX_FOUND: usize = 1_000_000;
 /// Most remarks that are kept of one file.
@@ -218,6 +222,11 @@ impl Reading {
         protocol: Protocol,
         names: &[String],
     ) -> Result<(), String> {
+        if names.len() > MAX_SERVER_NAMES {
+            return Err(format!(
+                "more than {MAX_SERVER_NAMES} names of one server; split it"
+            ));
+        }
         let mut dialable: Vec<String> = Vec::new();
         for name in names {
             match check_dns_name(name) {
@@ -308,6 +317,16 @@ impl Bind {
             Err(_) => check_host(bare).ok().map(Bind::Name),
         }
     }
+}
+
+/// Refuses a server that listens on absurdly many addresses.
+fn few_enough(binds: usize) -> Result<(), String> {
+    if binds > MAX_BINDS {
+        return Err(format!(
+            "one server listens on more than {MAX_BINDS} addresses; split it"
+        ));
+    }
+    Ok(())
 }
 
 /// Splits `host:port`, with brackets around IPv6; the port is absent where none was written.

@@ -126,7 +126,9 @@ fn server(
         .filter(|name| !matches!(name.as_str(), "_" | ""))
         .map(|name| name.strip_prefix('.').unwrap_or(name).to_owned())
         .collect();
-    for listen in block.iter().filter(|x| x.name() == "listen") {
+    let listens = || block.iter().filter(|x| x.name() == "listen");
+    super::few_enough(listens().count()).map_err(|e| d.at.refuse(e))?;
+    for listen in listens() {
         let Some((address, flags)) = listen.args().split_first() else {
             continue;
         };

@@ -642,6 +642,40 @@ const KINDS: [Kind; 8] = [
     Kind::List,
 ];
 
+#[test]
+fn servers_of_absurd_size_are_refused() {
+    let names = "n.example ".repeat(MAX_SERVER_NAMES + 1);
+    let listens = "listen 10.0.0.1:443 ssl;".repeat(MAX_BINDS + 1);
+    for (kind, text, expected) in [
+        (
+            Kind::Nginx,
+            format!("server {{ listen 443 ssl; server_name {names}; }}"),
+            "names of one server",
+        ),
+        (
+            Kind::Nginx,
+            format!("server {{ {listens} }}"),
+            "addresses; split it",
+        ),
+        (
+            Kind::Apache,
+            format!(
+                "<VirtualHost {}>\nSSLEngine on\n</VirtualHost>",
+                "10.0.0.1:443 ".repeat(MAX_BINDS + 1)
+            ),
+            "addresses; split it",
+        ),
+        (
+            Kind::Haproxy,
+            "frontend x\n".to_owned() + &"bind 10.0.0.1:1-1000 ssl\n".repeat(2),
+            "addresses; split it",
+        ),
+    ] {
+        let e = reading_of(kind, &[("c", &text)]).unwrap_err();
+        assert!(e.message.contains(expected), "{kind:?}: {e}");
+    }
+}
+
 /// Pieces of every grammar, so that random texts get further than the first character.
 fn pieces() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![

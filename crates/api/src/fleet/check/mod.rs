@@ -3,18 +3,21 @@
 //! One pass per list over hash tables, so 100,000 targets take a fraction of a second. The tables are
 //! only asked, never walked: the order of problems is that of the fleet.
 
+mod targets;
+mod trust;
+
 use std::collections::HashMap;
 
-use super::model::{
-    Contact, Fleet, Management, Policy, Secret, SecretKind, Target, TargetKind, TargetState,
-};
+use super::model::{Fleet, Management, Policy, Secret, SecretKind};
 use super::place::Path;
-use super::values::{Period, check_certificate_name, check_dns_name, quoted};
+use super::values::{Period, check_certificate_name, quoted};
 use super::{
-    LOCAL_VANTAGE, MAX_CONTACTS, MAX_DRAINED_SECONDS, MAX_INTERVAL_SECONDS, MAX_LIST,
-    MAX_NAME_BYTES, MAX_OTHERS, MAX_PEM_BYTES, MAX_PROBLEMS, MAX_SECRETS, MAX_TARGETS,
-    MAX_TEXT_BYTES, MIN_INTERVAL_SECONDS, Problem,
+    MAX_INTERVAL_SECONDS, MAX_LIST, MAX_NAME_BYTES, MAX_OTHERS, MAX_PROBLEMS, MAX_SECRETS,
+    MAX_TARGETS, MAX_TEXT_BYTES, MIN_INTERVAL_SECONDS, Problem,
 };
+use targets::target;
+pub(super) use trust::pem;
+use trust::{roots, teams};
 
 /// Checks all that can be checked without knowing the time.
 ///
@@ -261,150 +264,6 @@ impl Check {
     }
 }
 
-fn teams(c: &mut Check, fleet: &Fleet, names: &Names<'_>) {
-    for (i, team) in fleet.teams.iter().enumerate() {
-        let at = || Path::item("team", i);
-        if team.escalation.as_ref() == Some(&team.name) {
-            c.say(
-                at().key("escalation"),
-                "a team cannot be its own escalation; name another team or leave it out",
-            );
-        } else {
-            c.refer_if(team.escalation.as_ref(), "team", &names.teams, || {
-                at().key("escalation")
-            });
-        }
-        if team.contacts.is_empty() {
-            c.say(
-                at().key("contacts"),
-                "nobody would be told; add at least contacts = [{ channel = \"log\" }]",
-            );
-        }
-        if team.contacts.len() > MAX_CONTACTS {
-            c.say(
-                at().key("contacts"),
-                format!("more than {MAX_CONTACTS} contacts"),
-            );
-        }
-        for (j, contact) in team.contacts.iter().enumerate().take(MAX_CONTACTS) {
-            let key = |key: &str| at().key("contacts").index(j).key(key);
-            match contact {
-                Contact::Log {} => {}
-                Contact::Webhook {
-                    url,
-                    signing_secret,
-                } => {
-                    address(c, url, &["https"], || key("url"));
-                    if let Some(name) = signing_secret {
-                        opaque(c, fleet, names, name, || key("signing_secret"));
-                    }
-                }
-                Contact::Alertmanager { url } => address(c, url, &["https", "http"], || key("url")),
-                Contact::Pagerduty { routing_key, url } => {
-                    opaque(c, fleet, names, routing_key, || key("routing_key"));
-                    if let Some(url) = url {
-                        address(c, url, &["https"], || key("url"));
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// A reference to an opaque secret: the file holds names, never the bytes themselves.
-fn opaque(c: &mut Check, fleet: &Fleet, names: &Names<'_>, name: &str, path: impl Fn() -> Path) {
-    match names.secrets.get(name).and_then(|i| fleet.secrets.get(*i)) {
-        Some(secret) if secret.kind == SecretKind::Opaque => {}
-        Some(_) => c.say(path(), format!("secret {} is not opaque; name one with kind = \"opaque\"", quoted(name))),
-        // The text may be the secret itself, written here by mistake; it is not repeated.
-        None => c.say(
-            path(),
-            "no such secret; this is the name of an opaque secret, declared with [[secret]], never the bytes themselves",
-        ),
-    }
-}
-
-fn address(c: &mut Check, url: &str, schemes: &[&str], path: impl Fn() -> Path) {
-    let how = schemes
-        .iter()
-        .map(|s| format!("{s}://"))
-        .collect::<Vec<_>>()
-        .join(" or ");
-    let Some((_, rest)) = url
-        .split_once("://")
-        .filter(|(scheme, _)| schemes.contains(scheme))
-    else {
-        return c.say(path(), format!("an address here begins with {how}"));
-    };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
-    if authority.contains('@') {
-        return c.say(
-            path(),
-            "an address cannot hold a password; leave it out and use a signing secret",
-        );
-    }
-    let odd = |ch: char| ch.is_whitespace() || ch.is_control() || !ch.is_ascii();
-    if authority.is_empty() || url.len() > MAX_TEXT_BYTES || url.contains(odd) {
-        c.say(
-            path(),
-            format!(
-                "not an address; write it like {}host/path, in ASCII",
-                how.split(' ').next().unwrap_or("")
-            ),
-        );
-    }
-}
-
-fn roots(c: &mut Check, fleet: &Fleet) {
-    for (i, set) in fleet.roots.iter().enumerate() {
-        let at = || Path::item("roots", i);
-        match (&set.pem, &set.file) {
-            (None, None) => c.say(
-                at(),
-                "roots need their certificates; add file = \"…\" or pem = \"\"\"…\"\"\"",
-            ),
-            (Some(_), Some(_)) => c.say(
-                at().key("file"),
-                "either pem or file, not both; leave one out",
-            ),
-            (Some(text), None) => {
-                if let Err(message) = pem(text) {
-                    c.say(at().key("pem"), message);
-                }
-            }
-            (None, Some(file)) => {
-                let absolute =
-                    file.starts_with(['/', '\\']) || file.as_bytes().get(1) == Some(&b':');
-                if file.is_empty()
-                    || file.len() > MAX_TEXT_BYTES
-                    || absolute
-                    || file.contains(char::is_control)
-                {
-                    c.say(at().key("file"), "write a path relative to the fleet file, so that it means the same on every machine");
-                }
-            }
-        }
-    }
-}
-
-/// Whether a text can be a set of roots: certificates, and no private key by mistake.
-pub(super) fn pem(text: &str) -> Result<(), String> {
-    if text.len() > MAX_PEM_BYTES {
-        Err(format!(
-            "more than {MAX_PEM_BYTES} bytes of PEM; keep the roots that clients trust"
-        ))
-    } else if text.contains("PRIVATE KEY-----") {
-        Err(
-            "this holds a private key; keep certificates alone, and consider the key as disclosed"
-                .to_owned(),
-        )
-    } else if !text.contains("-----BEGIN CERTIFICATE-----") {
-        Err("no certificate in it; PEM begins with -----BEGIN CERTIFICATE-----".to_owned())
-    } else {
-        Ok(())
-    }
-}
-
 fn in_order(
     c: &mut Check,
     notice: Option<Period>,
@@ -505,161 +364,6 @@ fn secret(c: &mut Check, fleet: &Fleet, names: &Names<'_>, s: &Secret, at: &dyn 
                 at().key("issuers").index(i),
                 "not an issuer; write its subject as `perennial scan` shows it",
             );
-        }
-    }
-}
-
-fn target(
-    c: &mut Check,
-    fleet: &Fleet,
-    names: &Names<'_>,
-    t: &Target,
-    now: Option<i64>,
-    at: &dyn Fn() -> Path,
-) {
-    let secret = c.refer(&t.secret, "secret", &names.secrets, || at().key("secret"));
-    if let Some(secret) = secret.and_then(|i| fleet.secrets.get(i))
-        && secret.kind == SecretKind::Opaque
-        && t.kind == TargetKind::Endpoint
-    {
-        c.say(
-            at().key("secret"),
-            "an endpoint cannot present an opaque secret; name a certificate",
-        );
-    }
-    let region = c.refer_if(t.region.as_ref(), "region", &names.regions, || {
-        at().key("region")
-    });
-    let stamp = c.refer_if(t.stamp.as_ref(), "stamp", &names.stamps, || {
-        at().key("stamp")
-    });
-    if let (Some(_), Some(stamp)) = (region, stamp.and_then(|i| fleet.stamps.get(i)))
-        && t.region.as_ref() != Some(&stamp.region)
-    {
-        let message = format!(
-            "stamp {} lies in region {}; correct one of the two",
-            quoted(&stamp.name),
-            quoted(&stamp.region)
-        );
-        c.say(at().key("stamp"), message);
-    }
-    c.refer_if(t.service.as_ref(), "service", &names.services, || {
-        at().key("service")
-    });
-    c.refer_if(t.team.as_ref(), "team", &names.teams, || at().key("team"));
-    c.refer_if(t.roots.as_ref(), "roots", &names.roots, || {
-        at().key("roots")
-    });
-    dialled(c, t, at);
-    vantages(c, fleet, names, t, at);
-    match (t.state, t.drained_until) {
-        (TargetState::Drained, None) => {
-            c.say(
-                at().key("drained_until"),
-                "a drained target needs an end; add drained_until, at most 30d ahead",
-            );
-        }
-        (TargetState::Drained, Some(until)) => {
-            if let Some(now) = now {
-                if until.unix() <= now {
-                    c.say(
-                        at().key("drained_until"),
-                        format!("{until} has passed; set state = \"active\" or a later end"),
-                    );
-                } else if until.unix() - now > MAX_DRAINED_SECONDS {
-                    c.say(
-                        at().key("drained_until"),
-                        format!(
-                            "{until} is more than 30d ahead; drain for less, or retire the target"
-                        ),
-                    );
-                }
-            }
-        }
-        (_, Some(_)) => c.say(
-            at().key("drained_until"),
-            "only a drained target has it; leave it out or say state = \"drained\"",
-        ),
-        (_, None) => {}
-    }
-}
-
-fn dialled(c: &mut Check, t: &Target, at: &dyn Fn() -> Path) {
-    match (t.kind, &t.endpoint) {
-        (TargetKind::Endpoint, None) => c.say(
-            at().key("endpoint"),
-            "an endpoint needs its address; add endpoint = \"tls://host:443\"",
-        ),
-        (TargetKind::Install | TargetKind::Artifact, Some(_)) => {
-            c.say(
-                at().key("endpoint"),
-                "only kind = \"endpoint\" is dialled; leave it out or make a second target of it",
-            );
-        }
-        _ => {}
-    }
-    if let Some(name) = &t.server_name {
-        if t.kind != TargetKind::Endpoint {
-            c.say(
-                at().key("server_name"),
-                "only kind = \"endpoint\" is asked for a name; leave it out",
-            );
-        } else if name.parse::<std::net::IpAddr>().is_ok() {
-            // RFC 6066 §3: literal addresses are not permitted in HostName.
-            c.say(
-                at().key("server_name"),
-                "a server name is a DNS name, not an address; leave it out",
-            );
-        } else if let Err(e) = check_dns_name(name) {
-            c.say(at().key("server_name"), e.to_string());
-        }
-    }
-    if t.offers.is_empty() {
-        c.say(
-            at().key("offers"),
-            "nothing would be offered; write offers = [\"all\"] or leave it out",
-        );
-    }
-    c.distinct(&t.offers, &|| at().key("offers"));
-    c.distinct(&t.key_types, &|| at().key("key_types"));
-}
-
-fn vantages(c: &mut Check, fleet: &Fleet, names: &Names<'_>, t: &Target, at: &dyn Fn() -> Path) {
-    if t.vantages.is_empty() && t.kind == TargetKind::Endpoint {
-        c.say(
-            at().key("vantages"),
-            "no vantage would have to be green; name at least one, such as \"local\"",
-        );
-    }
-    c.distinct(&t.vantages, &|| at().key("vantages"));
-    c.distinct(&t.optional_vantages, &|| at().key("optional_vantages"));
-    for (key, list) in [
-        ("vantages", &t.vantages),
-        ("optional_vantages", &t.optional_vantages),
-    ] {
-        for (i, name) in list.iter().enumerate().take(MAX_LIST) {
-            let path = || at().key(key).index(i);
-            let declared = names
-                .vantages
-                .get(name.as_str())
-                .and_then(|v| fleet.vantages.get(*v));
-            if declared.is_none() && name != LOCAL_VANTAGE {
-                c.refer(name, "vantage", &names.vantages, path);
-            }
-            if key == "vantages" && declared.is_some_and(|v| !v.required) {
-                c.say(path(), format!("vantage {} is declared with required = false; move it to optional_vantages", quoted(name)));
-            }
-        }
-    }
-    // Both lists are short in practice; the bound keeps hostile ones from costing their product.
-    if t.vantages.len().saturating_mul(t.optional_vantages.len()) <= MAX_LIST {
-        for (i, name) in t.optional_vantages.iter().enumerate() {
-            if t.vantages.contains(name) {
-                c.say(
-                    at().key("optional_vantages").index(i),
-                    format!("{} is required already; leave it out here", quoted(name)),
-                );
-            }
         }
     }
 }
