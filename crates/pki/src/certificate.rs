@@ -248,6 +248,48 @@ impl Certificate {
     }
 }
 
+/// Why a signature on a certificate does not prove who issued it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+pub enum SignatureProblem {
+    /// It was made by another key, or the certificate was changed.
+    #[error("the signature does not verify")]
+    Invalid,
+    /// The algorithm is not accepted (SHA-1 and older, RSA below 2048 bits, unknown ones).
+    #[error("its signature algorithm is not accepted for this key")]
+    Unsupported,
+}
+
+impl Certificate {
+    /// Verifies the signature on this certificate with the key of `issuer`, and nothing else.
+    ///
+    /// # Errors
+    /// See [`SignatureProblem`].
+    pub fn check_signature(&self, issuer: &Certificate) -> Result<(), SignatureProblem> {
+        let (algorithm, key) = algorithm::split_spki(issuer.spki_der()).ok_or(SignatureProblem::Unsupported)?;
+        let (tbs, signed_with, signature) = self.signed_parts().ok_or(SignatureProblem::Invalid)?;
+        let mut problem = SignatureProblem::Unsupported;
+        for candidate in webpki::ALL_VERIFICATION_ALGS {
+            if candidate.signature_alg_id().as_ref() == signed_with && candidate.public_key_alg_id().as_ref() == algorithm {
+                if candidate.verify_signature(key, tbs, signature).is_ok() {
+                    return Ok(());
+                }
+                problem = SignatureProblem::Invalid;
+            }
+        }
+        Err(problem)
+    }
+
+    /// TBSCertificate with its tag, the signature algorithm's content, the signature.
+    fn signed_parts(&self) -> Option<(&[u8], &[u8], &[u8])> {
+        let mut certificate = Reader::new(self.der()).inside(der::SEQUENCE)?;
+        let tbs = certificate.tagged(der::SEQUENCE)?.raw;
+        let algorithm = certificate.tagged(der::SEQUENCE)?.value;
+        let (unused, signature) = certificate.tagged(der::BIT_STRING)?.value.split_first()?;
+        // A signature is whole octets; another count of unused bits would be a second encoding of it.
+        (*unused == 0).then_some((tbs, algorithm, signature))
+    }
+}
+
 impl PartialEq for Certificate {
     fn eq(&self, other: &Self) -> bool {
         self.0.fingerprint == other.0.fingerprint

@@ -325,10 +325,8 @@ impl Verifier {
                 return error;
             }
         }
-        if let Some(candidate) = other_times.first() {
-            if let Err(error) = candidate.proof(context) {
-                return error.clone();
-            }
+        if let Some(Err(error)) = other_times.first().map(|candidate| candidate.proof(context)) {
+            return error.clone();
         }
         let error = self.explain_no_root(chain);
         if judgement.cut {
