@@ -1,1 +1,109 @@
-//! The loops (run_once) and the ports to the outside; no runtime, no sockets, no clock.
+//! The loops and the ports to the outside; no runtime, no sockets, no clock.
+//!
+//! Every loop has one shape, and only its driver sleeps:
+//!
+//! ```text
+//! run_once(tick):  take the subject's row → load it → decide (domain, pure) → commit state + journal + outbox + next due → act
+//! ```
+//!
+//! A *target* is assessed in the transaction that takes its observations in ([`look`], [`assess`]); that wakes its *secret*
+//! ([`secrets`]), which tells owners; an *incident* goes its own way ([`incidents`]). The [`sweep`] trusts none of this and looks
+//! at everything. [`vault`] stores versions and is the only part that holds the envelope's key.
+
+pub mod assess;
+pub mod deliver;
+mod error;
+pub mod incidents;
+pub mod inventory;
+pub mod judge;
+pub mod look;
+pub mod message;
+pub mod ports;
+pub mod secrets;
+pub mod sweep;
+pub mod tell;
+pub mod vault;
+
+pub use error::{Error, Refusal, Result};
+
+use domain::{Span, Time, clock::Belief};
+use std::sync::{Arc, Mutex};
+use store::{Actor, Store};
+
+/// What every step is given: the time, read once at the door, and whether it is believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tick {
+    /// Now.
+    pub now: Time,
+    /// Whether the clock is believed.
+    pub clock: Belief,
+}
+
+impl Tick {
+    /// A moment on a clock that is believed.
+    pub fn at(now: Time) -> Tick {
+        Tick { now, clock: Belief::Believed }
+    }
+}
+
+/// The names of the loops, as the timers know them.
+pub mod loops {
+    /// Look at a target from the vantage of the server itself.
+    pub const OBSERVE: &str = "observe/local";
+    /// Time alone changed what the rules say about a target.
+    pub const TARGET: &str = "target";
+    /// Something about a secret changed.
+    pub const SECRET: &str = "secret";
+    /// An incident goes its way.
+    pub const INCIDENT: &str = "incident";
+    /// A corrective action is due.
+    pub const ACTION: &str = "action";
+
+    /// Look at a target from a named vantage.
+    pub fn observe(vantage: &str) -> String {
+        format!("observe/{vantage}")
+    }
+}
+
+/// The vantage of the server itself.
+pub const LOCAL: &str = "local";
+
+/// The engine: a store, a judge of chains, and the vault. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) store: Store,
+    pub(crate) judge: Arc<judge::Judge>,
+    pub(crate) vault: Arc<Mutex<vault::State>>,
+    /// Who holds leases in the name of this process.
+    pub(crate) holder: Arc<str>,
+    /// The p95 of the fastest path that a drill has proven; unknown until one was measured.
+    pub(crate) critical_path: Option<Span>,
+}
+
+impl Engine {
+    /// An engine over an open store. `holder` tells this process from the others on the same database; `system_roots` are what
+    /// targets without own roots are judged by (DER).
+    pub fn new(store: Store, holder: &str, system_roots: Vec<Vec<u8>>) -> Engine {
+        Engine {
+            store,
+            judge: Arc::new(judge::Judge::new(system_roots)),
+            vault: Arc::new(Mutex::new(vault::State::Sealed)),
+            holder: holder.into(),
+            critical_path: None,
+        }
+    }
+
+    /// The store, for reading.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+}
+
+/// The actor of what the rules decide.
+pub fn rules() -> Actor {
+    Actor::new("perennial", "rules")
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

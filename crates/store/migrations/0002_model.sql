@@ -65,6 +65,7 @@ CREATE TABLE secret (
   expires_at INTEGER,
   declared_at INTEGER NOT NULL,
   declared INTEGER NOT NULL,
+  attested_at INTEGER,
   completed_unaided INTEGER NOT NULL,
   newest_version INTEGER NOT NULL,
   generation INTEGER NOT NULL,

@@ -235,6 +235,20 @@ pub fn update_standing(
     Ok(())
 }
 
+/// Somebody says that this end holds in production: evidence for what cannot be looked at.
+pub fn attest(tx: &mut Tx<'_>, id: SecretId, expires_at: Option<Time>, now: Time) -> Result<()> {
+    tx.execute(
+        "UPDATE secret SET expires_at = $2, attested_at = $3, generation = generation + 1 WHERE id = $1",
+        &[id.0.into(), expires_at.into(), now.into()],
+    )?;
+    Ok(())
+}
+
+/// When that was last said.
+pub fn attested_at(tx: &mut Tx<'_>, id: SecretId) -> Result<Option<Time>> {
+    tx.query_one("SELECT attested_at FROM secret WHERE id = $1", &[id.0.into()])?.opt_time(0)
+}
+
 /// One immutable step of a secret's line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {

@@ -330,3 +330,14 @@ pub fn newest_leaves(tx: &mut Tx<'_>, secret: SecretId, version: i64) -> Result<
         .map(|r| Ok((r.text(0)?.to_owned(), fingerprint(r, 1)?.unwrap_or(Fingerprint::from_bytes([0; 32])))))
         .collect()
 }
+
+/// Wakes a loop for every target of a secret.
+pub fn wake_all(tx: &mut Tx<'_>, secret: SecretId, loop_name: &str, at: Time) -> Result<u64> {
+    tx.execute(
+        "INSERT INTO timer (loop, subject, due_at, wakes, claimed_until, claimed_by, fence) \
+         SELECT $1, id, $3, 1, 0, '', 0 FROM target WHERE secret_id = $2 ORDER BY id \
+         ON CONFLICT (loop, subject) DO UPDATE SET wakes = timer.wakes + 1, \
+         due_at = CASE WHEN timer.due_at < excluded.due_at THEN timer.due_at ELSE excluded.due_at END",
+        &[loop_name.into(), secret.0.into(), at.into()],
+    )
+}

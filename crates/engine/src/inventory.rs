@@ -1,0 +1,494 @@
+//! Putting the declared inventory in place: idempotent, all or nothing; what leaves is retired, never forgotten.
+
+use crate::{
+    Engine, Error, Refusal, Result, Tick, assess,
+    look::wake_vantages,
+    loops,
+    vault::blank,
+};
+use api::fleet::{self as model, self as fleet, Fleet};
+use domain::{
+    Span, Time,
+    target::Served,
+    words::{Backends, Kind, Management, Offer, Renewal, SecretId, TargetId, TargetState},
+};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use store::{
+    Actor, Tx, Value,
+    journal::Entry,
+    model::{incident, inventory as rows, inventory::Table, secret, target},
+    timer,
+};
+
+/// For how long after its adoption what was bad at first goes to the one baseline incident.
+pub const BASELINE: Span = Span::days(1);
+
+/// One difference between what is declared and what is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// `add`, `change`, `retire`, or `left-over` (it would be retired with `--prune`).
+    pub what: &'static str,
+    /// `team`, `target`, …
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// Field, before, after.
+    pub fields: Vec<(String, String, String)>,
+}
+
+/// What applying did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// In the order of kinds and names.
+    pub changes: Vec<Change>,
+    /// SHA-256 of the changes: what was looked at is what is done.
+    pub plan: String,
+    /// Whether anything was written.
+    pub done: bool,
+}
+
+/// How to apply.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Only say what would change.
+    pub dry_run: bool,
+    /// Retire what the file no longer names.
+    pub prune: bool,
+    /// Only if the changes have this hash.
+    pub plan: Option<String>,
+}
+
+impl Engine {
+    /// Applies an inventory.
+    pub fn apply(&self, fleet: &Fleet, options: &Options, actor: &Actor, tick: &Tick) -> Result<Applied> {
+        fleet::validate_received(fleet, tick.now.unix()).map_err(|problems| {
+            Error::Refused(Refusal { code: "bad-fleet", problems: problems.iter().map(ToString::to_string).collect() })
+        })?;
+        let run = |tx: &mut Tx<'_>| -> Result<Applied> {
+            let mut apply = Apply { now: tick.now, options, changes: Vec::new(), writes: !options.dry_run };
+            apply.settings(tx, fleet)?;
+            apply.tables(tx, fleet)?;
+            let secrets = apply.secrets(tx, fleet)?;
+            apply.targets(tx, fleet, &secrets)?;
+            let plan = pki::Fingerprint::of(format!("{:?}", apply.changes).as_bytes()).to_string();
+            if options.plan.as_ref().is_some_and(|wanted| *wanted != plan) {
+                return Err(Error::refused("plan-changed", format!("the changes are no longer those of plan {plan}; look at them again with --dry-run")));
+            }
+            let done = apply.writes && apply.changes.iter().any(|c| c.what != "left-over");
+            if done {
+                let counts = apply.changes.iter().fold(BTreeMap::new(), |mut n: BTreeMap<_, u64>, c| {
+                    *n.entry(format!("{} {}", c.what, c.kind)).or_default() += 1;
+                    n
+                });
+                tx.journal(Entry::new("inventory.applied", "inventory", "", &json!({ "plan": plan, "changes": counts })))?;
+            }
+            Ok(Applied { changes: apply.changes, plan, done })
+        };
+        if options.dry_run { self.store.try_read(run) } else { self.store.try_write(actor, tick.now, run) }
+    }
+
+    /// Takes a target out of the inventory by hand. Its open lines end as *retired*, and it is still looked at.
+    pub fn retire_target(&self, name: &str, reason: &str, actor: &Actor, tick: &Tick) -> Result<()> {
+        if reason.trim().is_empty() {
+            return Err(Error::refused("reason-missing", "retiring needs a reason: --reason \"…\""));
+        }
+        self.store.try_write(actor, tick.now, |tx| {
+            let found = target::by_name(tx, name)?.ok_or_else(|| Error::not_found("target", name))?;
+            let Some(t) = target::lock(tx, found.facts.id)? else { return Err(Error::not_found("target", name)) };
+            retire(tx, t, tick.now)?;
+            tx.journal(Entry::new("target.retired", format!("target/{name}"), reason, &json!({})))?;
+            Ok(())
+        })
+    }
+}
+
+struct Apply<'a> {
+    now: Time,
+    options: &'a Options,
+    changes: Vec<Change>,
+    writes: bool,
+}
+
+impl Apply<'_> {
+    fn settings(&mut self, tx: &mut Tx<'_>, fleet: &Fleet) -> Result<()> {
+        let owner = fleet.fleet.default_owner.clone().unwrap_or_default();
+        let before = rows::setting(tx, "default_owner")?.unwrap_or_default();
+        if owner != before {
+            self.changed("fleet", "fleet", vec![("default_owner".into(), before, owner.clone())]);
+            if self.writes {
+                rows::put_setting(tx, "default_owner", &owner)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn changed(&mut self, kind: &'static str, name: &str, fields: Vec<(String, String, String)>) {
+        self.changes.push(Change { what: "change", kind, name: name.into(), fields });
+    }
+
+    fn tables(&mut self, tx: &mut Tx<'_>, fleet: &Fleet) -> Result<()> {
+        let json = |v: &Vec<model::Contact>| serde_json::to_string(v).unwrap_or_default();
+        let span = |p: Option<fleet::Period>| p.map(fleet::Period::as_secs).into();
+        let teams = fleet.teams.iter().map(|t| (t.name.clone(), vec![json(&t.contacts).into(), t.escalation.clone().unwrap_or_default().into()]));
+        self.table(tx, rows::TEAM, teams.collect())?;
+        self.table(tx, rows::SERVICE, fleet.services.iter().map(|s| (s.name.clone(), vec![(&s.team).into()])).collect())?;
+        self.table(tx, rows::REGION, fleet.regions.iter().map(|r| (r.name.clone(), vec![])).collect())?;
+        self.table(tx, rows::STAMP, fleet.stamps.iter().map(|s| (s.name.clone(), vec![(&s.region).into()])).collect())?;
+        self.table(tx, rows::VANTAGE, fleet.vantages.iter().map(|v| (v.name.clone(), vec![v.required.into()])).collect())?;
+        let roots = fleet.roots.iter().map(|r| (r.name.clone(), vec![r.pem.clone().unwrap_or_default().into()]));
+        self.table(tx, rows::ROOTS, roots.collect())?;
+        let policies = fleet.policies.iter().map(|p| {
+            let class: Value = word(&p.class).into();
+            (p.name.clone(), vec![class, span(p.notice), span(p.incident), span(p.interval), span(p.unobserved_after)])
+        });
+        self.table(tx, rows::POLICY, policies.collect())
+    }
+
+    fn table(&mut self, tx: &mut Tx<'_>, table: Table, wanted: BTreeMap<String, Vec<Value>>) -> Result<()> {
+        let stored = rows::rows(tx, table)?;
+        for (name, values) in &wanted {
+            match stored.get(name) {
+                Some(before) if before == values => continue,
+                Some(before) => {
+                    let fields = table.columns.iter().zip(before.iter().zip(values)).filter(|(_, (b, a))| b != a);
+                    let fields = fields.map(|(c, (b, a))| ((*c).to_owned(), text(b), text(a))).collect();
+                    self.changed(table.name, name, fields);
+                }
+                None => self.changes.push(Change { what: "add", kind: table.name, name: name.clone(), fields: Vec::new() }),
+            }
+            if self.writes {
+                rows::put(tx, table, name, values.clone())?;
+            }
+        }
+        for name in stored.keys().filter(|n| !wanted.contains_key(*n)) {
+            self.gone(table.name, name);
+            if self.writes && self.options.prune {
+                rows::retire(tx, table, name, self.now)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn gone(&mut self, kind: &'static str, name: &str) {
+        let what = if self.options.prune { "retire" } else { "left-over" };
+        self.changes.push(Change { what, kind, name: name.into(), fields: Vec::new() });
+    }
+
+    fn secrets(&mut self, tx: &mut Tx<'_>, fleet: &Fleet) -> Result<BTreeMap<String, SecretId>> {
+        let mut ids = BTreeMap::new();
+        let mut declared = BTreeSet::new();
+        for wanted in &fleet.secrets {
+            declared.insert(wanted.name.clone());
+            let stored = secret::by_name(tx, &wanted.name)?;
+            let base = stored.clone().unwrap_or_else(|| blank(SecretId(0), &wanted.name, kind(wanted.kind), self.now));
+            let mut after = declare(base, wanted);
+            match stored {
+                Some(before) if before == after => {
+                    ids.insert(wanted.name.clone(), before.id);
+                    continue;
+                }
+                Some(before) => {
+                    if before.kind != after.kind && before.newest_version > 0 {
+                        let problem = format!("secret {} is {} and holds versions; it cannot become {}", before.name, before.kind, after.kind);
+                        return Err(Error::refused("kind-changed", problem));
+                    }
+                    self.changed("secret", &wanted.name, secret_diff(&before, &after));
+                    ids.insert(wanted.name.clone(), before.id);
+                    if self.writes {
+                        secret::lock(tx, before.id)?;
+                        secret::update_declaration(tx, &after)?;
+                        target::wake_all(tx, before.id, loops::TARGET, self.now)?;
+                    }
+                }
+                None => {
+                    self.changes.push(Change { what: "add", kind: "secret", name: wanted.name.clone(), fields: Vec::new() });
+                    if self.writes {
+                        after.id = SecretId(tx.next_id("secret")?);
+                        secret::insert(tx, &after)?;
+                    }
+                    ids.insert(wanted.name.clone(), after.id);
+                }
+            }
+            if self.writes {
+                timer::set_earlier(tx, loops::SECRET, ids[&wanted.name].0, self.now)?;
+            }
+        }
+        let mut after = SecretId(i64::MIN);
+        loop {
+            let page = secret::page(tx, after, 1000)?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            for s in page.into_iter().filter(|s| s.declared && s.retired_at.is_none() && !declared.contains(&s.name)) {
+                self.gone("secret", &s.name);
+                if self.options.prune {
+                    if incident::open_line_count(tx, s.id)? > 0 {
+                        return Err(open_incident("secret", &s.name));
+                    }
+                    if self.writes {
+                        secret::lock(tx, s.id)?;
+                        secret::update_declaration(tx, &secret::Secret { retired_at: Some(self.now), ..s })?;
+                    }
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    fn targets(&mut self, tx: &mut Tx<'_>, fleet: &Fleet, secrets: &BTreeMap<String, SecretId>) -> Result<()> {
+        let mut declared = BTreeSet::new();
+        for wanted in &fleet.targets {
+            declared.insert(wanted.name.clone());
+            let secret = *secrets.get(&wanted.secret).unwrap_or(&SecretId(0));
+            let stored = target::by_name(tx, &wanted.name)?;
+            let mut after = target_of(stored.as_ref(), wanted, secret, fleet, self.now);
+            match &stored {
+                Some(before) if *before == after => continue,
+                Some(before) => {
+                    let fields = target_diff(before, &after);
+                    self.changed("target", &wanted.name, fields);
+                }
+                None => self.changes.push(Change { what: "add", kind: "target", name: wanted.name.clone(), fields: Vec::new() }),
+            }
+            if !self.writes {
+                continue;
+            }
+            match &stored {
+                Some(before) => {
+                    target::lock(tx, before.facts.id)?;
+                    if before.secret != after.secret {
+                        store::model::finding::forget_target(tx, before.facts.id)?;
+                        timer::set_earlier(tx, loops::SECRET, before.secret.0, self.now)?;
+                    }
+                }
+                None => after.facts.id = TargetId(tx.next_id("target")?),
+            }
+            target::put(tx, &after)?;
+            wake_vantages(tx, &after, self.now)?;
+            timer::set_earlier(tx, loops::SECRET, after.secret.0, self.now)?;
+        }
+        let mut after = TargetId(i64::MIN);
+        loop {
+            let page = target::page(tx, after, 1000)?;
+            let Some(last) = page.last() else { break };
+            after = last.facts.id;
+            for t in page.into_iter().filter(|t| t.retired_at.is_none() && !declared.contains(&t.facts.name)) {
+                self.gone("target", &t.facts.name);
+                if self.options.prune {
+                    if !incident::open_lines_of_target(tx, t.facts.id)?.is_empty() {
+                        return Err(open_incident("target", &t.facts.name));
+                    }
+                    if self.writes {
+                        if let Some(t) = target::lock(tx, t.facts.id)? {
+                            retire(tx, t, self.now)?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open_incident(kind: &str, name: &str) -> Error {
+    let problem = format!("{kind} {name} has lines in an open incident and cannot be pruned; end it in production, or retire it by hand with a reason");
+    Error::refused("open-incident", problem)
+}
+
+/// Retires a target whose row is taken. It is still looked at until its served-until.
+fn retire(tx: &mut Tx<'_>, mut t: target::Target, now: Time) -> Result<()> {
+    t.facts.state = TargetState::Retired;
+    t.retired_at = Some(now);
+    target::put(tx, &t)?;
+    for line in incident::open_lines_of_target(tx, t.facts.id)? {
+        let closed = incident::Line { closed_at: Some(now), how: "retired".into(), ..line.clone() };
+        incident::put_line(tx, &closed)?;
+        timer::set_earlier(tx, loops::INCIDENT, line.incident.0, now)?;
+    }
+    wake_vantages(tx, &t, now + domain::policy::SHORTEST_INTERVAL + Span::seconds(1))?;
+    timer::set_earlier(tx, loops::SECRET, t.secret.0, now)?;
+    Ok(())
+}
+
+/// A target that was retired and still answers comes back.
+pub(crate) fn come_back(tx: &mut Tx<'_>, t: &target::Target, now: Time) -> Result<()> {
+    let back = target::Target {
+        retired_at: None,
+        facts: domain::words::Target { state: TargetState::Active, ..t.facts.clone() },
+        ..t.clone()
+    };
+    target::put(tx, &back)?;
+    wake_vantages(tx, &back, now)?;
+    let reason = "it was retired and still answers with the certificate that it served then";
+    tx.journal(Entry::new("target.came-back", format!("target/{}", t.facts.name), reason, &json!({})))?;
+    Ok(())
+}
+
+fn declare(base: secret::Secret, w: &model::Secret) -> secret::Secret {
+    secret::Secret {
+        kind: kind(w.kind),
+        management: match w.management {
+            model::Management::Managed => Management::Managed,
+            model::Management::External => Management::External,
+        },
+        renewal: match w.renewal {
+            model::Renewal::ByHand => Renewal::ByHand,
+            model::Renewal::Automatic => Renewal::Automatic,
+        },
+        release_bound: w.release_bound,
+        team: w.team.clone().unwrap_or_default(),
+        service: w.service.clone().unwrap_or_default(),
+        policy: w.policy.clone().unwrap_or_default(),
+        override_notice: w.overrides.as_ref().and_then(|o| o.notice).map(fleet::Period::as_secs),
+        override_incident: w.overrides.as_ref().and_then(|o| o.incident).map(fleet::Period::as_secs),
+        override_reason: w.overrides.as_ref().map(|o| o.reason.clone()).unwrap_or_default(),
+        names: w.names.clone(),
+        issuers: w.issuers.clone(),
+        // What is attested or stored later is not overwritten by what was declared at first.
+        expires_at: base.expires_at.or(w.expires.map(|m| Time::from_unix(m.unix()))),
+        declared: true,
+        retired_at: None,
+        ..base
+    }
+}
+
+fn kind(k: model::SecretKind) -> Kind {
+    match k {
+        model::SecretKind::Certificate => Kind::Certificate,
+        model::SecretKind::Opaque => Kind::Opaque,
+        model::SecretKind::Tracked => Kind::Tracked,
+    }
+}
+
+fn target_of(stored: Option<&target::Target>, w: &model::Target, secret: SecretId, fleet: &Fleet, now: Time) -> target::Target {
+    let (protocol, host, port) = match &w.endpoint {
+        Some(e) => (e.protocol.as_str().to_owned(), e.host.clone(), i64::from(e.port)),
+        None => (String::new(), w.name.clone(), 0),
+    };
+    let is_address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
+    let server_name = match &w.server_name {
+        Some(name) => name.clone(),
+        None if w.endpoint.is_some() && !is_address => host.clone(),
+        None => String::new(),
+    };
+    let declared_at = stored.map_or(now, |s| s.facts.declared_at);
+    let baseline = match (stored, &fleet.fleet.baseline) {
+        (Some(s), _) => s.facts.baseline.clone(),
+        (None, Some(day)) => Some((day.to_string(), now + BASELINE)),
+        (None, None) => None,
+    };
+    let facts = domain::words::Target {
+        id: stored.map_or(TargetId(0), |s| s.facts.id),
+        name: w.name.clone(),
+        declared_at,
+        state: match w.state {
+            model::TargetState::Active => TargetState::Active,
+            model::TargetState::Standby => TargetState::Standby,
+            model::TargetState::Drained => TargetState::Drained,
+        },
+        drained_until: w.drained_until.map(|m| Time::from_unix(m.unix())),
+        production: w.production,
+        backends: match w.backends {
+            model::Backends::Shared => Backends::Shared,
+            model::Backends::Direct => Backends::Direct,
+        },
+        server_name,
+        region: w.region.clone().unwrap_or_default(),
+        required_vantages: w.vantages.clone(),
+        offers: w.offers.iter().filter_map(|o| Offer::parse(&word(o))).collect(),
+        baseline,
+    };
+    target::Target {
+        facts,
+        secret,
+        kind: word(&w.kind),
+        protocol,
+        host,
+        port,
+        stamp: w.stamp.clone().unwrap_or_default(),
+        service: w.service.clone().unwrap_or_default(),
+        team: w.team.clone().unwrap_or_default(),
+        roots: w.roots.clone().unwrap_or_default(),
+        optional_vantages: w.optional_vantages.clone(),
+        check_name: true,
+        retired_at: None,
+        served: stored.map_or(Served::Unknown, |s| s.served),
+        worst: stored.and_then(|s| s.worst),
+        current: stored.map_or(0, |s| s.current),
+        required: stored.map_or(0, |s| s.required),
+        level: stored.map_or(domain::policy::Level::Info, |s| s.level),
+        observed_at: stored.and_then(|s| s.observed_at),
+    }
+}
+
+/// The word that a value of the inventory file is written as.
+fn word<T: serde::Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(text)) => text,
+        _ => String::new(),
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Int(n) => n.to_string(),
+        Value::Text(t) => t.clone(),
+        Value::Bytes(b) => format!("{} bytes", b.len()),
+    }
+}
+
+type Field = (String, String, String);
+
+fn diff(pairs: Vec<(&str, String, String)>) -> Vec<Field> {
+    pairs.into_iter().filter(|(_, b, a)| b != a).map(|(f, b, a)| (f.to_owned(), b, a)).collect()
+}
+
+fn secret_diff(b: &secret::Secret, a: &secret::Secret) -> Vec<Field> {
+    let o = |v: Option<i64>| v.map(|s| Span::seconds(s).to_string()).unwrap_or_default();
+    diff(vec![
+        ("kind", b.kind.to_string(), a.kind.to_string()),
+        ("management", b.management.to_string(), a.management.to_string()),
+        ("renewal", b.renewal.to_string(), a.renewal.to_string()),
+        ("release_bound", b.release_bound.to_string(), a.release_bound.to_string()),
+        ("team", b.team.clone(), a.team.clone()),
+        ("service", b.service.clone(), a.service.clone()),
+        ("policy", b.policy.clone(), a.policy.clone()),
+        ("override.notice", o(b.override_notice), o(a.override_notice)),
+        ("override.incident", o(b.override_incident), o(a.override_incident)),
+        ("override.reason", b.override_reason.clone(), a.override_reason.clone()),
+        ("names", b.names.join(", "), a.names.join(", ")),
+        ("issuers", b.issuers.join(", "), a.issuers.join(", ")),
+        ("expires", b.expires_at.map(|t| t.to_string()).unwrap_or_default(), a.expires_at.map(|t| t.to_string()).unwrap_or_default()),
+        ("declared", b.declared.to_string(), a.declared.to_string()),
+        ("retired", b.retired_at.is_some().to_string(), a.retired_at.is_some().to_string()),
+    ])
+}
+
+fn target_diff(b: &target::Target, a: &target::Target) -> Vec<Field> {
+    let endpoint = |t: &target::Target| format!("{}://{}:{}", t.protocol, t.host, t.port);
+    let offers = |t: &target::Target| t.facts.offers.iter().map(|o| o.as_str()).collect::<Vec<_>>().join(", ");
+    diff(vec![
+        ("secret", b.secret.to_string(), a.secret.to_string()),
+        ("kind", b.kind.clone(), a.kind.clone()),
+        ("endpoint", endpoint(b), endpoint(a)),
+        ("server_name", b.facts.server_name.clone(), a.facts.server_name.clone()),
+        ("region", b.facts.region.clone(), a.facts.region.clone()),
+        ("stamp", b.stamp.clone(), a.stamp.clone()),
+        ("service", b.service.clone(), a.service.clone()),
+        ("team", b.team.clone(), a.team.clone()),
+        ("state", b.facts.state.to_string(), a.facts.state.to_string()),
+        ("production", b.facts.production.to_string(), a.facts.production.to_string()),
+        ("backends", b.facts.backends.to_string(), a.facts.backends.to_string()),
+        ("roots", b.roots.clone(), a.roots.clone()),
+        ("vantages", b.facts.required_vantages.join(", "), a.facts.required_vantages.join(", ")),
+        ("optional_vantages", b.optional_vantages.join(", "), a.optional_vantages.join(", ")),
+        ("offers", offers(b), offers(a)),
+    ])
+}
+
+/// The owner of a target, as messages name it.
+pub fn owner_of(tx: &mut Tx<'_>, t: &target::Target) -> store::Result<String> {
+    let s = secret::get(tx, t.secret)?;
+    assess::team_of(tx, &t.team, &t.service, s.as_ref())
+}

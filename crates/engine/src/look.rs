@@ -1,0 +1,307 @@
+//! Looking at production, and taking in what was seen, from wherever it was seen.
+
+use crate::{
+    Engine, Error, LOCAL, Result, Tick, assess, loops,
+    ports::{Attempt, Look, Network, Seen},
+    rules,
+};
+use domain::{
+    Fingerprint, Span, Time,
+    observation::{Change, Failure, Outcome, Record},
+    schedule,
+    target::{AFTER_LEAVING, Address},
+    words::{Blame, Combination, CombinationId, Method, Offer, TargetId, TargetState},
+};
+use serde_json::json;
+use std::collections::BTreeMap;
+use store::{
+    Actor, Tx,
+    journal::Entry,
+    model::{incident, observation, observation::Observation, target},
+    timer,
+};
+
+/// How many targets one round looks at.
+pub const BATCH: i64 = 256;
+/// Most handshakes with one address in one look.
+pub const MOST_HANDSHAKES: u32 = 30;
+/// Most attempts that one report may bring.
+pub const MOST_ATTEMPTS: usize = 4096;
+
+impl Engine {
+    /// Looks at the targets that are due. Says how many there were.
+    pub fn observe_once(&self, network: &dyn Network, tick: &Tick) -> Result<usize> {
+        let claims = self.store.write(&rules(), tick.now, |tx| {
+            timer::claim(tx, loops::OBSERVE, tick.now, &self.holder, schedule::LEASE, BATCH)
+        })?;
+        if claims.is_empty() {
+            return Ok(0);
+        }
+        let looks = self.store.read(|tx| {
+            let mut looks = Vec::new();
+            for claim in &claims {
+                looks.extend(plan(tx, TargetId(claim.subject), LOCAL, tick.now)?);
+            }
+            Ok(looks)
+        })?;
+        let seen: BTreeMap<TargetId, Seen> = network.look(&looks).into_iter().map(|s| (s.target, s)).collect();
+        for claim in &claims {
+            let id = TargetId(claim.subject);
+            let next = match seen.get(&id) {
+                Some(seen) => self.take_in(LOCAL, seen, Method::Dialled, None, &rules(), &tick.later(seen.at))?,
+                None => None,
+            };
+            self.store.write(&rules(), tick.now, |tx| timer::done(tx, loops::OBSERVE, claim, next))?;
+        }
+        Ok(claims.len())
+    }
+
+    /// Hands the targets that are due at a remote vantage to it.
+    pub fn hand_out(&self, vantage: &str, limit: i64, tick: &Tick) -> Result<Vec<Look>> {
+        let name = loops::observe(vantage);
+        let claims =
+            self.store.write(&rules(), tick.now, |tx| timer::claim(tx, &name, tick.now, vantage, schedule::LEASE, limit.clamp(1, BATCH)))?;
+        let looks = self.store.read(|tx| {
+            let mut looks = Vec::new();
+            for claim in &claims {
+                looks.extend(plan(tx, TargetId(claim.subject), vantage, tick.now)?);
+            }
+            Ok(looks)
+        })?;
+        Ok(looks)
+    }
+
+    /// Takes in what a remote vantage saw. It speaks for itself alone: `vantage` comes from its token.
+    pub fn report(&self, vantage: &str, seen: &Seen, actor: &Actor, tick: &Tick) -> Result<()> {
+        if seen.attempts.len() > MOST_ATTEMPTS {
+            return Err(Error::refused("too-many-attempts", format!("a report brings at most {MOST_ATTEMPTS} attempts")));
+        }
+        // Nobody has seen the future: a vantage whose clock is ahead is taken at our word.
+        let mut seen = seen.clone();
+        seen.at = seen.at.min(tick.now);
+        for attempt in &mut seen.attempts {
+            attempt.at = attempt.at.min(tick.now);
+        }
+        let next = self.take_in(vantage, &seen, Method::Dialled, None, actor, tick)?;
+        self.store.write(actor, tick.now, |tx| {
+            store::model::inventory::vantage_seen(tx, vantage, tick.now)?;
+            match next {
+                Some(next) => timer::set(tx, &loops::observe(vantage), seen.target.0, next),
+                None => timer::clear(tx, &loops::observe(vantage), seen.target.0),
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Takes observations of one target in, assesses it, and says when it is due again.
+    ///
+    /// One transaction: observations, changes, findings, lines of incidents, journal, and what has to be told.
+    pub fn take_in(
+        &self,
+        vantage: &str,
+        seen: &Seen,
+        method: Method,
+        expires_at: Option<Time>,
+        actor: &Actor,
+        tick: &Tick,
+    ) -> Result<Option<Time>> {
+        let id = seen.target;
+        self.store.try_write(actor, tick.now, |tx| {
+            let Some(mut target) = target::lock(tx, id)? else {
+                return Err(Error::not_found("target", &id.to_string()));
+            };
+            target.observed_at = Some(tick.now);
+            let needed = schedule::evidence(&target.facts);
+            let mut known = observation::of_target(tx, id)?;
+            match &seen.resolved {
+                Ok(resolved) if vantage == LOCAL || target::addresses(tx, id)?.is_empty() => {
+                    target::put_addresses(tx, id, resolved, tick.now - AFTER_LEAVING, tick.now)?;
+                }
+                // Another vantage may see other addresses (split DNS): they are added, and only our own view takes away.
+                Ok(resolved) => {
+                    let mut all: Vec<String> =
+                        target::addresses(tx, id)?.into_iter().filter(|a| a.left_at.is_none()).map(|a| a.address).collect();
+                    all.extend(resolved.iter().filter(|r| !all.contains(r)).cloned().collect::<Vec<_>>());
+                    target::put_addresses(tx, id, &all, tick.now - AFTER_LEAVING, tick.now)?;
+                }
+                Err(failure) => fail_all(tx, &target, &mut known, vantage, failure, seen.at)?,
+            }
+            for attempt in &seen.attempts {
+                let combination = Combination {
+                    address: attempt.address.clone(),
+                    vantage: vantage.to_owned(),
+                    server_name: target.facts.server_name.clone(),
+                    offer: attempt.offer,
+                    method,
+                };
+                take_attempt(tx, &target, &mut known, combination, attempt, needed, expires_at)?;
+            }
+            let (standing, waiting) = assess::target(self, tx, &target, tick)?;
+            let records: Vec<Record> = known.into_iter().map(|o| o.record).filter(|r| r.combination.vantage == vantage).collect();
+            let policy = assess::policy_of(tx, &target)?;
+            Ok(schedule::next_look(&target.facts, &standing, &records, &policy, waiting, tick.now))
+        })
+    }
+
+    /// A claim of change: whoever has to look, looks at once.
+    pub fn look_now(&self, id: TargetId, actor: &Actor, tick: &Tick) -> Result<()> {
+        self.store.try_write(actor, tick.now, |tx| {
+            let Some(t) = target::lock(tx, id)? else { return Err(Error::not_found("target", &id.to_string())) };
+            wake_vantages(tx, &t, tick.now)?;
+            tx.journal(Entry::new("target.look-now", format!("target/{}", t.facts.name), "", &json!({})))?;
+            Ok(())
+        })
+    }
+
+    /// Targets for which time alone changed the answer.
+    pub fn targets_once(&self, tick: &Tick) -> Result<usize> {
+        let claims = self.store.write(&rules(), tick.now, |tx| {
+            timer::claim(tx, loops::TARGET, tick.now, &self.holder, schedule::LEASE, BATCH)
+        })?;
+        for claim in &claims {
+            let next = self.store.try_write(&rules(), tick.now, |tx| {
+                let Some(t) = target::lock(tx, TargetId(claim.subject))? else { return Ok::<_, Error>(None) };
+                Ok(assess::target(self, tx, &t, tick)?.0.next)
+            })?;
+            self.store.write(&rules(), tick.now, |tx| timer::done(tx, loops::TARGET, claim, next))?;
+        }
+        Ok(claims.len())
+    }
+}
+
+impl Tick {
+    /// The same clock, at a later moment.
+    pub fn later(&self, at: Time) -> Tick {
+        Tick { now: self.now.max(at), clock: self.clock.clone() }
+    }
+}
+
+/// Wakes every vantage of a target.
+pub(crate) fn wake_vantages(tx: &mut Tx<'_>, t: &target::Target, at: Time) -> store::Result<()> {
+    if t.kind != "endpoint" {
+        return timer::set_earlier(tx, loops::TARGET, t.facts.id.0, at);
+    }
+    for vantage in t.facts.required_vantages.iter().chain(&t.optional_vantages) {
+        timer::set_earlier(tx, &loops::observe(vantage), t.facts.id.0, at)?;
+    }
+    Ok(())
+}
+
+/// What a look at a target has to do.
+fn plan(tx: &mut Tx<'_>, id: TargetId, vantage: &str, now: Time) -> store::Result<Option<Look>> {
+    let Some(t) = target::get(tx, id)? else { return Ok(None) };
+    let over = t.facts.state == TargetState::Retired && matches!(t.served, domain::target::Served::Until(until) if until <= now);
+    if t.kind != "endpoint" || over {
+        return Ok(None);
+    }
+    let waiting = !incident::open_lines_of_target(tx, id)?.is_empty();
+    let records: Vec<Record> =
+        observation::of_target(tx, id)?.into_iter().map(|o| o.record).filter(|r| r.combination.vantage == vantage).collect();
+    let offers = t
+        .facts
+        .offers
+        .iter()
+        .copied()
+        .filter(|offer| {
+            let last = records.iter().filter(|r| r.combination.offer == *offer).map(|r| r.last_at).min();
+            schedule::offer_due(*offer, last, waiting, now)
+        })
+        .collect();
+    let needed = schedule::evidence(&t.facts);
+    let handshakes = records.iter().map(|r| schedule::handshakes(Some(r), needed)).max().unwrap_or(1).min(MOST_HANDSHAKES);
+    let also = target::addresses(tx, id)?.into_iter().filter(|a: &Address| a.left_at.is_none_or(|at| now < at + AFTER_LEAVING));
+    Ok(Some(Look {
+        target: id,
+        host: t.host.clone(),
+        port: u16::try_from(t.port).unwrap_or(0),
+        server_name: t.facts.server_name.clone(),
+        protocol: t.protocol.clone(),
+        also: also.map(|a| a.address).collect(),
+        offers,
+        handshakes,
+    }))
+}
+
+fn take_attempt(
+    tx: &mut Tx<'_>,
+    target: &target::Target,
+    known: &mut Vec<Observation>,
+    combination: Combination,
+    attempt: &Attempt,
+    needed: u32,
+    expires_at: Option<Time>,
+) -> store::Result<()> {
+    let (outcome, protocol, cipher) = match &attempt.result {
+        Ok(shown) if !shown.chain.is_empty() => {
+            let der = shown.chain.concat();
+            let (chain, leaf) = (Fingerprint::of(&der), Fingerprint::of(&shown.chain[0]));
+            observation::keep_chain(tx, &chain, &leaf, &der, attempt.at)?;
+            (Outcome::Presented { chain, leaf }, Some(shown.protocol.clone()), shown.cipher.clone())
+        }
+        Ok(_) => {
+            let detail = String::from("presented no certificate");
+            (Outcome::Failed(Failure { blame: Blame::Peer, retry: true, detail }), None, String::new())
+        }
+        Err(failure) => (Outcome::Failed(failure.clone()), None, String::new()),
+    };
+    let at = match known.iter().position(|o| o.record.combination == combination) {
+        Some(at) => at,
+        None => {
+            let id = CombinationId(tx.next_id("observation")?);
+            known.push(Observation { record: Record::new(id, combination), protocol: String::new(), cipher: String::new() });
+            known.len() - 1
+        }
+    };
+    let o = &mut known[at];
+    let before = o.record.good;
+    let change = o.record.observe(&outcome, attempt.at, needed);
+    o.record.expires_at = expires_at;
+    if let Some(protocol) = protocol {
+        (o.protocol, o.cipher) = (protocol, cipher);
+    }
+    observation::put(tx, target.facts.id, o)?;
+    if change != Change::None {
+        observation::insert_change(tx, target.facts.id, o, change)?;
+        let body = json!({
+            "address": o.record.combination.address,
+            "vantage": o.record.combination.vantage,
+            "offer": o.record.combination.offer.as_str(),
+            "method": o.record.combination.method.as_str(),
+            "change": observation::change_word(change),
+            "leaf": o.record.good.filter(|_| o.record.failing.is_none()).map(|g| g.leaf.to_string()),
+            "before": before.map(|b| b.leaf.to_string()),
+            "failure": o.record.failing.as_ref().map(|f| f.last.detail.clone()),
+        });
+        tx.journal(Entry::new("target.observed", format!("target/{}", target.facts.name), "", &body))?;
+    }
+    Ok(())
+}
+
+/// The name did not resolve: every combination of this vantage fails, and one is kept where there was none yet.
+fn fail_all(
+    tx: &mut Tx<'_>,
+    target: &target::Target,
+    known: &mut Vec<Observation>,
+    vantage: &str,
+    failure: &Failure,
+    at: Time,
+) -> store::Result<()> {
+    let mut addresses: Vec<String> = target::addresses(tx, target.facts.id)?.into_iter().map(|a| a.address).collect();
+    if addresses.is_empty() {
+        // So that silence has a place to be counted: the name itself stands for the addresses that it does not have.
+        addresses.push(format!("{}:{}", target.host, target.port));
+        target::put_addresses(tx, target.facts.id, &addresses, at - Span::days(1), at)?;
+    }
+    for address in addresses {
+        let combination = Combination {
+            address: address.clone(),
+            vantage: vantage.to_owned(),
+            server_name: target.facts.server_name.clone(),
+            offer: Offer::All,
+            method: Method::Dialled,
+        };
+        let attempt = Attempt { address, offer: Offer::All, at, result: Err(failure.clone()) };
+        take_attempt(tx, target, known, combination, &attempt, 1, None)?;
+    }
+    Ok(())
+}

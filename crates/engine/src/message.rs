@@ -1,0 +1,105 @@
+//! What is told to people and machines: one value for every channel. Formatting it is the channels' business.
+
+use serde::{Deserialize, Serialize};
+
+/// What a message is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The owner must know; nothing is on fire.
+    Notice,
+    /// An incident was opened, or opened again.
+    IncidentOpened,
+    /// Something about it changed: lines, urgency, nobody reacted.
+    IncidentUpdated,
+    /// Somebody looks after it.
+    IncidentAcknowledged,
+    /// Production was observed to be well.
+    IncidentResolved,
+    /// What was left was taken out of the inventory.
+    IncidentRetired,
+    /// A person asked whether this way works.
+    Test,
+}
+
+/// How bad it is; waking people is a matter of its own ([`Message::page`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// To be looked after in working hours.
+    Warning,
+    /// Production is hurt, or will be before working hours.
+    Critical,
+}
+
+/// Everything that a message about a certificate names. All texts are escaped and bounded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// What it is about.
+    pub kind: Kind,
+    /// Messages of one subject belong together and are told in order; stable over a renewal.
+    pub subject: String,
+    /// One line for people.
+    pub title: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Whether somebody is to be woken.
+    pub page: bool,
+    /// The team that it is told to.
+    pub team: String,
+    /// Every team that is told.
+    pub teams: Vec<String>,
+    /// Every service concerned.
+    pub services: Vec<String>,
+    /// Every region concerned.
+    pub regions: Vec<String>,
+    /// The rule, as its stable code.
+    pub code: String,
+    /// The incident's number.
+    pub incident: Option<i64>,
+    /// The incident that this one repeats.
+    pub repeats: Option<i64>,
+    /// The secret's name.
+    pub secret: Option<String>,
+    /// The first targets.
+    pub targets: Vec<Place>,
+    /// How many targets there are in all.
+    pub target_count: u64,
+    /// The certificate that is served, lower-case hex SHA-256.
+    pub served: Option<String>,
+    /// The version that should be served.
+    pub should_be: Option<String>,
+    /// Since when (RFC 3339).
+    pub since: Option<String>,
+    /// Until when production serves (RFC 3339).
+    pub served_until: Option<String>,
+    /// Seconds until then, as of `at`.
+    pub remaining_seconds: Option<i64>,
+    /// Which release would fix it and when; says so where none is known.
+    pub release: String,
+    /// What to do next.
+    pub next_step: String,
+    /// What was decided on (numbers of observations), for closings.
+    pub evidence: Vec<String>,
+    /// When it was decided (RFC 3339).
+    pub at: String,
+    /// The same, in Unix seconds.
+    pub at_unix: i64,
+    /// When the incident was opened, in Unix seconds; the same as `at_unix` for notices.
+    pub started_unix: i64,
+}
+
+/// One target of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Its name.
+    pub target: String,
+    /// Its address or addresses.
+    pub address: String,
+    /// Its region, empty for none.
+    pub region: String,
+    /// What the rules say about it.
+    pub detail: String,
+}

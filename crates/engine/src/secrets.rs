@@ -1,0 +1,148 @@
+//! The loop over secrets: what their targets add up to, the ladder of notices, incidents of the secret itself.
+
+use crate::{
+    Engine, Result, Tick,
+    assess::{Place, open_line, secret_policy, team_of},
+    loops, rules, tell,
+};
+use domain::{
+    Time,
+    policy::Level,
+    schedule,
+    secret::{Standing, View},
+    target::Served,
+    words::{Kind, SecretId},
+};
+use serde_json::json;
+use store::{
+    Tx,
+    journal::Entry,
+    model::{NO_MARGIN, UNKNOWN_MARGIN, finding, incident, notice, secret, target},
+    timer,
+};
+
+/// How many secrets one round assesses.
+pub const BATCH: i64 = 500;
+/// How many earlier notices are looked at.
+const TOLD: i64 = 1000;
+
+impl Engine {
+    /// Assesses the secrets that are due. Says how many there were.
+    pub fn secrets_once(&self, tick: &Tick) -> Result<usize> {
+        let claims = self.store.write(&rules(), tick.now, |tx| {
+            timer::claim(tx, loops::SECRET, tick.now, &self.holder, schedule::LEASE, BATCH)
+        })?;
+        // One transaction for a handful of them: a commit costs more than an assessment.
+        for some in claims.chunks(50) {
+            self.store.try_write(&rules(), tick.now, |tx| {
+                for claim in some {
+                    let next = assess(tx, SecretId(claim.subject), tick)?;
+                    timer::done(tx, loops::SECRET, claim, next)?;
+                }
+                Ok::<_, crate::Error>(())
+            })?;
+        }
+        Ok(claims.len())
+    }
+}
+
+/// What the rules say about a secret, without changing anything.
+pub(crate) fn stand(tx: &mut Tx<'_>, s: &secret::Secret, now: Time) -> Result<Standing> {
+    Ok(domain::secret::assess(&view(tx, s)?, now))
+}
+
+fn view(tx: &mut Tx<'_>, s: &secret::Secret) -> Result<View> {
+    let team = team_of(tx, "", "", Some(s))?;
+    let shares = if s.newest_version > 0 { secret::sharing_key(tx, s.id, s.newest_version)? } else { Vec::new() };
+    Ok(View {
+        id: s.id,
+        kind: s.kind,
+        management: s.management,
+        renewal: s.renewal,
+        release_bound: s.release_bound,
+        completed_unaided: s.completed_unaided,
+        owned: !team.is_empty(),
+        declared_at: s.declared_at,
+        policy: secret_policy(tx, s)?,
+        expires: s.expires_at.filter(|_| s.kind != Kind::Certificate).map(|e| (e, s.declared_at)),
+        shares_key_with: shares.iter().map(|n| pki::text::escape(n)).collect(),
+        targets: target::aggregate(tx, s.id)?,
+        told: notice::told(tx, s.id, TOLD)?,
+    })
+}
+
+/// Assesses a secret. Says when time alone will change the answer.
+pub(crate) fn assess(tx: &mut Tx<'_>, id: SecretId, tick: &Tick) -> Result<Option<Time>> {
+    let now = tick.now;
+    let Some(s) = secret::lock(tx, id)? else { return Ok(None) };
+    if s.retired_at.is_some() {
+        return Ok(None);
+    }
+    let view = view(tx, &s)?;
+    let standing = domain::secret::assess(&view, now);
+    let changed = finding::replace(tx, id, None, &standing.findings)?;
+    let margin_at = match (standing.served, standing.margin) {
+        (Served::Unknown, _) if view.targets.count > 0 => UNKNOWN_MARGIN,
+        (_, Some(margin)) => (now + margin).unix().min(NO_MARGIN),
+        _ => NO_MARGIN,
+    };
+    let open_findings = finding::count(tx, id)?;
+    let count = view.targets.count as i64;
+    secret::update_standing(tx, id, standing.served, margin_at, count, open_findings, now)?;
+
+    let team = team_of(tx, "", "", Some(&s))?;
+    for telling in &standing.tell {
+        tell::notice(tx, &s, telling, &team, now)?;
+        let body = json!({ "code": telling.code.as_str(), "rung": telling.rung, "until": telling.until.map(|t| t.to_string()),
+            "detail": telling.detail, "team": team, "escalate": telling.escalate });
+        tx.journal(Entry::new("notice.sent", format!("secret/{}", s.name), "", &body))?;
+    }
+    own_lines(tx, &s, &standing, &team, tick)?;
+    rotation(tx, &s)?;
+    if changed || s.served != standing.served {
+        let body = json!({
+            "served": tell::served_text(standing.served),
+            "findings": standing.findings.iter().map(|f| format!("{} ({})", f.key(), f.level)).collect::<Vec<_>>(),
+        });
+        tx.journal(Entry::new("secret.assessed", format!("secret/{}", s.name), "", &body))?;
+    }
+    Ok(standing.next)
+}
+
+/// Incidents of the secret itself: an opaque or tracked one that ends. They close on an attestation that production uses what
+/// ends later; a new version in the store is no evidence.
+fn own_lines(tx: &mut Tx<'_>, s: &secret::Secret, standing: &Standing, team: &str, tick: &Tick) -> Result<()> {
+    let open = incident::open_lines_of_secret(tx, s.id)?;
+    for f in standing.findings.iter().filter(|f| f.level == Level::Incident) {
+        if !open.iter().any(|l| l.key == f.key()) {
+            let place = Place { secret: s.id, target: None, name: &s.name, team, service: &s.service };
+            let id = open_line(tx, &f.subject, f, &place, &s.name, tick)?;
+            timer::set_earlier(tx, loops::INCIDENT, id.0, tick.now)?;
+        }
+    }
+    let attested = secret::attested_at(tx, s.id)?;
+    for line in &open {
+        let gone = !standing.findings.iter().any(|f| f.level == Level::Incident && f.key() == line.key);
+        if gone && attested.is_some_and(|at| at > line.opened_at) && tick.clock.is_believed() {
+            let closed = incident::Line { closed_at: Some(tick.now), how: "observed".into(), evidence: "attested".into(), ..line.clone() };
+            incident::put_line(tx, &closed)?;
+            timer::set_earlier(tx, loops::INCIDENT, line.incident.0, tick.now)?;
+        }
+    }
+    Ok(())
+}
+
+/// Remembers whether the newest version was observed everywhere: the proof that its way to production works.
+fn rotation(tx: &mut Tx<'_>, s: &secret::Secret) -> Result<()> {
+    if s.newest_version < 2 || s.completed_unaided {
+        return Ok(());
+    }
+    let targets = target::by_margin(tx, Some(s.id), None, 1000)?;
+    let all_current = !targets.is_empty() && targets.iter().all(|(_, t)| t.required > 0 && t.current == t.required);
+    let unaided = all_current && incident::open_line_count(tx, s.id)? == 0;
+    if unaided {
+        secret::update_declaration(tx, &secret::Secret { completed_unaided: true, ..s.clone() })?;
+        tx.journal(Entry::new("rotation.completed", format!("secret/{}", s.name), "", &json!({ "version": s.newest_version })))?;
+    }
+    Ok(())
+}

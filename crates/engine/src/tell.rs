@@ -1,0 +1,279 @@
+//! Composing what is told, and putting it into the outbox in the transaction that decided it.
+
+use crate::{
+    Result,
+    message::{Kind, Message, Place, Severity},
+};
+use domain::{
+    Time,
+    finding::{Finding, Subject},
+    incident::{Incident as Facts, State},
+    policy,
+    secret::Telling,
+    target::Served,
+    words::IncidentId,
+};
+use store::{
+    Tx,
+    model::{incident, inventory, notice, secret, target},
+};
+
+/// How many targets a message names.
+const TARGETS_SHOWN: i64 = 20;
+/// What a message says while no release is known to carry the fix.
+const NO_RELEASE: &str = "no release is known to carry it";
+
+/// What happened to an incident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// Opened, or opened again.
+    Opened,
+    /// More lines, more urgent, or nobody reacted.
+    Updated,
+    /// Somebody looks after it.
+    Acknowledged,
+    /// Proven to be gone.
+    Resolved,
+    /// Taken out of the inventory.
+    Retired,
+    /// One of its corrective actions is overdue.
+    ActionOverdue,
+}
+
+/// Served-until for people.
+pub fn served_text(served: Served) -> String {
+    match served {
+        Served::Unknown => String::from("unknown"),
+        Served::Broken => String::from("broken"),
+        Served::Until(t) => t.to_string(),
+    }
+}
+
+/// A new incident for a subject, without lines yet.
+pub fn new_incident(
+    id: IncidentId,
+    subject: &Subject,
+    f: &Finding,
+    secret_name: &str,
+    repeats: Option<IncidentId>,
+    now: Time,
+) -> incident::Incident {
+    let whose = if secret_name.is_empty() { String::from("a target without a secret") } else { pki::text::escape(secret_name) };
+    let title = match subject {
+        Subject::Baseline(name) => format!("what was already bad when {} was adopted", pki::text::escape(name)),
+        Subject::Store(code) => format!("the store: {code}"),
+        _ => format!("{whose}: {}", f.detail),
+    };
+    incident::Incident {
+        facts: Facts {
+            id,
+            subject: subject.to_string(),
+            state: State::Opened,
+            opened_at: now,
+            quiet_until: None,
+            told_at: now,
+            escalated: false,
+            page: false,
+            broken: f.broken,
+            until: f.until,
+            open_lines: 0,
+            proven_lines: 0,
+            retired_lines: 0,
+        },
+        code: f.code,
+        title,
+        acknowledged_by: String::new(),
+        acknowledged_at: None,
+        mitigated_at: None,
+        ended_at: None,
+        teams: Vec::new(),
+        services: Vec::new(),
+        repeats,
+        root_cause: None,
+        own_cause: String::new(),
+        review: String::new(),
+        reviewed_at: None,
+        changed: false,
+    }
+}
+
+/// Tells every team concerned about an incident.
+pub fn incident(tx: &mut Tx<'_>, it: &incident::Incident, news: News, now: Time) -> Result<()> {
+    let mut teams = it.teams.clone();
+    if teams.is_empty() {
+        teams.extend(inventory::setting(tx, "default_owner")?);
+    }
+    incident_to(tx, it, news, &teams, now)
+}
+
+/// Tells some teams about an incident.
+pub fn incident_to(tx: &mut Tx<'_>, it: &incident::Incident, news: News, teams: &[String], now: Time) -> Result<()> {
+    let f = &it.facts;
+    let only_open = matches!(news, News::Opened | News::Updated | News::Acknowledged);
+    let lines = incident::lines(tx, f.id, only_open, 0, TARGETS_SHOWN)?;
+    let (mut places, mut regions, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
+    let mut secret_name = None;
+    let mut should_be = None;
+    for line in &lines {
+        if secret_name.is_none() {
+            if let Some(s) = secret::get(tx, line.secret)? {
+                should_be = (s.newest_version > 0).then(|| format!("version {}", s.newest_version));
+                secret_name = Some(s.name);
+            }
+        }
+        if !line.evidence.is_empty() {
+            evidence.push(line.evidence.clone());
+        }
+        let Some(id) = line.target else { continue };
+        let Some(t) = target::get(tx, id)? else { continue };
+        if !t.facts.region.is_empty() && !regions.contains(&t.facts.region) {
+            regions.push(t.facts.region.clone());
+        }
+        places.push(Place {
+            target: t.facts.name,
+            address: addresses(tx, id, &t.host, t.port)?,
+            region: t.facts.region,
+            detail: line.detail.clone(),
+        });
+    }
+    let (kind, verb, next_step) = match news {
+        News::Opened => (Kind::IncidentOpened, "", "put the right certificate where it is served; only observing it there closes this"),
+        News::Updated => (Kind::IncidentUpdated, "still open: ", "acknowledge it, and put the right certificate where it is served"),
+        News::Acknowledged => (Kind::IncidentAcknowledged, "acknowledged: ", "put the right certificate where it is served"),
+        News::Resolved => (Kind::IncidentResolved, "resolved: ", "write down the root cause: perennial incident review"),
+        News::ActionOverdue => (Kind::Notice, "", "do it, or agree on another date"),
+        News::Retired => (Kind::IncidentRetired, "retired: ", "what was retired is still looked at until it has ended"),
+    };
+    let severity = if f.page || f.broken { Severity::Critical } else { Severity::Warning };
+    let loud = if it.repeats.is_some() { "REPEAT: " } else { "" };
+    let message = Message {
+        kind,
+        subject: format!("incident/{}", f.id),
+        title: format!("{loud}{verb}{}", it.title),
+        severity,
+        page: f.page && only_open,
+        team: String::new(),
+        teams: it.teams.clone(),
+        services: it.services.clone(),
+        regions,
+        code: it.code.to_string(),
+        incident: Some(f.id.0),
+        repeats: it.repeats.map(|r| r.0),
+        secret: secret_name.map(|s| pki::text::escape(&s)),
+        target_count: if only_open { f.open_lines } else { f.proven_lines + f.retired_lines },
+        targets: places,
+        served: lines.first().and_then(|l| l.about).map(|a| a.to_string()),
+        should_be,
+        since: Some(f.opened_at.to_string()),
+        served_until: f.until.map(|t| t.to_string()),
+        remaining_seconds: f.until.map(|t| policy::remaining(t, now).as_secs()),
+        release: NO_RELEASE.into(),
+        next_step: next_step.into(),
+        evidence,
+        at: now.to_string(),
+        at_unix: now.unix(),
+        started_unix: f.opened_at.unix(),
+    };
+    for team in teams {
+        send(tx, team, &message, now)?;
+    }
+    Ok(())
+}
+
+/// Tells the owner of a secret, and its escalation contact where the rules say so.
+pub fn notice(tx: &mut Tx<'_>, s: &secret::Secret, telling: &Telling, team: &str, now: Time) -> Result<()> {
+    let worst = target::by_margin(tx, Some(s.id), None, TARGETS_SHOWN)?;
+    let mut places = Vec::new();
+    let mut regions = Vec::new();
+    for (_, t) in worst {
+        if !t.facts.region.is_empty() && !regions.contains(&t.facts.region) {
+            regions.push(t.facts.region.clone());
+        }
+        places.push(Place {
+            address: addresses(tx, t.facts.id, &t.host, t.port)?,
+            target: t.facts.name,
+            region: t.facts.region,
+            detail: format!("serves until {}", served_text(t.served)),
+        });
+    }
+    let versions = secret::versions(tx, s.id, 1)?;
+    let release = match versions.first() {
+        Some(v) if telling.rung.is_some() => {
+            format!("version {} has been stored since {} and production does not serve it; {NO_RELEASE}", v.number, v.stored_at)
+        }
+        _ => NO_RELEASE.into(),
+    };
+    let mut teams = vec![team.to_owned()];
+    if telling.escalate {
+        if let Some((_, escalation)) = inventory::contacts(tx, team)? {
+            if !escalation.is_empty() && escalation != team {
+                teams.push(escalation);
+            }
+        }
+    }
+    let message = Message {
+        kind: Kind::Notice,
+        subject: format!("notice/{}/{}", pki::text::escape(&s.name), telling.code),
+        title: format!("{}: {}", pki::text::escape(&s.name), telling.detail),
+        severity: Severity::Warning,
+        page: false,
+        team: String::new(),
+        teams: teams.clone(),
+        services: if s.service.is_empty() { Vec::new() } else { vec![s.service.clone()] },
+        regions,
+        code: telling.code.to_string(),
+        incident: None,
+        repeats: None,
+        secret: Some(pki::text::escape(&s.name)),
+        targets: places,
+        target_count: telling.targets,
+        served: telling.about.map(|a| a.to_string()),
+        should_be: versions.first().map(|v| format!("version {}", v.number)),
+        since: None,
+        served_until: telling.until.map(|t| t.to_string()),
+        remaining_seconds: telling.until.map(|t| policy::remaining(t, now).as_secs()),
+        release,
+        next_step: String::from("renew it where it is served; a new version in the store changes nothing"),
+        evidence: Vec::new(),
+        at: now.to_string(),
+        at_unix: now.unix(),
+        started_unix: now.unix(),
+    };
+    for team in &teams {
+        send(tx, team, &message, now)?;
+    }
+    let id = tx.next_id("notice")?;
+    let row = notice::Notice {
+        id,
+        secret: s.id,
+        key: telling.key.clone(),
+        code: telling.code.to_string(),
+        rung: telling.rung.map(i64::from),
+        team: team.to_owned(),
+        at: now,
+        until: telling.until,
+        detail: telling.detail.clone(),
+    };
+    Ok(notice::insert(tx, &row)?)
+}
+
+/// Puts a message into the outbox, once per contact of the team. A team without contacts is told in the log.
+pub fn send(tx: &mut Tx<'_>, team: &str, message: &Message, now: Time) -> Result<()> {
+    let contacts = inventory::contacts(tx, team)?.map(|c| c.0).unwrap_or_default();
+    let mut contacts: Vec<serde_json::Value> = serde_json::from_str(&contacts).unwrap_or_default();
+    if contacts.is_empty() {
+        contacts.push(serde_json::json!({ "channel": "log" }));
+    }
+    let message = Message { team: team.to_owned(), ..message.clone() };
+    let body = serde_json::to_string(&message).map_err(|e| crate::Error::Outside(format!("a message could not be written: {e}")))?;
+    for contact in contacts {
+        let contact = contact.to_string();
+        notice::send(tx, &format!("{}|{contact}", message.subject), team, &contact, &body, now)?;
+    }
+    Ok(())
+}
+
+fn addresses(tx: &mut Tx<'_>, id: domain::words::TargetId, host: &str, port: i64) -> store::Result<String> {
+    let known: Vec<String> = target::addresses(tx, id)?.into_iter().filter(|a| a.left_at.is_none()).map(|a| a.address).take(5).collect();
+    Ok(if known.is_empty() { format!("{}:{port}", pki::text::escape(host)) } else { known.join(", ") })
+}
