@@ -18,17 +18,13 @@ impl Store {
                 "a PostgreSQL database is backed up with its own tool: pg_dump --format=custom, or continuous archiving",
             ));
         };
-        let name = file
-            .to_str()
-            .ok_or_else(|| StoreError::other("the name of the backup file is not UTF-8"))?;
+        let name = file.to_str().ok_or_else(|| StoreError::other("the name of the backup file is not UTF-8"))?;
         let failed = |error: std::io::Error| StoreError::Disk {
             full: error.kind() == std::io::ErrorKind::StorageFull,
             what: format!("{name}: {error}"),
         };
         if file.exists() {
-            return Err(StoreError::other(format!(
-                "{name} exists already; name a new file for the backup"
-            )));
+            return Err(StoreError::other(format!("{name} exists already; name a new file for the backup")));
         }
         // Under another name until it is whole: half a backup must not look like one.
         let partial = format!("{name}.partial");
@@ -36,16 +32,9 @@ impl Store {
             std::fs::remove_file(&partial).map_err(failed)?;
         }
         sqlite.copy_to(&partial)?;
-        std::fs::File::open(&partial)
-            .and_then(|file| file.sync_all())
-            .map_err(failed)?;
+        std::fs::File::open(&partial).and_then(|file| file.sync_all()).map_err(failed)?;
         std::fs::rename(&partial, file).map_err(failed)?;
-        let folder = file
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        std::fs::File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(failed)
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
     }
 }

@@ -13,9 +13,7 @@ pub enum StoreError {
         what: String,
     },
     /// The connection broke while COMMIT was under way: the change may or may not be there.
-    #[error(
-        "it is unknown whether the change was committed: {what}; read it back before doing it again"
-    )]
+    #[error("it is unknown whether the change was committed: {what}; read it back before doing it again")]
     OutcomeUnknown {
         /// What the network said.
         what: String,
@@ -97,12 +95,6 @@ impl StoreError {
 
     /// True for a broken unique rule: what is to be created is there already.
     pub fn is_unique_violation(&self) -> bool {
-        matches!(
-            self,
-            Self::Conflict {
-                kind: Rule::Unique,
-                ..
-            }
-        )
+        matches!(self, Self::Conflict { kind: Rule::Unique, .. })
     }
 }

@@ -35,41 +35,21 @@ pub struct Entry {
 
 impl Entry {
     /// An entry; `body` is written with sorted keys and without spaces, so that equal details have equal text.
-    pub fn new(
-        action: impl Into<String>,
-        subject: impl Into<String>,
-        reason: impl Into<String>,
-        body: &Json,
-    ) -> Self {
+    pub fn new(action: impl Into<String>, subject: impl Into<String>, reason: impl Into<String>, body: &Json) -> Self {
         let mut text = String::new();
         canonical(body, &mut text);
-        Self {
-            action: action.into(),
-            subject: subject.into(),
-            reason: reason.into(),
-            body: text,
-        }
+        Self { action: action.into(), subject: subject.into(), reason: reason.into(), body: text }
     }
 
     pub(crate) fn check(&self) -> Result<()> {
-        let fields = [
-            ("action", &self.action),
-            ("subject", &self.subject),
-            ("reason", &self.reason),
-        ];
+        let fields = [("action", &self.action), ("subject", &self.subject), ("reason", &self.reason)];
         for (name, field) in fields {
             if field.len() > MAX_FIELD {
-                return Err(StoreError::other(format!(
-                    "the {name} of a journal entry has {} of {MAX_FIELD} bytes",
-                    field.len()
-                )));
+                return Err(StoreError::other(format!("the {name} of a journal entry has {} of {MAX_FIELD} bytes", field.len())));
             }
         }
         if self.body.len() > MAX_BODY {
-            return Err(StoreError::other(format!(
-                "the body of a journal entry has {} of {MAX_BODY} bytes",
-                self.body.len()
-            )));
+            return Err(StoreError::other(format!("the body of a journal entry has {} of {MAX_BODY} bytes", self.body.len())));
         }
         Ok(())
     }
@@ -123,11 +103,7 @@ pub struct Head {
 /// Whatever the database refuses.
 pub fn head(tx: &mut Tx<'_>) -> Result<Head> {
     let row = tx.query_one("SELECT epoch, seq, hash FROM store_head WHERE one = 1", &[])?;
-    Ok(Head {
-        epoch: row.int(0)?,
-        seq: row.int(1)?,
-        hash: hash_at(&row, 2)?,
-    })
+    Ok(Head { epoch: row.int(0)?, seq: row.int(1)?, hash: hash_at(&row, 2)? })
 }
 
 /// Begins a new life of the store, after a backup was restored: what the former life wrote after the backup is not here, and
@@ -137,10 +113,7 @@ pub fn head(tx: &mut Tx<'_>) -> Result<Head> {
 /// Whatever the database refuses.
 pub fn begin_epoch(tx: &mut Tx<'_>, reason: &str) -> Result<i64> {
     let before = head(tx)?;
-    let row = tx.query_one(
-        "UPDATE store_head SET epoch = epoch + 1 WHERE one = 1 RETURNING epoch",
-        &[],
-    )?;
+    let row = tx.query_one("UPDATE store_head SET epoch = epoch + 1 WHERE one = 1 RETURNING epoch", &[])?;
     let body = serde_json::json!({ "after_epoch": before.epoch, "after_seq": before.seq });
     tx.journal(Entry::new(EPOCH_BEGUN, "store", reason, &body))?;
     row.int(0)
@@ -149,12 +122,8 @@ pub fn begin_epoch(tx: &mut Tx<'_>, reason: &str) -> Result<i64> {
 /// Writes the entries at the end of the journal. The head row is locked last of all, so that no two transactions can wait for
 /// each other, and for as short as can be.
 pub(crate) fn append(tx: &mut Tx<'_>, actor: &Actor, now: Time, entries: &[Entry]) -> Result<()> {
-    let count =
-        i64::try_from(entries.len()).map_err(|_| StoreError::other("too many journal entries"))?;
-    let row = tx.query_one(
-        "UPDATE store_head SET seq = seq + $1 WHERE one = 1 RETURNING store_id, epoch, seq, hash",
-        &[count.into()],
-    )?;
+    let count = i64::try_from(entries.len()).map_err(|_| StoreError::other("too many journal entries"))?;
+    let row = tx.query_one("UPDATE store_head SET seq = seq + $1 WHERE one = 1 RETURNING store_id, epoch, seq, hash", &[count.into()])?;
     let (store_id, epoch, last) = (row.text(0)?.to_owned(), row.int(1)?, row.int(2)?);
     let mut prev = hash_at(&row, 3)?;
     for (seq, entry) in (last - count + 1..).zip(entries) {
@@ -163,14 +132,7 @@ pub(crate) fn append(tx: &mut Tx<'_>, actor: &Actor, now: Time, entries: &[Entry
             epoch,
             seq,
             at: now.unix(),
-            texts: [
-                &actor.issuer,
-                &actor.subject,
-                &entry.action,
-                &entry.subject,
-                &entry.reason,
-                &entry.body,
-            ],
+            texts: [&actor.issuer, &actor.subject, &entry.action, &entry.subject, &entry.reason, &entry.body],
             prev: &prev,
         };
         let hash = fields.hash();
@@ -184,10 +146,7 @@ pub(crate) fn append(tx: &mut Tx<'_>, actor: &Actor, now: Time, entries: &[Entry
         )?;
         prev = hash;
     }
-    tx.execute(
-        "UPDATE store_head SET hash = $1 WHERE one = 1",
-        &[prev.into()],
-    )?;
+    tx.execute("UPDATE store_head SET hash = $1 WHERE one = 1", &[prev.into()])?;
     Ok(())
 }
 
@@ -226,9 +185,7 @@ impl Fields<'_> {
 }
 
 fn hash_at(row: &Row, column: usize) -> Result<[u8; 32]> {
-    row.bytes(column)?
-        .try_into()
-        .map_err(|_| StoreError::corrupt("a journal hash is not 32 bytes long"))
+    row.bytes(column)?.try_into().map_err(|_| StoreError::corrupt("a journal hash is not 32 bytes long"))
 }
 
 mod verify;
@@ -242,52 +199,24 @@ mod tests {
     fn equal_details_have_equal_text() {
         let body: Json = serde_json::json!({ "b": [1, {"z": null, "a": "\u{1}\""}], "a": true });
         let entry = Entry::new("a", "b", "", &body);
-        assert_eq!(
-            entry.body,
-            r#"{"a":true,"b":[1,{"a":"\u0001\"","z":null}]}"#
-        );
+        assert_eq!(entry.body, r#"{"a":true,"b":[1,{"a":"\u0001\"","z":null}]}"#);
     }
 
     #[test]
     fn the_hash_binds_every_field_and_its_borders() {
-        let base = || Fields {
-            store_id: "s",
-            epoch: 1,
-            seq: 2,
-            at: 3,
-            texts: ["a", "b", "c", "d", "e", "f"],
-            prev: &GENESIS,
-        };
+        let base = || Fields { store_id: "s", epoch: 1, seq: 2, at: 3, texts: ["a", "b", "c", "d", "e", "f"], prev: &GENESIS };
         let mut hashes = vec![base().hash()];
-        hashes.push(
-            Fields {
-                store_id: "t",
-                ..base()
-            }
-            .hash(),
-        );
+        hashes.push(Fields { store_id: "t", ..base() }.hash());
         hashes.push(Fields { epoch: 9, ..base() }.hash());
         hashes.push(Fields { seq: 9, ..base() }.hash());
         hashes.push(Fields { at: 9, ..base() }.hash());
-        hashes.push(
-            Fields {
-                prev: &[1; 32],
-                ..base()
-            }
-            .hash(),
-        );
+        hashes.push(Fields { prev: &[1; 32], ..base() }.hash());
         for i in 0..6 {
             let mut texts = base().texts;
             texts[i] = "x";
             hashes.push(Fields { texts, ..base() }.hash());
         }
-        hashes.push(
-            Fields {
-                texts: ["ab", "", "c", "d", "e", "f"],
-                ..base()
-            }
-            .hash(),
-        );
+        hashes.push(Fields { texts: ["ab", "", "c", "d", "e", "f"], ..base() }.hash());
         let count = hashes.len();
         hashes.sort_unstable();
         hashes.dedup();

@@ -12,13 +12,7 @@ pub struct Fence(pub i64);
 ///
 /// # Errors
 /// Whatever the database refuses.
-pub fn acquire(
-    tx: &mut Tx<'_>,
-    name: &str,
-    holder: &str,
-    now: Time,
-    ttl: Span,
-) -> Result<Option<Fence>> {
+pub fn acquire(tx: &mut Tx<'_>, name: &str, holder: &str, now: Time, ttl: Span) -> Result<Option<Fence>> {
     let row = tx.query_opt(
         "INSERT INTO lease (name, holder, held_until, fence) VALUES ($1, $2, $4, 1)
          ON CONFLICT (name) DO UPDATE SET holder = $2, held_until = $4, fence = lease.fence + 1
@@ -59,9 +53,6 @@ pub fn guard(tx: &mut Tx<'_>, name: &str, fence: Fence, now: Time) -> Result<boo
 /// # Errors
 /// Whatever the database refuses.
 pub fn release(tx: &mut Tx<'_>, name: &str, fence: Fence) -> Result<()> {
-    tx.execute(
-        "UPDATE lease SET held_until = 0, holder = '' WHERE name = $1 AND fence = $2",
-        &[name.into(), fence.0.into()],
-    )?;
+    tx.execute("UPDATE lease SET held_until = 0, holder = '' WHERE name = $1 AND fence = $2", &[name.into(), fence.0.into()])?;
     Ok(())
 }

@@ -46,10 +46,7 @@ pub struct Actor {
 impl Actor {
     /// An actor of both parts.
     pub fn new(issuer: impl Into<String>, subject: impl Into<String>) -> Self {
-        Self {
-            issuer: issuer.into(),
-            subject: subject.into(),
-        }
+        Self { issuer: issuer.into(), subject: subject.into() }
     }
 }
 
@@ -75,28 +72,18 @@ impl Store {
     /// An unknown kind of URL, no connection, a newer schema, or a schema that differs from what this program wrote.
     pub fn open(url: &str, now: Time, new_id: impl FnOnce() -> [u8; 16]) -> Result<Self> {
         let backend = if let Some(path) = url.strip_prefix("sqlite:") {
-            let path = (path != ":memory:")
-                .then(|| PathBuf::from(path.strip_prefix("//").unwrap_or(path)));
-            if path
-                .as_ref()
-                .is_some_and(|path| path.as_os_str().is_empty())
-            {
-                return Err(StoreError::other(
-                    "the database URL names no file; write sqlite:/path/to/perennial.db",
-                ));
+            let path = (path != ":memory:").then(|| PathBuf::from(path.strip_prefix("//").unwrap_or(path)));
+            if path.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+                return Err(StoreError::other("the database URL names no file; write sqlite:/path/to/perennial.db"));
             }
             Backend::Sqlite(sqlite::Sqlite::open(path)?)
         } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             Backend::Postgres(postgres::Postgres::open(url)?)
         } else {
             // The URL itself may hold a password and is not repeated.
-            return Err(StoreError::other(
-                "the database URL must start with sqlite: or postgres://",
-            ));
+            return Err(StoreError::other("the database URL must start with sqlite: or postgres://"));
         };
-        let store = Self {
-            backend: Arc::new(backend),
-        };
+        let store = Self { backend: Arc::new(backend) };
         migrate::run(&store, now)?;
         meta::create(&store, now, new_id)?;
         Ok(store)
@@ -114,10 +101,7 @@ impl Store {
     ///
     /// # Errors
     /// Whatever `f` or the database says.
-    pub fn try_read<T, E: From<StoreError>>(
-        &self,
-        f: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
-    ) -> Result<T, E> {
+    pub fn try_read<T, E: From<StoreError>>(&self, f: impl FnOnce(&mut Tx<'_>) -> Result<T, E>) -> Result<T, E> {
         let session = match &*self.backend {
             Backend::Sqlite(sqlite) => tx::Session::Sqlite(sqlite.begin_read()?),
             Backend::Postgres(postgres) => tx::Session::Postgres(Box::new(postgres.begin_read()?)),
@@ -134,12 +118,7 @@ impl Store {
     ///
     /// # Errors
     /// Whatever `f` or the database says; [`StoreError::OutcomeUnknown`] when the connection broke during the commit.
-    pub fn write<T>(
-        &self,
-        actor: &Actor,
-        now: Time,
-        f: impl FnOnce(&mut Tx<'_>) -> Result<T>,
-    ) -> Result<T> {
+    pub fn write<T>(&self, actor: &Actor, now: Time, f: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Result<T> {
         self.try_write(actor, now, f)
     }
 
@@ -147,12 +126,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write`].
-    pub fn try_write<T, E: From<StoreError>>(
-        &self,
-        actor: &Actor,
-        now: Time,
-        f: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
-    ) -> Result<T, E> {
+    pub fn try_write<T, E: From<StoreError>>(&self, actor: &Actor, now: Time, f: impl FnOnce(&mut Tx<'_>) -> Result<T, E>) -> Result<T, E> {
         let mut tx = self.begin_write()?;
         let value = f(&mut tx)?;
         tx.commit(actor, now)?;

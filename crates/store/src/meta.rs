@@ -36,15 +36,8 @@ pub(crate) fn create(store: &Store, now: Time, new_id: impl FnOnce() -> [u8; 16]
 /// # Errors
 /// Whatever the database refuses.
 pub fn identity(tx: &mut Tx<'_>) -> Result<Identity> {
-    let row = tx.query_one(
-        "SELECT store_id, epoch, created_at FROM store_head WHERE one = 1",
-        &[],
-    )?;
-    Ok(Identity {
-        store_id: row.text(0)?.to_owned(),
-        epoch: row.int(1)?,
-        created_at: row.time(2)?,
-    })
+    let row = tx.query_one("SELECT store_id, epoch, created_at FROM store_head WHERE one = 1", &[])?;
+    Ok(Identity { store_id: row.text(0)?.to_owned(), epoch: row.int(1)?, created_at: row.time(2)? })
 }
 
 /// The latest time that was believed; a clock behind it is not to be believed.
@@ -52,8 +45,7 @@ pub fn identity(tx: &mut Tx<'_>) -> Result<Identity> {
 /// # Errors
 /// Whatever the database refuses.
 pub fn high_water(tx: &mut Tx<'_>) -> Result<Time> {
-    tx.query_one("SELECT high_water FROM store_head WHERE one = 1", &[])
-        .and_then(|row: Row| row.time(0))
+    tx.query_one("SELECT high_water FROM store_head WHERE one = 1", &[]).and_then(|row: Row| row.time(0))
 }
 
 /// Raises the mark to `now`, never lowers it. Only for a clock that is believed: a mark in the future makes every right
@@ -62,10 +54,7 @@ pub fn high_water(tx: &mut Tx<'_>) -> Result<Time> {
 /// # Errors
 /// Whatever the database refuses.
 pub fn raise_high_water(tx: &mut Tx<'_>, now: Time) -> Result<()> {
-    tx.execute(
-        "UPDATE store_head SET high_water = $1 WHERE one = 1 AND high_water < $1",
-        &[now.into()],
-    )?;
+    tx.execute("UPDATE store_head SET high_water = $1 WHERE one = 1 AND high_water < $1", &[now.into()])?;
     Ok(())
 }
 
@@ -75,10 +64,7 @@ pub fn raise_high_water(tx: &mut Tx<'_>, now: Time) -> Result<()> {
 /// Whatever the database refuses.
 pub fn reset_high_water(tx: &mut Tx<'_>, now: Time, reason: &str) -> Result<()> {
     let before = high_water(tx)?;
-    tx.execute(
-        "UPDATE store_head SET high_water = $1 WHERE one = 1",
-        &[now.into()],
-    )?;
+    tx.execute("UPDATE store_head SET high_water = $1 WHERE one = 1", &[now.into()])?;
     let body = serde_json::json!({ "before": before.unix(), "after": now.unix() });
     tx.journal(Entry::new("clock.reset", "store", reason, &body))
 }

@@ -6,10 +6,8 @@ use domain::Time;
 use crate::{Result, Store, StoreError, Tx};
 
 /// Every migration in order; number = position + 1. A released file never changes: its checksum is in every database.
-const MIGRATIONS: &[(&str, &str)] = &[
-    ("0001_base", include_str!("../migrations/0001_base.sql")),
-    ("0002_model", include_str!("../migrations/0002_model.sql")),
-];
+const MIGRATIONS: &[(&str, &str)] =
+    &[("0001_base", include_str!("../migrations/0001_base.sql")), ("0002_model", include_str!("../migrations/0002_model.sql"))];
 
 /// Key of the advisory lock that lets one process at a time change the schema ("perennia" in ASCII).
 const LOCK: i64 = 0x7065_7265_6e6e_6961;
@@ -24,19 +22,13 @@ pub(crate) fn run(store: &Store, now: Time) -> Result<()> {
 fn step(store: &Store, now: Time, migrations: &[(&str, &str)]) -> Result<bool> {
     let mut tx = store.begin_write()?;
     if tx.is_postgres() {
-        tx.query(
-            "SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)",
-            &[LOCK.into()],
-        )?;
+        tx.query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)", &[LOCK.into()])?;
     }
     let table = "CREATE TABLE IF NOT EXISTS schema_migration (
         number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum BLOB NOT NULL, applied_at INTEGER NOT NULL);";
     let table = dialect(table, tx.is_postgres());
     tx.batch(&table)?;
-    let applied = tx.query(
-        "SELECT number, name, checksum FROM schema_migration ORDER BY number",
-        &[],
-    )?;
+    let applied = tx.query("SELECT number, name, checksum FROM schema_migration ORDER BY number", &[])?;
     let supported = migrations.len() as i64;
     let found = applied.last().map_or(Ok(0), |row| row.int(0))?;
     if found > supported {
@@ -194,10 +186,7 @@ mod tests {
     #[test]
     fn migrations_are_numbered_by_their_names() {
         for (position, (name, _)) in MIGRATIONS.iter().enumerate() {
-            assert!(
-                name.starts_with(&format!("{:04}_", position + 1)),
-                "{name} stands at position {position}"
-            );
+            assert!(name.starts_with(&format!("{:04}_", position + 1)), "{name} stands at position {position}");
         }
     }
 }

@@ -22,14 +22,7 @@ struct State<C> {
 
 impl<C> Pool<C> {
     pub(crate) fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            state: Mutex::new(State {
-                idle: Vec::new(),
-                out: 0,
-            }),
-            returned: Condvar::new(),
-        }
+        Self { limit, state: Mutex::new(State { idle: Vec::new(), out: 0 }), returned: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<C>> {
@@ -41,16 +34,10 @@ impl<C> Pool<C> {
     pub(crate) fn take(&self, connect: impl FnOnce() -> Result<C>) -> Result<C> {
         let (mut state, timeout) = self
             .returned
-            .wait_timeout_while(self.lock(), CHECKOUT_WAIT, |state| {
-                state.idle.is_empty() && state.out >= self.limit
-            })
+            .wait_timeout_while(self.lock(), CHECKOUT_WAIT, |state| state.idle.is_empty() && state.out >= self.limit)
             .unwrap_or_else(PoisonError::into_inner);
         if timeout.timed_out() {
-            return Err(StoreError::unavailable(format!(
-                "all {} connections were in use for {} s",
-                self.limit,
-                CHECKOUT_WAIT.as_secs()
-            )));
+            return Err(StoreError::unavailable(format!("all {} connections were in use for {} s", self.limit, CHECKOUT_WAIT.as_secs())));
         }
         state.out += 1;
         let idle = state.idle.pop();

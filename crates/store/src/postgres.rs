@@ -45,9 +45,7 @@ impl Postgres {
     pub(crate) fn open(url: &str) -> Result<Self> {
         let (url, verification) = tls::take_options(url)?;
         // The text of the parser's error repeats no value of the URL.
-        let mut config: Config = url
-            .parse()
-            .map_err(|error| StoreError::other(format!("the database URL: {}", told(&error))))?;
+        let mut config: Config = url.parse().map_err(|error| StoreError::other(format!("the database URL: {}", told(&error))))?;
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
@@ -58,15 +56,10 @@ impl Postgres {
             config.application_name("perennial");
         }
         // Of several hosts one is a standby, and nothing works there.
-        if config.get_hosts().len() > 1
-            && config.get_target_session_attrs() == TargetSessionAttrs::Any
-        {
+        if config.get_hosts().len() > 1 && config.get_target_session_attrs() == TargetSessionAttrs::Any {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
-        let remote = config
-            .get_hosts()
-            .iter()
-            .any(|host| matches!(host, Host::Tcp(_)));
+        let remote = config.get_hosts().iter().any(|host| matches!(host, Host::Tcp(_)));
         if verification.required {
             config.ssl_mode(SslMode::Require);
         }
@@ -75,11 +68,7 @@ impl Postgres {
             _ if !remote => None,
             _ => Some(tls::connector(&verification)?),
         };
-        let postgres = Self {
-            config,
-            tls,
-            pool: Pool::new(CONNECTIONS),
-        };
+        let postgres = Self { config, tls, pool: Pool::new(CONNECTIONS) };
         let first = postgres.pool.take(|| postgres.connect())?;
         postgres.pool.put(first);
         Ok(postgres)
@@ -90,24 +79,14 @@ impl Postgres {
             Some(tls) => self.config.connect(tls.clone()),
             None => self.config.connect(NoTls),
         };
-        let mut client = client.map_err(|error| {
-            StoreError::unavailable(format!("{}: {}", self.place(), told(&error)))
-        })?;
+        let mut client = client.map_err(|error| StoreError::unavailable(format!("{}: {}", self.place(), told(&error))))?;
         client.batch_execute(SESSION).map_err(fault)?;
-        let encoding = client
-            .query_one("SHOW server_encoding", &[])
-            .map_err(fault)?;
+        let encoding = client.query_one("SHOW server_encoding", &[]).map_err(fault)?;
         let encoding: &str = encoding.try_get(0).map_err(fault)?;
         if encoding != "UTF8" {
-            return Err(StoreError::other(format!(
-                "{} stores text as {encoding}; create the database with ENCODING 'UTF8'",
-                self.place()
-            )));
+            return Err(StoreError::other(format!("{} stores text as {encoding}; create the database with ENCODING 'UTF8'", self.place())));
         }
-        Ok(Connection {
-            client,
-            statements: HashMap::new(),
-        })
+        Ok(Connection { client, statements: HashMap::new() })
     }
 
     /// Hosts and database, without user and password.
@@ -121,11 +100,7 @@ impl Postgres {
                 Host::Unix(path) => path.display().to_string(),
             })
             .collect();
-        format!(
-            "PostgreSQL database {:?} at {}",
-            self.config.get_dbname().unwrap_or("(of the user)"),
-            hosts.join(", ")
-        )
+        format!("PostgreSQL database {:?} at {}", self.config.get_dbname().unwrap_or("(of the user)"), hosts.join(", "))
     }
 
     pub(crate) fn begin_write(&self) -> Result<Session<'_>> {
@@ -144,22 +119,14 @@ impl Postgres {
                 fresh = true;
                 self.connect()
             })?;
-            let mut session = Session {
-                connection: Some(connection),
-                pool: &self.pool,
-                broken: false,
-                open: true,
-            };
+            let mut session = Session { connection: Some(connection), pool: &self.pool, broken: false, open: true };
             match session.batch(sql) {
                 Ok(()) => return Ok(session),
                 Err(error) if fresh => return Err(error),
                 Err(_) => session.broken = true,
             }
         }
-        Err(StoreError::unavailable(format!(
-            "{}: every connection broke",
-            self.place()
-        )))
+        Err(StoreError::unavailable(format!("{}: every connection broke", self.place())))
     }
 }
 
@@ -167,9 +134,7 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         let idle = self.pool.drain();
         // Closing a connection waits for the network, which panics on a thread of an asynchronous runtime.
-        let closer = std::thread::Builder::new()
-            .name("postgres-close".into())
-            .spawn(move || drop(idle));
+        let closer = std::thread::Builder::new().name("postgres-close".into()).spawn(move || drop(idle));
         if let Ok(closer) = closer {
             let _ = closer.join();
         }
@@ -186,9 +151,7 @@ pub(crate) struct Session<'s> {
 
 impl Session<'_> {
     fn connection(&mut self) -> Result<&mut Connection> {
-        self.connection
-            .as_mut()
-            .ok_or_else(|| StoreError::unavailable("the connection was closed after an error"))
+        self.connection.as_mut().ok_or_else(|| StoreError::unavailable("the connection was closed after an error"))
     }
 
     pub(crate) fn batch(&mut self, sql: &str) -> Result<()> {
@@ -199,25 +162,17 @@ impl Session<'_> {
     pub(crate) fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
         let (connection, statement) = self.prepared(sql, params)?;
         let bound: Vec<Parameter<'_>> = params.iter().map(Parameter).collect();
-        let bound: Vec<&(dyn ToSql + Sync)> =
-            bound.iter().map(|parameter| parameter as _).collect();
+        let bound: Vec<&(dyn ToSql + Sync)> = bound.iter().map(|parameter| parameter as _).collect();
         let result = connection.client.execute(&statement, &bound);
         self.watch(result)
     }
 
-    pub(crate) fn for_each(
-        &mut self,
-        sql: &str,
-        params: &[Value],
-        each: &mut dyn FnMut(Row) -> Result<()>,
-    ) -> Result<(), Fault> {
+    pub(crate) fn for_each(&mut self, sql: &str, params: &[Value], each: &mut dyn FnMut(Row) -> Result<()>) -> Result<(), Fault> {
         let (connection, statement) = self.prepared(sql, params).map_err(Fault::Database)?;
         let streamed = stream(&mut connection.client, &statement, params, each);
         streamed.map_err(|ended| match ended {
             Ended::Rows(fault) => fault,
-            Ended::Driver(error) => {
-                Fault::Database(self.watch::<()>(Err(error)).err().unwrap_or_else(gone))
-            }
+            Ended::Driver(error) => Fault::Database(self.watch::<()>(Err(error)).err().unwrap_or_else(gone)),
         })
     }
 
@@ -238,10 +193,7 @@ impl Session<'_> {
         };
         let wanted = statement.params().len();
         if wanted != params.len() {
-            return Err(StoreError::other(format!(
-                "{} parameters given for {wanted} in: {sql}",
-                params.len()
-            )));
+            return Err(StoreError::other(format!("{} parameters given for {wanted} in: {sql}", params.len())));
         }
         Ok((self.connection()?, statement))
     }
@@ -249,11 +201,8 @@ impl Session<'_> {
     fn watch<T>(&mut self, result: Result<T, postgres::Error>) -> Result<T> {
         result.map_err(|error| {
             // A standby that was the primary, and a plan from before a change of schema, heal with a new connection.
-            self.broken |= error.is_closed()
-                || matches!(
-                    error.code(),
-                    Some(&SqlState::READ_ONLY_SQL_TRANSACTION | &SqlState::FEATURE_NOT_SUPPORTED)
-                );
+            self.broken |=
+                error.is_closed() || matches!(error.code(), Some(&SqlState::READ_ONLY_SQL_TRANSACTION | &SqlState::FEATURE_NOT_SUPPORTED));
             fault(error)
         })
     }
@@ -276,8 +225,7 @@ impl Drop for Session<'_> {
         let Some(mut connection) = self.connection.take() else {
             return;
         };
-        let bad =
-            self.broken || (self.open && connection.client.batch_execute("ROLLBACK").is_err());
+        let bad = self.broken || (self.open && connection.client.batch_execute("ROLLBACK").is_err());
         if bad || connection.client.is_closed() {
             self.pool.forget();
         } else {
@@ -292,15 +240,8 @@ enum Ended {
     Rows(Fault),
 }
 
-fn stream(
-    client: &mut Client,
-    statement: &Statement,
-    params: &[Value],
-    each: &mut dyn FnMut(Row) -> Result<()>,
-) -> Result<(), Ended> {
-    let mut rows = client
-        .query_raw(statement, params.iter().map(Parameter))
-        .map_err(Ended::Driver)?;
+fn stream(client: &mut Client, statement: &Statement, params: &[Value], each: &mut dyn FnMut(Row) -> Result<()>) -> Result<(), Ended> {
+    let mut rows = client.query_raw(statement, params.iter().map(Parameter)).map_err(Ended::Driver)?;
     while let Some(row) = rows.next().map_err(Ended::Driver)? {
         let row = plain(&row).map_err(|error| Ended::Rows(Fault::Database(error)))?;
         each(row).map_err(|error| Ended::Rows(Fault::Caller(error)))?;
@@ -313,11 +254,7 @@ fn stream(
 struct Parameter<'v>(&'v Value);
 
 impl ToSql for Parameter<'_> {
-    fn to_sql(
-        &self,
-        ty: &Type,
-        out: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
         match self.0 {
             Value::Null => return Ok(IsNull::Yes),
             Value::Int(value) => match *ty {
@@ -328,9 +265,7 @@ impl ToSql for Parameter<'_> {
                 _ => return Err(format!("an integer was given where {ty} is expected").into()),
             },
             Value::Text(value) => match *ty {
-                Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN => {
-                    out.put_slice(value.as_bytes())
-                }
+                Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN => out.put_slice(value.as_bytes()),
                 _ => return Err(format!("text was given where {ty} is expected").into()),
             },
             Value::Bytes(value) => match *ty {
@@ -387,26 +322,17 @@ impl<'a> FromSql<'a> for Column {
 /// A NUMERIC, which is what PostgreSQL makes of `sum(bigint)`: 16-bit groups of four decimal digits, the first worth
 /// 10000^weight.
 fn whole_number(raw: &[u8]) -> Result<i64, Box<dyn Error + Sync + Send>> {
-    let words: Vec<i16> = raw
-        .chunks_exact(2)
-        .map(|pair| i16::from_be_bytes([pair[0], pair[1]]))
-        .collect();
+    let words: Vec<i16> = raw.chunks_exact(2).map(|pair| i16::from_be_bytes([pair[0], pair[1]])).collect();
     let [_, weight, sign, _, digits @ ..] = words.as_slice() else {
         return Err("a NUMERIC without header".into());
     };
     let mut value: i128 = 0;
     for place in 0..=(*weight).clamp(-1, 5) {
-        value =
-            value * 10_000 + i128::from(digits.get(usize::try_from(place)?).copied().unwrap_or(0));
+        value = value * 10_000 + i128::from(digits.get(usize::try_from(place)?).copied().unwrap_or(0));
     }
-    let fraction = digits
-        .iter()
-        .skip(usize::try_from(i32::from(*weight) + 1).unwrap_or(0))
-        .any(|digit| *digit != 0);
+    let fraction = digits.iter().skip(usize::try_from(i32::from(*weight) + 1).unwrap_or(0)).any(|digit| *digit != 0);
     if fraction || *weight > 5 || ![0, 0x4000].contains(sign) {
-        return Err(
-            "a NUMERIC that is no 64-bit integer; only integers are stored and asked for".into(),
-        );
+        return Err("a NUMERIC that is no 64-bit integer; only integers are stored and asked for".into());
     }
     Ok(i64::try_from(if *sign == 0 { value } else { -value })?)
 }
@@ -458,33 +384,23 @@ fn fault(error: postgres::Error) -> StoreError {
         | SqlState::T_R_DEADLOCK_DETECTED
         | SqlState::T_R_SERIALIZATION_FAILURE => return StoreError::unavailable(what),
         // Classes: connection, insufficient resources, operator intervention.
-        _ if ["08", "53", "57"]
-            .iter()
-            .any(|class| code.code().starts_with(class)) =>
-        {
+        _ if ["08", "53", "57"].iter().any(|class| code.code().starts_with(class)) => {
             return StoreError::unavailable(what);
         }
         _ => return StoreError::other(format!("{what} (SQLSTATE {})", code.code())),
     };
-    StoreError::Conflict {
-        kind,
-        constraint: constraint(db),
-    }
+    StoreError::Conflict { kind, constraint: constraint(db) }
 }
 
 /// Columns as SQLite names them, from the detail "Key (name, team)=(…) already exists."; its words may be translated,
 /// its parentheses are not.
 fn constraint(db: &postgres::error::DbError) -> String {
     let table = db.table().unwrap_or("?");
-    let keys = db
-        .detail()
-        .and_then(|detail| Some(detail.split_once('(')?.1.split_once(")=(")?.0));
+    let keys = db.detail().and_then(|detail| Some(detail.split_once('(')?.1.split_once(")=(")?.0));
     match (keys, db.column()) {
-        (Some(keys), _) if *db.code() == SqlState::UNIQUE_VIOLATION => keys
-            .split(", ")
-            .map(|key| format!("{table}.{key}"))
-            .collect::<Vec<_>>()
-            .join(", "),
+        (Some(keys), _) if *db.code() == SqlState::UNIQUE_VIOLATION => {
+            keys.split(", ").map(|key| format!("{table}.{key}")).collect::<Vec<_>>().join(", ")
+        }
         (_, Some(column)) => format!("{table}.{column}"),
         _ => db.constraint().unwrap_or(table).to_owned(),
     }
@@ -500,24 +416,14 @@ mod tests {
         let numeric = |weight: i16, sign: i16, digits: &[i16]| {
             let mut words = vec![digits.len() as i16, weight, sign, 0];
             words.extend(digits);
-            whole_number(
-                &words
-                    .iter()
-                    .flat_map(|word| word.to_be_bytes())
-                    .collect::<Vec<u8>>(),
-            )
-            .ok()
+            whole_number(&words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>()).ok()
         };
         assert_eq!(numeric(0, 0, &[]), Some(0));
         assert_eq!(numeric(0, 0, &[42]), Some(42));
         assert_eq!(numeric(1, 0, &[1]), Some(10_000));
         assert_eq!(numeric(2, 0x4000, &[3, 0, 7]), Some(-300_000_007));
         assert_eq!(numeric(4, 0, &[922, 3372, 368, 5477, 5807]), Some(i64::MAX));
-        assert_eq!(
-            numeric(4, 0, &[922, 3372, 368, 5477, 5808]),
-            None,
-            "one more than fits"
-        );
+        assert_eq!(numeric(4, 0, &[922, 3372, 368, 5477, 5808]), None, "one more than fits");
         assert_eq!(numeric(5, 0, &[1]), None);
         assert_eq!(numeric(-1, 0, &[5000]), None, "one half");
         assert_eq!(numeric(0, 0, &[1, 5000]), None, "one and a half");

@@ -34,11 +34,7 @@ impl Sqlite {
     /// Opens or creates the file.
     pub(crate) fn open(path: Option<PathBuf>) -> Result<Self> {
         let writer = connect(path.as_ref(), false)?;
-        Ok(Self {
-            path,
-            writer: Mutex::new(Some(writer)),
-            readers: Pool::new(READERS),
-        })
+        Ok(Self { path, writer: Mutex::new(Some(writer)), readers: Pool::new(READERS) })
     }
 
     fn lock(&self) -> Result<(MutexGuard<'_, Option<Connection>>, bool)> {
@@ -52,12 +48,7 @@ impl Sqlite {
     }
 
     pub(crate) fn begin_write(&self) -> Result<Session<'_>> {
-        let session = Session {
-            held: Held::Writer(self.lock()?.0),
-            store: self,
-            broken: false,
-            open: true,
-        };
+        let session = Session { held: Held::Writer(self.lock()?.0), store: self, broken: false, open: true };
         session.batch("BEGIN IMMEDIATE")?;
         Ok(session)
     }
@@ -65,16 +56,9 @@ impl Sqlite {
     pub(crate) fn begin_read(&self) -> Result<Session<'_>> {
         let held = match &self.path {
             None => Held::Writer(self.lock()?.0),
-            Some(_) => Held::Reader(Some(
-                self.readers.take(|| connect(self.path.as_ref(), true))?,
-            )),
+            Some(_) => Held::Reader(Some(self.readers.take(|| connect(self.path.as_ref(), true))?)),
         };
-        let session = Session {
-            held,
-            store: self,
-            broken: false,
-            open: true,
-        };
+        let session = Session { held, store: self, broken: false, open: true };
         session.batch("BEGIN DEFERRED")?;
         Ok(session)
     }
@@ -92,21 +76,15 @@ impl Sqlite {
                 guard.as_ref().ok_or_else(gone)?
             }
         };
-        connection
-            .execute("VACUUM INTO $1", [file])
-            .map_err(fault)?;
+        connection.execute("VACUUM INTO $1", [file]).map_err(fault)?;
         Ok(())
     }
 }
 
 fn connect(path: Option<&PathBuf>, reader: bool) -> Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = match path {
-        Some(path) => {
-            Connection::open_with_flags(path, flags).map_err(|error| at(path, fault(error)))?
-        }
+        Some(path) => Connection::open_with_flags(path, flags).map_err(|error| at(path, fault(error)))?,
         None => Connection::open_in_memory_with_flags(flags).map_err(fault)?,
     };
     let set_up = || -> rusqlite::Result<()> {
@@ -160,36 +138,22 @@ impl Session<'_> {
     }
 
     pub(crate) fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
-        let result = self
-            .bound(sql, params)
-            .and_then(|mut statement| statement.raw_execute().map_err(fault));
+        let result = self.bound(sql, params).and_then(|mut statement| statement.raw_execute().map_err(fault));
         Ok(self.watch(result)? as u64)
     }
 
-    pub(crate) fn for_each(
-        &mut self,
-        sql: &str,
-        params: &[Value],
-        each: &mut dyn FnMut(Row) -> Result<()>,
-    ) -> Result<(), Fault> {
-        let result = self
-            .bound(sql, params)
-            .map_err(Fault::Database)
-            .and_then(|mut statement| {
-                let width = statement.column_count();
-                let mut rows = statement.raw_query();
-                while let Some(row) = rows.next().map_err(|error| Fault::Database(fault(error)))? {
-                    let values = (0..width)
-                        .map(|i| value(row.get_ref(i).map_err(fault)?))
-                        .collect::<Result<_>>();
-                    each(Row::new(values.map_err(Fault::Database)?)).map_err(Fault::Caller)?;
-                }
-                Ok(())
-            });
+    pub(crate) fn for_each(&mut self, sql: &str, params: &[Value], each: &mut dyn FnMut(Row) -> Result<()>) -> Result<(), Fault> {
+        let result = self.bound(sql, params).map_err(Fault::Database).and_then(|mut statement| {
+            let width = statement.column_count();
+            let mut rows = statement.raw_query();
+            while let Some(row) = rows.next().map_err(|error| Fault::Database(fault(error)))? {
+                let values = (0..width).map(|i| value(row.get_ref(i).map_err(fault)?)).collect::<Result<_>>();
+                each(Row::new(values.map_err(Fault::Database)?)).map_err(Fault::Caller)?;
+            }
+            Ok(())
+        });
         match result {
-            Err(Fault::Database(error)) => Err(Fault::Database(
-                self.watch::<()>(Err(error)).err().unwrap_or_else(gone),
-            )),
+            Err(Fault::Database(error)) => Err(Fault::Database(self.watch::<()>(Err(error)).err().unwrap_or_else(gone))),
             other => other,
         }
     }
@@ -199,29 +163,19 @@ impl Session<'_> {
         let mut statement = self.connection()?.prepare_cached(sql).map_err(fault)?;
         let count = statement.parameter_count();
         if count != params.len() {
-            return Err(StoreError::other(format!(
-                "{} parameters given for {count} in: {sql}",
-                params.len()
-            )));
+            return Err(StoreError::other(format!("{} parameters given for {count} in: {sql}", params.len())));
         }
         for index in 1..=count {
-            let number = statement
-                .parameter_name(index)
-                .and_then(|name| name.strip_prefix('$')?.parse::<usize>().ok());
+            let number = statement.parameter_name(index).and_then(|name| name.strip_prefix('$')?.parse::<usize>().ok());
             let given = number.and_then(|number| params.get(number.checked_sub(1)?));
-            let given = given.ok_or_else(|| {
-                StoreError::other(format!("parameters are not $1 to ${count} in: {sql}"))
-            })?;
+            let given = given.ok_or_else(|| StoreError::other(format!("parameters are not $1 to ${count} in: {sql}")))?;
             statement.raw_bind_parameter(index, given).map_err(fault)?;
         }
         Ok(statement)
     }
 
     fn watch<T>(&mut self, result: Result<T>) -> Result<T> {
-        self.broken |= matches!(
-            result,
-            Err(StoreError::Disk { full: false, .. } | StoreError::Corrupt { .. })
-        );
+        self.broken |= matches!(result, Err(StoreError::Disk { full: false, .. } | StoreError::Corrupt { .. }));
         result
     }
 
@@ -235,10 +189,7 @@ impl Session<'_> {
 impl Drop for Session<'_> {
     fn drop(&mut self) {
         // Some errors roll back by themselves, and then there is nothing left to do.
-        let left = self.open
-            && self
-                .connection()
-                .is_ok_and(|connection| !connection.is_autocommit());
+        let left = self.open && self.connection().is_ok_and(|connection| !connection.is_autocommit());
         let bad = self.broken || (left && self.batch("ROLLBACK").is_err());
         match &mut self.held {
             Held::Writer(guard) if bad && self.store.path.is_some() => **guard = None,
@@ -273,13 +224,10 @@ fn value(column: ValueRef<'_>) -> Result<Value> {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(value) => Value::Int(value),
         ValueRef::Real(_) => {
-            return Err(StoreError::other(
-                "a result is a fraction; only integers are stored and asked for",
-            ));
+            return Err(StoreError::other("a result is a fraction; only integers are stored and asked for"));
         }
         ValueRef::Text(value) => {
-            let text = std::str::from_utf8(value)
-                .map_err(|_| StoreError::corrupt("a text column is not UTF-8"))?;
+            let text = std::str::from_utf8(value).map_err(|_| StoreError::corrupt("a text column is not UTF-8"))?;
             Value::Text(text.to_owned())
         }
         ValueRef::Blob(value) => Value::Bytes(value.to_vec()),
@@ -295,10 +243,7 @@ fn at(path: &std::path::Path, error: StoreError) -> StoreError {
     match error {
         StoreError::Unavailable { what } => StoreError::Unavailable { what: place(what) },
         StoreError::Corrupt { what } => StoreError::Corrupt { what: place(what) },
-        StoreError::Disk { full, what } => StoreError::Disk {
-            full,
-            what: place(what),
-        },
+        StoreError::Disk { full, what } => StoreError::Disk { full, what: place(what) },
         other => other,
     }
 }
@@ -309,33 +254,23 @@ fn fault(error: rusqlite::Error) -> StoreError {
     };
     let what = message.clone().unwrap_or_else(|| code.to_string());
     match code.code {
-        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::CannotOpen => {
-            StoreError::unavailable(what)
-        }
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::CannotOpen => StoreError::unavailable(what),
         ErrorCode::DiskFull => StoreError::Disk { full: true, what },
-        ErrorCode::SystemIoFailure | ErrorCode::ReadOnly => StoreError::Disk {
-            full: false,
-            what: format!("{what} (SQLite code {})", code.extended_code),
-        },
+        ErrorCode::SystemIoFailure | ErrorCode::ReadOnly => {
+            StoreError::Disk { full: false, what: format!("{what} (SQLite code {})", code.extended_code) }
+        }
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => StoreError::corrupt(what),
         ErrorCode::ConstraintViolation => {
             use rusqlite::ffi;
             let kind = match code.extended_code {
-                ffi::SQLITE_CONSTRAINT_UNIQUE
-                | ffi::SQLITE_CONSTRAINT_PRIMARYKEY
-                | ffi::SQLITE_CONSTRAINT_ROWID => Rule::Unique,
+                ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID => Rule::Unique,
                 ffi::SQLITE_CONSTRAINT_FOREIGNKEY => Rule::Reference,
                 ffi::SQLITE_CONSTRAINT_CHECK | ffi::SQLITE_CONSTRAINT_NOTNULL => Rule::Check,
                 _ => return StoreError::other(what),
             };
             // "UNIQUE constraint failed: secret.name, secret.team"
-            let constraint = what
-                .split_once("constraint failed: ")
-                .map_or(what.as_str(), |(_, names)| names);
-            StoreError::Conflict {
-                kind,
-                constraint: constraint.to_owned(),
-            }
+            let constraint = what.split_once("constraint failed: ").map_or(what.as_str(), |(_, names)| names);
+            StoreError::Conflict { kind, constraint: constraint.to_owned() }
         }
         _ => StoreError::other(what),
     }

@@ -50,10 +50,7 @@ pub fn set_earlier(tx: &mut Tx<'_>, loop_name: &str, subject: i64, due_at: Time)
 /// # Errors
 /// Whatever the database refuses.
 pub fn clear(tx: &mut Tx<'_>, loop_name: &str, subject: i64) -> Result<()> {
-    tx.execute(
-        "UPDATE timer SET due_at = NULL, wakes = wakes + 1 WHERE loop = $1 AND subject = $2",
-        &[loop_name.into(), subject.into()],
-    )?;
+    tx.execute("UPDATE timer SET due_at = NULL, wakes = wakes + 1 WHERE loop = $1 AND subject = $2", &[loop_name.into(), subject.into()])?;
     Ok(())
 }
 
@@ -62,10 +59,7 @@ pub fn clear(tx: &mut Tx<'_>, loop_name: &str, subject: i64) -> Result<()> {
 /// # Errors
 /// Whatever the database refuses.
 pub fn get(tx: &mut Tx<'_>, loop_name: &str, subject: i64) -> Result<Option<Time>> {
-    let row = tx.query_opt(
-        "SELECT due_at FROM timer WHERE loop = $1 AND subject = $2",
-        &[loop_name.into(), subject.into()],
-    )?;
+    let row = tx.query_opt("SELECT due_at FROM timer WHERE loop = $1 AND subject = $2", &[loop_name.into(), subject.into()])?;
     row.map_or(Ok(None), |row| row.opt_time(0))
 }
 
@@ -73,14 +67,7 @@ pub fn get(tx: &mut Tx<'_>, loop_name: &str, subject: i64) -> Result<Option<Time
 ///
 /// # Errors
 /// Whatever the database refuses.
-pub fn claim(
-    tx: &mut Tx<'_>,
-    loop_name: &str,
-    now: Time,
-    holder: &str,
-    ttl: Span,
-    limit: i64,
-) -> Result<Vec<Claim>> {
+pub fn claim(tx: &mut Tx<'_>, loop_name: &str, now: Time, holder: &str, ttl: Span, limit: i64) -> Result<Vec<Claim>> {
     let sql = format!(
         "WITH due AS MATERIALIZED (
              SELECT subject FROM timer WHERE loop = $1 AND due_at <= $2 AND claimed_until <= $2
@@ -90,21 +77,10 @@ pub fn claim(
          RETURNING subject, due_at, fence, wakes",
         tx.skip_locked()
     );
-    let params: [Value; 5] = [
-        loop_name.into(),
-        now.into(),
-        (now + ttl).into(),
-        holder.into(),
-        limit.clamp(0, MAX_CLAIM).into(),
-    ];
+    let params: [Value; 5] = [loop_name.into(), now.into(), (now + ttl).into(), holder.into(), limit.clamp(0, MAX_CLAIM).into()];
     let mut claims = Vec::new();
     tx.for_each(&sql, &params, |row| {
-        claims.push(Claim {
-            subject: row.int(0)?,
-            due_at: row.time(1)?,
-            fence: row.int(2)?,
-            wakes: row.int(3)?,
-        });
+        claims.push(Claim { subject: row.int(0)?, due_at: row.time(1)?, fence: row.int(2)?, wakes: row.int(3)? });
         Ok(())
     })?;
     claims.sort_unstable();

@@ -39,11 +39,7 @@ pub(crate) fn take_options(url: &str) -> Result<(String, Verification)> {
 }
 
 fn unescape(text: &str) -> Result<String> {
-    let wrong = || {
-        StoreError::other(
-            "sslrootcert in the database URL: a % must be followed by two hexadecimal digits of UTF-8",
-        )
-    };
+    let wrong = || StoreError::other("sslrootcert in the database URL: a % must be followed by two hexadecimal digits of UTF-8");
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
@@ -65,12 +61,8 @@ pub(crate) fn connector(verification: &Verification) -> Result<Tls> {
     let mut roots = RootCertStore::empty();
     match &verification.root_file {
         Some(file) => {
-            let bad = |why: String| {
-                StoreError::other(format!("sslrootcert={file} in the database URL: {why}"))
-            };
-            for root in
-                CertificateDer::pem_file_iter(file).map_err(|error| bad(error.to_string()))?
-            {
+            let bad = |why: String| StoreError::other(format!("sslrootcert={file} in the database URL: {why}"));
+            for root in CertificateDer::pem_file_iter(file).map_err(|error| bad(error.to_string()))? {
                 let root = root.map_err(|error| bad(error.to_string()))?;
                 roots.add(root).map_err(|error| bad(error.to_string()))?;
             }
@@ -100,40 +92,14 @@ mod tests {
     #[test]
     fn options_of_libpq_are_taken_out_and_the_others_kept() {
         let check = |url: &str, rest: &str, required: bool, root_file: Option<&str>| {
-            let expected = (
-                rest.to_owned(),
-                Verification {
-                    required,
-                    root_file: root_file.map(str::to_owned),
-                },
-            );
+            let expected = (rest.to_owned(), Verification { required, root_file: root_file.map(str::to_owned) });
             assert_eq!(take_options(url).unwrap(), expected, "{url}");
         };
         check("postgres://h/d", "postgres://h/d", false, None);
-        check(
-            "postgres://h/d?sslmode=require",
-            "postgres://h/d?sslmode=require",
-            false,
-            None,
-        );
-        check(
-            "postgres://h/d?sslmode=verify-full",
-            "postgres://h/d",
-            true,
-            None,
-        );
-        check(
-            "postgres://h/d?connect_timeout=3&sslmode=verify-ca",
-            "postgres://h/d?connect_timeout=3",
-            true,
-            None,
-        );
-        check(
-            "postgres://h/d?sslrootcert=%2Fetc%2Fca%20x.pem&a=b",
-            "postgres://h/d?a=b",
-            false,
-            Some("/etc/ca x.pem"),
-        );
+        check("postgres://h/d?sslmode=require", "postgres://h/d?sslmode=require", false, None);
+        check("postgres://h/d?sslmode=verify-full", "postgres://h/d", true, None);
+        check("postgres://h/d?connect_timeout=3&sslmode=verify-ca", "postgres://h/d?connect_timeout=3", true, None);
+        check("postgres://h/d?sslrootcert=%2Fetc%2Fca%20x.pem&a=b", "postgres://h/d?a=b", false, Some("/etc/ca x.pem"));
         for bad in ["%", "%2", "%zz", "%ff"] {
             take_options(&format!("postgres://h/d?sslrootcert={bad}")).unwrap_err();
         }

@@ -23,12 +23,7 @@ pub(crate) enum Session<'s> {
 
 impl<'s> Tx<'s> {
     pub(crate) fn new(session: Session<'s>, writes: bool) -> Self {
-        Self {
-            session,
-            writes,
-            journal: Vec::new(),
-            doomed: None,
-        }
+        Self { session, writes, journal: Vec::new(), doomed: None }
     }
 
     /// Runs a statement that returns no rows; answers how many rows it changed.
@@ -65,9 +60,7 @@ impl<'s> Tx<'s> {
         let mut rows = self.query(sql, params)?;
         match rows.len() {
             0 | 1 => Ok(rows.pop()),
-            n => Err(StoreError::other(format!(
-                "{n} rows where at most one was expected, from: {sql}"
-            ))),
+            n => Err(StoreError::other(format!("{n} rows where at most one was expected, from: {sql}"))),
         }
     }
 
@@ -76,20 +69,14 @@ impl<'s> Tx<'s> {
     /// # Errors
     /// No row or more than one, or whatever the database refuses.
     pub fn query_one(&mut self, sql: &str, params: &[Value]) -> Result<Row> {
-        self.query_opt(sql, params)?
-            .ok_or_else(|| StoreError::other(format!("no row where one was expected, from: {sql}")))
+        self.query_opt(sql, params)?.ok_or_else(|| StoreError::other(format!("no row where one was expected, from: {sql}")))
     }
 
     /// Hands over the rows one by one, in bounded memory; an error of `each` ends the query and is returned.
     ///
     /// # Errors
     /// The error of `each`, or whatever the database refuses.
-    pub fn for_each(
-        &mut self,
-        sql: &str,
-        params: &[Value],
-        mut each: impl FnMut(Row) -> Result<()>,
-    ) -> Result<()> {
+    pub fn for_each(&mut self, sql: &str, params: &[Value], mut each: impl FnMut(Row) -> Result<()>) -> Result<()> {
         check(params)?;
         let result = match &mut self.session {
             Session::Sqlite(session) => session.for_each(sql, params, &mut each),
@@ -118,10 +105,7 @@ impl<'s> Tx<'s> {
     /// The transaction only reads, or a field is over its limit.
     pub fn journal(&mut self, entry: Entry) -> Result<()> {
         if !self.writes {
-            return Err(StoreError::other(format!(
-                "journal entry {:?} in a transaction that only reads",
-                entry.action
-            )));
+            return Err(StoreError::other(format!("journal entry {:?} in a transaction that only reads", entry.action)));
         }
         entry.check()?;
         self.journal.push(entry);
@@ -142,9 +126,7 @@ impl<'s> Tx<'s> {
     /// `count` is not positive, or whatever the database refuses.
     pub fn next_ids(&mut self, kind: &str, count: i64) -> Result<i64> {
         if count < 1 {
-            return Err(StoreError::other(format!(
-                "{count} ids of kind {kind} asked for"
-            )));
+            return Err(StoreError::other(format!("{count} ids of kind {kind} asked for")));
         }
         let row = self.query_one(
             "INSERT INTO counter (name, n) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET n = counter.n + $2 RETURNING n",
@@ -183,9 +165,7 @@ impl<'s> Tx<'s> {
     /// Ends a transaction without journal.
     pub(crate) fn finish(self) -> Result<()> {
         if let Some(error) = self.doomed {
-            return Err(StoreError::other(format!(
-                "rolled back, because a failed statement was passed over: {error}"
-            )));
+            return Err(StoreError::other(format!("rolled back, because a failed statement was passed over: {error}")));
         }
         match self.session {
             Session::Sqlite(session) => session.commit(),
@@ -200,10 +180,7 @@ fn check(params: &[Value]) -> Result<()> {
         if let Value::Text(text) = value
             && text.contains('\0')
         {
-            return Err(StoreError::other(format!(
-                "parameter ${} is text with a NUL character",
-                index + 1
-            )));
+            return Err(StoreError::other(format!("parameter ${} is text with a NUL character", index + 1)));
         }
     }
     Ok(())

@@ -106,12 +106,7 @@ impl Row {
     }
 
     fn at(&self, column: usize) -> Result<&Value> {
-        self.values.get(column).ok_or_else(|| {
-            StoreError::other(format!(
-                "column {column} asked of a row with {}",
-                self.values.len()
-            ))
-        })
+        self.values.get(column).ok_or_else(|| StoreError::other(format!("column {column} asked of a row with {}", self.values.len())))
     }
 
     /// The integer in `column`.
@@ -119,8 +114,7 @@ impl Row {
     /// # Errors
     /// NULL, another type, or no such column.
     pub fn int(&self, column: usize) -> Result<i64> {
-        self.opt_int(column)?
-            .ok_or_else(|| null(column, "an integer"))
+        self.opt_int(column)?.ok_or_else(|| null(column, "an integer"))
     }
 
     /// The integer in `column`, or None for NULL.
@@ -201,9 +195,7 @@ impl Row {
 }
 
 fn null(column: usize, wanted: &str) -> StoreError {
-    StoreError::other(format!(
-        "column {column} holds NULL where {wanted} was expected"
-    ))
+    StoreError::other(format!("column {column} holds NULL where {wanted} was expected"))
 }
 
 /// Names the types only: a value that turns up in the wrong place may be one that must not be shown.
@@ -214,9 +206,7 @@ fn mismatch(column: usize, wanted: &str, found: &Value) -> StoreError {
         Value::Text(_) => "text",
         Value::Bytes(_) => "bytes",
     };
-    StoreError::other(format!(
-        "column {column} holds {found} where {wanted} was expected"
-    ))
+    StoreError::other(format!("column {column} holds {found} where {wanted} was expected"))
 }
 
 #[cfg(test)]
@@ -226,19 +216,11 @@ mod tests {
 
     #[test]
     fn a_column_of_the_wrong_type_is_an_error_that_shows_no_value() {
-        let row = Row::new(vec![
-            Value::Int(7),
-            "secret".into(),
-            vec![1u8].into(),
-            Value::Null,
-        ]);
+        let row = Row::new(vec![Value::Int(7), "secret".into(), vec![1u8].into(), Value::Null]);
         assert_eq!(row.int(0).unwrap(), 7);
         assert_eq!(row.text(1).unwrap(), "secret");
         assert_eq!(row.bytes(2).unwrap(), [1]);
-        assert_eq!(
-            (row.opt_int(3), row.opt_text(3), row.opt_bytes(3)),
-            (Ok(None), Ok(None), Ok(None))
-        );
+        assert_eq!((row.opt_int(3), row.opt_text(3), row.opt_bytes(3)), (Ok(None), Ok(None), Ok(None)));
         for error in [
             row.int(1).unwrap_err(),
             row.text(0).unwrap_err(),
@@ -249,10 +231,7 @@ mod tests {
             row.int(4).unwrap_err(),
         ] {
             let text = error.to_string();
-            assert!(
-                text.contains("column") && !text.contains("secret"),
-                "{text}"
-            );
+            assert!(text.contains("column") && !text.contains("secret"), "{text}");
         }
     }
 }

@@ -43,9 +43,7 @@ pub enum Problem {
         last: i64,
     },
     /// The entry was written after another one than the one that stands before it.
-    #[error(
-        "entry {seq} of epoch {epoch} does not follow the entry before it: entries were reordered or replaced"
-    )]
+    #[error("entry {seq} of epoch {epoch} does not follow the entry before it: entries were reordered or replaced")]
     Reordered {
         /// Epoch of the entry.
         epoch: i64,
@@ -74,9 +72,7 @@ pub enum Problem {
     #[error("the last entry is not the one that the head of the journal was set to")]
     Head,
     /// The journal is not the one of which the head was noted.
-    #[error(
-        "entry {seq} of epoch {epoch} is not the one that was noted: the journal was rewritten, or a backup restored unsaid"
-    )]
+    #[error("entry {seq} of epoch {epoch} is not the one that was noted: the journal was rewritten, or a backup restored unsaid")]
     NotAsNoted {
         /// Epoch noted.
         epoch: i64,
@@ -96,11 +92,7 @@ pub fn verify(tx: &mut Tx<'_>, noted: &[Head]) -> Result<Report> {
         store_id,
         noted,
         seen: vec![false; noted.len()],
-        at: Head {
-            epoch: 1,
-            seq: 0,
-            hash: GENESIS,
-        },
+        at: Head { epoch: 1, seq: 0, hash: GENESIS },
         ends: Vec::new(),
         entries: 0,
         problems: Vec::new(),
@@ -144,39 +136,20 @@ impl Walk<'_> {
         let prev = row.bytes(9)?;
         // A hash of the wrong length is a changed entry, not a reason to stop looking.
         let hash = hash_at(row, 10).unwrap_or(GENESIS);
-        let fields = Fields {
-            store_id: &self.store_id,
-            epoch,
-            seq,
-            at: row.int(2)?,
-            texts,
-            prev,
-        };
+        let fields = Fields { store_id: &self.store_id, epoch, seq, at: row.int(2)?, texts, prev };
         let whole = fields.hash() == hash;
         let (begins, follows) = (texts[2] == EPOCH_BEGUN, prev == self.at.hash);
 
         if epoch != self.at.epoch {
             self.ends.push((self.at.epoch, self.at.seq));
             if seq <= self.at.seq {
-                self.problem(Problem::Fork {
-                    epoch,
-                    seq,
-                    why: "the epoch before goes on beside it",
-                });
+                self.problem(Problem::Fork { epoch, seq, why: "the epoch before goes on beside it" });
             } else if epoch != self.at.epoch + 1 || !begins {
-                self.problem(Problem::Fork {
-                    epoch,
-                    seq,
-                    why: "no restore was written down there",
-                });
+                self.problem(Problem::Fork { epoch, seq, why: "no restore was written down there" });
             }
         }
         if seq > self.at.seq + 1 {
-            self.problem(Problem::Missing {
-                epoch,
-                first: self.at.seq + 1,
-                last: seq - 1,
-            });
+            self.problem(Problem::Missing { epoch, first: self.at.seq + 1, last: seq - 1 });
         } else if !follows {
             self.problem(Problem::Reordered { epoch, seq });
         }
@@ -193,14 +166,8 @@ impl Walk<'_> {
 
     fn end(mut self, head: Head) -> Report {
         if self.at.seq < head.seq {
-            self.problem(Problem::Truncated {
-                found: self.at.seq,
-                written: head.seq,
-            });
-        } else if self.at.seq != head.seq
-            || self.at.hash != head.hash
-            || (self.entries > 0 && self.at.epoch != head.epoch)
-        {
+            self.problem(Problem::Truncated { found: self.at.seq, written: head.seq });
+        } else if self.at.seq != head.seq || self.at.hash != head.hash || (self.entries > 0 && self.at.epoch != head.epoch) {
             self.problem(Problem::Head);
         }
         let mut given_up = Vec::new();
@@ -212,18 +179,9 @@ impl Walk<'_> {
             // The restore that ended the epoch says that what came after its last entry here was given up.
             match end {
                 Some((_, last)) if noted.seq > *last => given_up.push(noted.clone()),
-                _ => self.problem(Problem::NotAsNoted {
-                    epoch: noted.epoch,
-                    seq: noted.seq,
-                }),
+                _ => self.problem(Problem::NotAsNoted { epoch: noted.epoch, seq: noted.seq }),
             }
         }
-        Report {
-            entries: self.entries,
-            head,
-            problems: self.problems,
-            problem_count: self.problem_count,
-            given_up,
-        }
+        Report { entries: self.entries, head, problems: self.problems, problem_count: self.problem_count, given_up }
     }
 }

@@ -16,16 +16,8 @@ fn fill(store: &Store, first: i64) -> (i64, StoreError) {
     for n in first.. {
         let written: Result<()> = store.write(&actor(), NOW, |tx| {
             tx.next_id("filled")?;
-            tx.execute(
-                "INSERT INTO filler (n, body) VALUES ($1, $2)",
-                &[n.into(), body.clone().into()],
-            )?;
-            tx.journal(journal::Entry::new(
-                "filler.added",
-                "filler",
-                "",
-                &serde_json::json!(n),
-            ))
+            tx.execute("INSERT INTO filler (n, body) VALUES ($1, $2)", &[n.into(), body.clone().into()])?;
+            tx.journal(journal::Entry::new("filler.added", "filler", "", &serde_json::json!(n)))
         });
         if let Err(error) = written {
             return (n, error);
@@ -35,21 +27,14 @@ fn fill(store: &Store, first: i64) -> (i64, StoreError) {
 }
 
 fn create(store: &Store) {
-    store
-        .write(&actor(), NOW, |tx| {
-            tx.execute("CREATE TABLE filler (n BIGINT PRIMARY KEY, body BLOB)", &[])
-        })
-        .unwrap();
+    store.write(&actor(), NOW, |tx| tx.execute("CREATE TABLE filler (n BIGINT PRIMARY KEY, body BLOB)", &[])).unwrap();
 }
 
 /// Rows, counter and journal agree with what was answered.
 fn check(store: &Store, rows: i64) {
     store
         .read(|tx| {
-            assert_eq!(
-                tx.query_one("SELECT COUNT(*) FROM filler", &[])?.int(0)?,
-                rows
-            );
+            assert_eq!(tx.query_one("SELECT COUNT(*) FROM filler", &[])?.int(0)?, rows);
             let counted = tx.query_opt("SELECT n FROM counter WHERE name = 'filled'", &[])?;
             assert_eq!(counted.map_or(Ok(0), |row| row.int(0))?, rows);
             let report = journal::verify(tx, &[])?;
@@ -65,13 +50,8 @@ struct Tmpfs<'p>(&'p Path);
 
 impl<'p> Tmpfs<'p> {
     fn mount(folder: &'p Path) -> Option<Self> {
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=4m", "perennial-test"])
-            .arg(folder)
-            .output();
-        mounted
-            .is_ok_and(|output| output.status.success())
-            .then_some(Self(folder))
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "perennial-test"]).arg(folder).output();
+        mounted.is_ok_and(|output| output.status.success()).then_some(Self(folder))
     }
 }
 
@@ -85,9 +65,7 @@ impl Drop for Tmpfs<'_> {
 fn a_full_disk_is_told_and_survived() {
     let folder = tempfile::tempdir().unwrap();
     let Some(mounted) = Tmpfs::mount(folder.path()) else {
-        skipped(
-            "store disk::a_full_disk_is_told_and_survived: a small file system cannot be mounted here; run as root",
-        );
+        skipped("store disk::a_full_disk_is_told_and_survived: a small file system cannot be mounted here; run as root");
         return;
     };
     let ballast = folder.path().join("ballast");
@@ -97,30 +75,16 @@ fn a_full_disk_is_told_and_survived() {
     create(&store);
     let (rows, error) = fill(&store, 0);
     assert!(rows > 2, "{error}");
-    assert!(
-        matches!(error, StoreError::Disk { full: true, .. }),
-        "{error}"
-    );
-    assert!(
-        error.to_string().contains("free or add disk space"),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::Disk { full: true, .. }), "{error}");
+    assert!(error.to_string().contains("free or add disk space"), "{error}");
     check(&store, rows);
     // The same store goes on when somebody made room; nobody has to restart it.
     std::fs::remove_file(&ballast).unwrap();
     store
         .write(&actor(), NOW, |tx| {
             tx.next_id("filled")?;
-            tx.journal(journal::Entry::new(
-                "filler.added",
-                "filler",
-                "",
-                &serde_json::json!(rows),
-            ))?;
-            tx.execute(
-                "INSERT INTO filler (n, body) VALUES ($1, $2)",
-                &[rows.into(), vec![7u8; 99].into()],
-            )
+            tx.journal(journal::Entry::new("filler.added", "filler", "", &serde_json::json!(rows)))?;
+            tx.execute("INSERT INTO filler (n, body) VALUES ($1, $2)", &[rows.into(), vec![7u8; 99].into()])
         })
         .unwrap();
     check(&store, rows + 1);
@@ -138,14 +102,8 @@ fn a_failing_disk_is_told_and_survived() {
         // It fails again and again without ever leaving half of it, and goes on where the file still has room.
         for attempt in 0..4 {
             let (reached, error) = fill(&store, rows);
-            assert!(
-                reached > 2 && reached >= rows,
-                "attempt {attempt}: {reached} rows after {rows}"
-            );
-            assert!(
-                matches!(error, StoreError::Disk { .. }),
-                "attempt {attempt}: {error}"
-            );
+            assert!(reached > 2 && reached >= rows, "attempt {attempt}: {reached} rows after {rows}");
+            assert!(matches!(error, StoreError::Disk { .. }), "attempt {attempt}: {error}");
             rows = reached;
             check(&store, rows);
         }
@@ -157,28 +115,14 @@ fn a_failing_disk_is_told_and_survived() {
     let output = Command::new("bash")
         .args(["-c", "trap '' XFSZ; ulimit -f 1024; exec \"$0\" \"$@\""])
         .arg(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "disk::a_failing_disk_is_told_and_survived",
-            "--nocapture",
-            "--test-threads=1",
-        ])
+        .args(["--exact", "disk::a_failing_disk_is_told_and_survived", "--nocapture", "--test-threads=1"])
         .env(CHILD, &database.url)
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "{}\n{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let store = database.open();
-    let rows = store
-        .read(|tx| tx.query_one("SELECT COUNT(*) FROM filler", &[])?.int(0))
-        .unwrap();
+    let rows = store.read(|tx| tx.query_one("SELECT COUNT(*) FROM filler", &[])?.int(0)).unwrap();
     assert!(rows > 2);
     check(&store, rows);
-    store
-        .write(&actor(), NOW, |tx| tx.next_id("alive"))
-        .unwrap();
+    store.write(&actor(), NOW, |tx| tx.next_id("alive")).unwrap();
 }

@@ -29,47 +29,27 @@ impl Database {
     pub(crate) fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("store.db").display());
-        Self {
-            url,
-            _gone: Gone::Folder { _folder: folder },
-        }
+        Self { url, _gone: Gone::Folder { _folder: folder } }
     }
 
     pub(crate) fn postgres(test: &str) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let Ok(server) = std::env::var(POSTGRES) else {
-            skipped(&format!(
-                "store postgres::{test}: {POSTGRES} is not set; scripts/test starts a server and sets it"
-            ));
+            skipped(&format!("store postgres::{test}: {POSTGRES} is not set; scripts/test starts a server and sets it"));
             return None;
         };
-        let name = format!(
-            "perennial_test_{}_{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("perennial_test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         // A linguistic collation by default, as on many a production server: columns must bring their own.
+        sql(&server, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
         sql(
             &server,
-            &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"),
+            &format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C' LOCALE_PROVIDER icu ICU_LOCALE 'en-US'"),
         );
-        sql(
-            &server,
-            &format!(
-                "CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C' LOCALE_PROVIDER icu ICU_LOCALE 'en-US'"
-            ),
-        );
-        let (base, options) = server
-            .split_once('?')
-            .map_or((server.as_str(), String::new()), |(base, options)| {
-                (base, format!("?{options}"))
-            });
+        let (base, options) =
+            server.split_once('?').map_or((server.as_str(), String::new()), |(base, options)| (base, format!("?{options}")));
         let host = base.rsplit_once('/').unwrap().0;
         let url = format!("{host}/{name}{options}");
-        Some(Self {
-            url,
-            _gone: Gone::Postgres { server, name },
-        })
+        Some(Self { url, _gone: Gone::Postgres { server, name } })
     }
 
     /// Opens it; the entropy is fixed.
@@ -85,30 +65,19 @@ impl Database {
 impl Drop for Gone {
     fn drop(&mut self) {
         if let Self::Postgres { server, name } = self {
-            sql(
-                server,
-                &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"),
-            );
+            sql(server, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
         }
     }
 }
 
 fn sql(server: &str, text: &str) {
-    postgres::Client::connect(server, postgres::NoTls)
-        .unwrap()
-        .batch_execute(text)
-        .unwrap();
+    postgres::Client::connect(server, postgres::NoTls).unwrap().batch_execute(text).unwrap();
 }
 
 /// Says that a test did not run; written past the capture of the test runner, which keeps what a passing test prints.
 pub(crate) fn skipped(what: &str) {
-    assert!(
-        std::env::var_os(REQUIRE).is_none_or(|value| value != "1"),
-        "{REQUIRE}=1, but skipped {what}"
-    );
-    std::io::stderr()
-        .write_all(format!("SKIPPED {what}\n").as_bytes())
-        .unwrap();
+    assert!(std::env::var_os(REQUIRE).is_none_or(|value| value != "1"), "{REQUIRE}=1, but skipped {what}");
+    std::io::stderr().write_all(format!("SKIPPED {what}\n").as_bytes()).unwrap();
 }
 
 pub(crate) fn actor() -> Actor {
@@ -126,10 +95,7 @@ pub(crate) struct Lcg(pub(crate) u64);
 impl Lcg {
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         // Knuth's MMIX constants; the low bits are poor, so the high ones are used.
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % limit
     }
 }

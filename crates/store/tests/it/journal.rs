@@ -8,14 +8,7 @@ use store::{Actor, Store, StoreError, Value};
 use crate::harness::{Database, NOW, actor, write};
 
 fn note(store: &Store, n: i64) {
-    write(store, |tx| {
-        tx.journal(Entry::new(
-            "item.added",
-            format!("item/{n}"),
-            "because",
-            &json!({ "n": n }),
-        ))
-    });
+    write(store, |tx| tx.journal(Entry::new("item.added", format!("item/{n}"), "because", &json!({ "n": n }))));
 }
 
 fn verify(store: &Store, noted: &[Head]) -> Report {
@@ -32,12 +25,7 @@ pub(crate) fn entries_carry_who_when_what_and_why(database: &Database) {
     let who = Actor::new("https://login.example", "ada");
     store
         .write(&who, NOW + Span::seconds(1), |tx| {
-            tx.journal(Entry::new(
-                "secret.stored",
-                "secret/web",
-                "renewed",
-                &json!({"b": 1, "a": "ü"}),
-            ))?;
+            tx.journal(Entry::new("secret.stored", "secret/web", "renewed", &json!({"b": 1, "a": "ü"})))?;
             tx.journal(Entry::new("target.added", "target/7", "", &json!({})))
         })
         .unwrap();
@@ -50,38 +38,13 @@ pub(crate) fn entries_carry_who_when_what_and_why(database: &Database) {
         })
         .unwrap();
     let entry = |seq: i64, action: &str, subject: &str, reason: &str, body: &str| -> Vec<Value> {
-        let texts = [
-            who.issuer.as_str(),
-            &who.subject,
-            action,
-            subject,
-            reason,
-            body,
-        ];
-        [1.into(), seq.into(), (NOW + Span::seconds(1)).into()]
-            .into_iter()
-            .chain(texts.map(Value::from))
-            .collect()
+        let texts = [who.issuer.as_str(), &who.subject, action, subject, reason, body];
+        [1.into(), seq.into(), (NOW + Span::seconds(1)).into()].into_iter().chain(texts.map(Value::from)).collect()
     };
-    assert_eq!(
-        rows[0].values(),
-        entry(
-            1,
-            "secret.stored",
-            "secret/web",
-            "renewed",
-            r#"{"a":"ü","b":1}"#
-        )
-    );
-    assert_eq!(
-        rows[1].values(),
-        entry(2, "target.added", "target/7", "", "{}")
-    );
+    assert_eq!(rows[0].values(), entry(1, "secret.stored", "secret/web", "renewed", r#"{"a":"ü","b":1}"#));
+    assert_eq!(rows[1].values(), entry(2, "target.added", "target/7", "", "{}"));
     let report = verify(&store, &[head(&store)]);
-    assert_eq!(
-        (report.entries, report.problem_count, report.head.seq),
-        (2, 0, 2)
-    );
+    assert_eq!((report.entries, report.problem_count, report.head.seq), (2, 0, 2));
 
     let long = Entry::new("a", "b", "x".repeat(journal::MAX_FIELD + 1), &json!(null));
     let error = store.write(&who, NOW, |tx| tx.journal(long)).unwrap_err();
@@ -125,11 +88,7 @@ pub(crate) fn every_kind_of_tampering_is_found(database: &Database) {
     let tampered = |sql: &[&str]| -> Vec<Problem> {
         let found = store.write(&actor(), NOW, |tx| {
             for statement in sql {
-                assert_ne!(
-                    tx.execute(statement, &[])?,
-                    0,
-                    "{statement} changed nothing"
-                );
+                assert_ne!(tx.execute(statement, &[])?, 0, "{statement} changed nothing");
             }
             let report = journal::verify(tx, std::slice::from_ref(&first))?;
             assert_eq!(report.problem_count, report.problems.len() as u64);
@@ -137,116 +96,42 @@ pub(crate) fn every_kind_of_tampering_is_found(database: &Database) {
         });
         let told = found.unwrap_err().to_string();
         // The report comes out of the rolled back transaction as text; what it must hold is compared below.
-        ALL.iter()
-            .filter(|problem| told.contains(&format!("{problem:?}")))
-            .cloned()
-            .collect()
+        ALL.iter().filter(|problem| told.contains(&format!("{problem:?}"))).cloned().collect()
     };
     const ALL: &[Problem] = &[
         Problem::Changed { epoch: 1, seq: 3 },
         Problem::Changed { epoch: 1, seq: 4 },
         Problem::Changed { epoch: 1, seq: 6 },
-        Problem::Missing {
-            epoch: 1,
-            first: 1,
-            last: 1,
-        },
-        Problem::Missing {
-            epoch: 1,
-            first: 3,
-            last: 4,
-        },
+        Problem::Missing { epoch: 1, first: 1, last: 1 },
+        Problem::Missing { epoch: 1, first: 3, last: 4 },
         Problem::Reordered { epoch: 1, seq: 3 },
         Problem::Reordered { epoch: 1, seq: 4 },
         Problem::Reordered { epoch: 1, seq: 5 },
-        Problem::Truncated {
-            found: 4,
-            written: 6,
-        },
-        Problem::Truncated {
-            found: 0,
-            written: 6,
-        },
+        Problem::Truncated { found: 4, written: 6 },
+        Problem::Truncated { found: 0, written: 6 },
         Problem::Head,
         Problem::NotAsNoted { epoch: 1, seq: 6 },
-        Problem::Fork {
-            epoch: 2,
-            seq: 7,
-            why: "no restore was written down there",
-        },
-        Problem::Fork {
-            epoch: 2,
-            seq: 5,
-            why: "the epoch before goes on beside it",
-        },
+        Problem::Fork { epoch: 2, seq: 7, why: "no restore was written down there" },
+        Problem::Fork { epoch: 2, seq: 5, why: "the epoch before goes on beside it" },
     ];
     let changed = [Problem::Changed { epoch: 1, seq: 3 }];
-    for field in [
-        "actor_issuer",
-        "actor_subject",
-        "action",
-        "subject",
-        "reason",
-        "body",
-    ] {
-        assert_eq!(
-            tampered(&[&format!("UPDATE journal SET {field} = 'x' WHERE seq = 3")]),
-            changed,
-            "{field}"
-        );
+    for field in ["actor_issuer", "actor_subject", "action", "subject", "reason", "body"] {
+        assert_eq!(tampered(&[&format!("UPDATE journal SET {field} = 'x' WHERE seq = 3")]), changed, "{field}");
     }
-    assert_eq!(
-        tampered(&["UPDATE journal SET at = at + 1 WHERE seq = 3"]),
-        changed
-    );
+    assert_eq!(tampered(&["UPDATE journal SET at = at + 1 WHERE seq = 3"]), changed);
     // Body and reason moved against each other.
-    assert_eq!(
-        tampered(&["UPDATE journal SET reason = reason || body, body = '' WHERE seq = 3"]),
-        changed
-    );
+    assert_eq!(tampered(&["UPDATE journal SET reason = reason || body, body = '' WHERE seq = 3"]), changed);
     assert_eq!(
         tampered(&["UPDATE journal SET hash = prev WHERE seq = 3"]),
-        [
-            Problem::Changed { epoch: 1, seq: 3 },
-            Problem::Reordered { epoch: 1, seq: 4 }
-        ]
+        [Problem::Changed { epoch: 1, seq: 3 }, Problem::Reordered { epoch: 1, seq: 4 }]
     );
-    assert_eq!(
-        tampered(&["DELETE FROM journal WHERE seq IN (3, 4)"]),
-        [Problem::Missing {
-            epoch: 1,
-            first: 3,
-            last: 4
-        }]
-    );
-    assert_eq!(
-        tampered(&["DELETE FROM journal WHERE seq = 1"]),
-        [Problem::Missing {
-            epoch: 1,
-            first: 1,
-            last: 1
-        }]
-    );
+    assert_eq!(tampered(&["DELETE FROM journal WHERE seq IN (3, 4)"]), [Problem::Missing { epoch: 1, first: 3, last: 4 }]);
+    assert_eq!(tampered(&["DELETE FROM journal WHERE seq = 1"]), [Problem::Missing { epoch: 1, first: 1, last: 1 }]);
     assert_eq!(
         tampered(&["DELETE FROM journal WHERE seq > 4"]),
-        [
-            Problem::Truncated {
-                found: 4,
-                written: 6
-            },
-            Problem::NotAsNoted { epoch: 1, seq: 6 }
-        ]
+        [Problem::Truncated { found: 4, written: 6 }, Problem::NotAsNoted { epoch: 1, seq: 6 }]
     );
-    assert_eq!(
-        tampered(&["DELETE FROM journal"]),
-        [
-            Problem::Truncated {
-                found: 0,
-                written: 6
-            },
-            Problem::NotAsNoted { epoch: 1, seq: 6 }
-        ]
-    );
+    assert_eq!(tampered(&["DELETE FROM journal"]), [Problem::Truncated { found: 0, written: 6 }, Problem::NotAsNoted { epoch: 1, seq: 6 }]);
     // Three and four change places.
     assert_eq!(
         tampered(&[
@@ -263,26 +148,14 @@ pub(crate) fn every_kind_of_tampering_is_found(database: &Database) {
         ]
     );
     // A gap that is closed by numbering anew: nothing fits any more from there.
-    let closed = tampered(&[
-        "DELETE FROM journal WHERE seq = 3",
-        "UPDATE journal SET seq = 3 WHERE seq = 4",
-    ]);
-    assert!(
-        closed.contains(&Problem::Changed { epoch: 1, seq: 3 })
-            && closed.contains(&Problem::Reordered { epoch: 1, seq: 3 })
-    );
+    let closed = tampered(&["DELETE FROM journal WHERE seq = 3", "UPDATE journal SET seq = 3 WHERE seq = 4"]);
+    assert!(closed.contains(&Problem::Changed { epoch: 1, seq: 3 }) && closed.contains(&Problem::Reordered { epoch: 1, seq: 3 }));
     // The tail is cut off and the head set back to fit: the head that was noted elsewhere knows.
     assert_eq!(
-        tampered(&[
-            "DELETE FROM journal WHERE seq > 4",
-            "UPDATE store_head SET seq = 4, hash = (SELECT hash FROM journal WHERE seq = 4)",
-        ]),
+        tampered(&["DELETE FROM journal WHERE seq > 4", "UPDATE store_head SET seq = 4, hash = (SELECT hash FROM journal WHERE seq = 4)",]),
         [Problem::NotAsNoted { epoch: 1, seq: 6 }]
     );
-    assert_eq!(
-        tampered(&["UPDATE store_head SET hash = (SELECT hash FROM journal WHERE seq = 5)"]),
-        [Problem::Head]
-    );
+    assert_eq!(tampered(&["UPDATE store_head SET hash = (SELECT hash FROM journal WHERE seq = 5)"]), [Problem::Head]);
     // An entry of a new epoch that no restore began, and one beside the end of the epoch before.
     let copy = |seq: i64| {
         format!(
@@ -293,11 +166,7 @@ pub(crate) fn every_kind_of_tampering_is_found(database: &Database) {
     assert!(tampered(&[&copy(7)]).contains(&ALL[12]));
     assert!(tampered(&[&copy(5)]).contains(&ALL[13]));
 
-    assert_eq!(
-        verify(&store, &[first]).problems,
-        [],
-        "the tampering was taken back"
-    );
+    assert_eq!(verify(&store, &[first]).problems, [], "the tampering was taken back");
 }
 
 pub(crate) fn an_older_backup_is_found_and_a_declared_restore_is_not_blamed(database: &Database) {
@@ -309,27 +178,16 @@ pub(crate) fn an_older_backup_is_found_and_a_declared_restore_is_not_blamed(data
     // What a backup of back then looks like when it is put in place.
     write(&store, |tx| {
         tx.execute("DELETE FROM journal WHERE seq > 3", &[])?;
-        tx.execute(
-            "UPDATE store_head SET seq = 3, hash = $1",
-            &[at_backup.hash.into()],
-        )
+        tx.execute("UPDATE store_head SET seq = 3, hash = $1", &[at_backup.hash.into()])
     });
     let noted = [at_backup.clone(), lost.clone()];
-    assert_eq!(
-        verify(&store, &noted).problems,
-        [Problem::NotAsNoted { epoch: 1, seq: 5 }]
-    );
+    assert_eq!(verify(&store, &noted).problems, [Problem::NotAsNoted { epoch: 1, seq: 5 }]);
 
-    let epoch = write(&store, |tx| {
-        journal::begin_epoch(tx, "restored after the fire")
-    });
+    let epoch = write(&store, |tx| journal::begin_epoch(tx, "restored after the fire"));
     assert_eq!(epoch, 2);
     note(&store, 6);
     let report = verify(&store, &noted);
-    assert_eq!(
-        (report.problems, report.given_up, report.entries),
-        (vec![], vec![lost], 5)
-    );
+    assert_eq!((report.problems, report.given_up, report.entries), (vec![], vec![lost], 5));
     assert_eq!((report.head.epoch, report.head.seq), (2, 5));
 
     // Somebody goes on writing the former life into the same table: two branches from entry 3.
@@ -341,15 +199,5 @@ pub(crate) fn an_older_backup_is_found_and_a_declared_restore_is_not_blamed(data
         )
     });
     let problems = verify(&store, &[]).problems;
-    assert!(
-        problems.iter().any(|problem| matches!(
-            problem,
-            Problem::Fork {
-                epoch: 2,
-                seq: 4,
-                ..
-            }
-        )),
-        "{problems:?}"
-    );
+    assert!(problems.iter().any(|problem| matches!(problem, Problem::Fork { epoch: 2, seq: 4, .. })), "{problems:?}");
 }

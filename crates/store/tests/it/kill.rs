@@ -19,16 +19,8 @@ fn fill(store: &Store, rows: Option<i64>, mut say: impl FnMut(i64)) {
     while left > 0 {
         let n = write(store, |tx| {
             let n = tx.next_id("numbered")?;
-            tx.execute(
-                "INSERT INTO numbered (n, body) VALUES ($1, $2)",
-                &[n.into(), "x".repeat(700).into()],
-            )?;
-            tx.journal(Entry::new(
-                "numbered.added",
-                format!("numbered/{n}"),
-                "",
-                &json!({ "n": n }),
-            ))?;
+            tx.execute("INSERT INTO numbered (n, body) VALUES ($1, $2)", &[n.into(), "x".repeat(700).into()])?;
+            tx.journal(Entry::new("numbered.added", format!("numbered/{n}"), "", &json!({ "n": n })))?;
             Ok(n)
         });
         say(n);
@@ -37,12 +29,7 @@ fn fill(store: &Store, rows: Option<i64>, mut say: impl FnMut(i64)) {
 }
 
 fn create(store: &Store) {
-    write(store, |tx| {
-        tx.execute(
-            "CREATE TABLE numbered (n BIGINT PRIMARY KEY, body VARCHAR(999) NOT NULL)",
-            &[],
-        )
-    });
+    write(store, |tx| tx.execute("CREATE TABLE numbered (n BIGINT PRIMARY KEY, body VARCHAR(999) NOT NULL)", &[]));
 }
 
 /// In a process of its own this is the victim; otherwise it tries what the victim does.
@@ -52,13 +39,7 @@ fn a_row_is_said_after_it_is_there() {
         let store = Store::open(&url, NOW, || [0; 16]).unwrap();
         std::thread::scope(|scope| {
             for _ in 0..2 {
-                scope.spawn(|| {
-                    fill(&store, None, |n| {
-                        std::io::stdout()
-                            .write_all(format!("committed {n}\n").as_bytes())
-                            .unwrap()
-                    })
-                });
+                scope.spawn(|| fill(&store, None, |n| std::io::stdout().write_all(format!("committed {n}\n").as_bytes()).unwrap()));
             }
         });
     }
@@ -67,12 +48,7 @@ fn a_row_is_said_after_it_is_there() {
     create(&store);
     let mut said = Vec::new();
     fill(&store, Some(3), |n| {
-        assert_eq!(
-            store
-                .read(|tx| tx.query_one("SELECT MAX(n) FROM numbered", &[])?.int(0))
-                .unwrap(),
-            n
-        );
+        assert_eq!(store.read(|tx| tx.query_one("SELECT MAX(n) FROM numbered", &[])?.int(0)).unwrap(), n);
         said.push(n);
     });
     assert_eq!(said, [1, 2, 3]);
@@ -84,12 +60,7 @@ pub(crate) fn nothing_answered_is_lost(database: &Database) {
     let mut answered = Vec::new();
     for round in 0..ROUNDS {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "kill::a_row_is_said_after_it_is_there",
-                "--nocapture",
-                "--test-threads=1",
-            ])
+            .args(["--exact", "kill::a_row_is_said_after_it_is_there", "--nocapture", "--test-threads=1"])
             .env(CHILD, &database.url)
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
@@ -121,11 +92,7 @@ pub(crate) fn nothing_answered_is_lost(database: &Database) {
         }
         check(&database.open(), &answered, round);
     }
-    assert!(
-        answered.len() > 100,
-        "only {} rows were answered",
-        answered.len()
-    );
+    assert!(answered.len() > 100, "only {} rows were answered", answered.len());
 }
 
 fn check(store: &Store, answered: &[i64], round: u64) {
@@ -133,36 +100,14 @@ fn check(store: &Store, answered: &[i64], round: u64) {
     store
         .read(|tx| {
             let rows = tx.query("SELECT n FROM numbered ORDER BY n", &[])?;
-            let rows: Vec<i64> = rows
-                .iter()
-                .map(|row| row.int(0))
-                .collect::<Result<_, _>>()?;
-            assert_eq!(
-                rows,
-                (1..=rows.len() as i64).collect::<Vec<_>>(),
-                "round {round}: a hole"
-            );
-            let missing: Vec<_> = answered
-                .iter()
-                .filter(|n| rows.binary_search(n).is_err())
-                .collect();
-            assert!(
-                missing.is_empty(),
-                "round {round}: answered and lost: {missing:?}"
-            );
+            let rows: Vec<i64> = rows.iter().map(|row| row.int(0)).collect::<Result<_, _>>()?;
+            assert_eq!(rows, (1..=rows.len() as i64).collect::<Vec<_>>(), "round {round}: a hole");
+            let missing: Vec<_> = answered.iter().filter(|n| rows.binary_search(n).is_err()).collect();
+            assert!(missing.is_empty(), "round {round}: answered and lost: {missing:?}");
             let report = journal::verify(tx, &[])?;
-            assert_eq!(
-                (report.entries, report.problems),
-                (rows.len() as u64, vec![]),
-                "round {round}"
-            );
+            assert_eq!((report.entries, report.problems), (rows.len() as u64, vec![]), "round {round}");
             Ok(())
         })
         .unwrap();
-    assert_eq!(
-        store
-            .write(&actor(), NOW, |tx| tx.next_id("alive"))
-            .unwrap(),
-        round as i64 + 1
-    );
+    assert_eq!(store.write(&actor(), NOW, |tx| tx.next_id("alive")).unwrap(), round as i64 + 1);
 }

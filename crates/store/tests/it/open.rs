@@ -11,26 +11,15 @@ pub(crate) fn identity_is_drawn_once(database: &Database) {
     assert_eq!(first.store_id, "ab".repeat(16));
     assert_eq!((first.epoch, first.created_at), (1, NOW));
     drop(store);
-    let again = Store::open(&database.url, NOW + Span::days(1), || {
-        panic!("entropy was drawn for a database that has its id")
-    });
+    let again = Store::open(&database.url, NOW + Span::days(1), || panic!("entropy was drawn for a database that has its id"));
     assert_eq!(again.unwrap().read(meta::identity).unwrap(), first);
 }
 
 pub(crate) fn many_may_create_one_database(database: &Database) {
     let ids: Vec<String> = std::thread::scope(|scope| {
-        let open = |n: u8| {
-            Store::open(&database.url, NOW, || [n; 16])
-                .unwrap()
-                .read(meta::identity)
-                .unwrap()
-                .store_id
-        };
+        let open = |n: u8| Store::open(&database.url, NOW, || [n; 16]).unwrap().read(meta::identity).unwrap().store_id;
         let threads: Vec<_> = (1..=4).map(|n| scope.spawn(move || open(n))).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap())
-            .collect()
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
 }
@@ -38,53 +27,30 @@ pub(crate) fn many_may_create_one_database(database: &Database) {
 pub(crate) fn a_newer_schema_is_refused(database: &Database) {
     let store = database.open();
     write(&store, |tx| {
-        tx.execute(
-            "INSERT INTO schema_migration (number, name, checksum, applied_at) VALUES (999, 'future', $1, 0)",
-            &[vec![0u8].into()],
-        )
+        tx.execute("INSERT INTO schema_migration (number, name, checksum, applied_at) VALUES (999, 'future', $1, 0)", &[vec![0u8].into()])
     });
     drop(store);
     let error = database.try_open().err().unwrap();
-    assert!(
-        matches!(error, StoreError::Newer { found: 999, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::Newer { found: 999, .. }), "{error}");
     let text = error.to_string();
-    assert!(
-        text.contains("999") && text.contains("install") && text.contains("backup"),
-        "{text}"
-    );
+    assert!(text.contains("999") && text.contains("install") && text.contains("backup"), "{text}");
 }
 
 pub(crate) fn a_schema_that_was_altered_is_refused(database: &Database) {
     let store = database.open();
-    write(&store, |tx| {
-        tx.execute(
-            "UPDATE schema_migration SET checksum = $1 WHERE number = 1",
-            &[vec![0u8].into()],
-        )
-    });
+    write(&store, |tx| tx.execute("UPDATE schema_migration SET checksum = $1 WHERE number = 1", &[vec![0u8].into()]));
     drop(store);
-    assert!(matches!(
-        database.try_open(),
-        Err(StoreError::Corrupt { .. })
-    ));
+    assert!(matches!(database.try_open(), Err(StoreError::Corrupt { .. })));
 }
 
 pub(crate) fn the_high_water_mark_only_rises(database: &Database) {
     let store = database.open();
     let mark = || store.read(meta::high_water).unwrap();
     assert_eq!(mark(), NOW);
-    write(&store, |tx| {
-        meta::raise_high_water(tx, NOW + Span::hours(1))
-    });
+    write(&store, |tx| meta::raise_high_water(tx, NOW + Span::hours(1)));
     write(&store, |tx| meta::raise_high_water(tx, NOW));
     assert_eq!(mark(), NOW + Span::hours(1));
-    store
-        .write(&actor(), NOW, |tx| {
-            meta::reset_high_water(tx, NOW, "the clock had jumped")
-        })
-        .unwrap();
+    store.write(&actor(), NOW, |tx| meta::reset_high_water(tx, NOW, "the clock had jumped")).unwrap();
     assert_eq!(mark(), NOW);
 }
 
@@ -94,24 +60,12 @@ fn a_url_that_cannot_be_used_says_so_without_its_password() {
         ("mysql://root:hunter2@h/d", "sqlite: or postgres:"),
         ("sqlite:", "names no file"),
         ("postgres://root:hunter2@h/d?nonsense=1", "nonsense"),
-        (
-            "postgres://root:hunter2@127.0.0.1:1/d?sslmode=disable",
-            "127.0.0.1",
-        ),
-        (
-            "postgres://root:hunter2@h/d?sslrootcert=/nowhere.pem",
-            "/nowhere.pem",
-        ),
-        (
-            "sqlite:/nowhere/at/all/store.db",
-            "/nowhere/at/all/store.db",
-        ),
+        ("postgres://root:hunter2@127.0.0.1:1/d?sslmode=disable", "127.0.0.1"),
+        ("postgres://root:hunter2@h/d?sslrootcert=/nowhere.pem", "/nowhere.pem"),
+        ("sqlite:/nowhere/at/all/store.db", "/nowhere/at/all/store.db"),
     ] {
         let error = Store::open(url, NOW, || [0; 16]).err().unwrap().to_string();
-        assert!(
-            error.contains(expected) && !error.contains("hunter2"),
-            "{url}: {error}"
-        );
+        assert!(error.contains(expected) && !error.contains("hunter2"), "{url}: {error}");
     }
 }
 
@@ -120,32 +74,16 @@ fn a_file_that_is_no_database_is_refused_and_kept() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("notes.txt");
     std::fs::write(&file, "dear diary, ".repeat(1000)).unwrap();
-    let error = Store::open(&format!("sqlite:{}", file.display()), NOW, || [0; 16])
-        .err()
-        .unwrap();
+    let error = Store::open(&format!("sqlite:{}", file.display()), NOW, || [0; 16]).err().unwrap();
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
     assert!(error.to_string().contains("notes.txt"), "{error}");
-    assert_eq!(
-        std::fs::read_to_string(&file).unwrap(),
-        "dear diary, ".repeat(1000)
-    );
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "dear diary, ".repeat(1000));
 }
 
 #[test]
 fn a_database_in_memory_works_with_one_connection() {
     let store = Store::open("sqlite::memory:", NOW, || [1; 16]).unwrap();
     assert_eq!(write(&store, |tx| tx.next_id("x")), 1);
-    assert_eq!(
-        store
-            .clone()
-            .write(&actor(), NOW, |tx| tx.next_id("x"))
-            .unwrap(),
-        2
-    );
-    assert_eq!(
-        store
-            .read(|tx| tx.query_one("SELECT n FROM counter", &[])?.int(0))
-            .unwrap(),
-        2
-    );
+    assert_eq!(store.clone().write(&actor(), NOW, |tx| tx.next_id("x")).unwrap(), 2);
+    assert_eq!(store.read(|tx| tx.query_one("SELECT n FROM counter", &[])?.int(0)).unwrap(), 2);
 }

@@ -13,12 +13,7 @@ fn a_backup_is_one_moment_of_a_busy_store() {
     let add = |n: i64| {
         write(&store, |tx| {
             tx.next_id("backed")?;
-            tx.journal(journal::Entry::new(
-                "backed.added",
-                "backed",
-                "",
-                &serde_json::json!(n),
-            ))
+            tx.journal(journal::Entry::new("backed.added", "backed", "", &serde_json::json!(n)))
         });
     };
     add(0);
@@ -27,41 +22,19 @@ fn a_backup_is_one_moment_of_a_busy_store() {
         store.backup(&file).unwrap();
         writer.join().unwrap();
     });
-    assert!(
-        matches!(store.backup(&file), Err(StoreError::Other { what }) if what.contains("exists"))
-    );
-    assert_eq!(
-        std::fs::read_dir(folder.path()).unwrap().count(),
-        1,
-        "nothing is left beside the backup"
-    );
+    assert!(matches!(store.backup(&file), Err(StoreError::Other { what }) if what.contains("exists")));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside the backup");
 
-    let copy = Store::open(&format!("sqlite:{}", file.display()), NOW, || {
-        panic!("a backup has its id")
-    })
-    .unwrap();
-    let (counted, report) = copy
-        .read(|tx| {
-            Ok((
-                tx.query_one("SELECT n FROM counter WHERE name = 'backed'", &[])?
-                    .int(0)?,
-                journal::verify(tx, &[])?,
-            ))
-        })
-        .unwrap();
+    let copy = Store::open(&format!("sqlite:{}", file.display()), NOW, || panic!("a backup has its id")).unwrap();
+    let (counted, report) =
+        copy.read(|tx| Ok((tx.query_one("SELECT n FROM counter WHERE name = 'backed'", &[])?.int(0)?, journal::verify(tx, &[])?))).unwrap();
     assert_eq!((report.entries as i64, report.problems), (counted, vec![]));
-    assert_eq!(
-        copy.read(meta::identity).unwrap(),
-        store.read(meta::identity).unwrap()
-    );
+    assert_eq!(copy.read(meta::identity).unwrap(), store.read(meta::identity).unwrap());
 
     // The copy is put to use: another life, and the head of the first one's end is told as given up.
     let original = store.read(journal::head).unwrap();
-    copy.write(&actor(), NOW, |tx| journal::begin_epoch(tx, "restored"))
-        .unwrap();
-    let report = copy
-        .read(|tx| journal::verify(tx, std::slice::from_ref(&original)))
-        .unwrap();
+    copy.write(&actor(), NOW, |tx| journal::begin_epoch(tx, "restored")).unwrap();
+    let report = copy.read(|tx| journal::verify(tx, std::slice::from_ref(&original))).unwrap();
     assert_eq!(report.problems, []);
     assert_eq!(report.head.epoch, 2);
 }
@@ -70,9 +43,7 @@ fn a_backup_is_one_moment_of_a_busy_store() {
 fn a_backup_to_a_bad_place_leaves_nothing() {
     let store = Database::sqlite();
     let store = store.open();
-    let error = store
-        .backup("/nowhere/at/all/backup.db".as_ref())
-        .unwrap_err();
+    let error = store.backup("/nowhere/at/all/backup.db".as_ref()).unwrap_err();
     assert!(!matches!(error, StoreError::Corrupt { .. }), "{error}");
 }
 
@@ -94,11 +65,7 @@ fn a_broken_connection_is_replaced() {
     };
     let second = database.open();
     kill(&second).unwrap();
-    assert_eq!(
-        write(&store, |tx| tx.next_id("x")),
-        2,
-        "idle connections that died are not used"
-    );
+    assert_eq!(write(&store, |tx| tx.next_id("x")), 2, "idle connections that died are not used");
     // One that dies in the middle of a transaction: told, rolled back, and the next one works.
     let error = store
         .write(&actor(), NOW, |tx| {
@@ -110,41 +77,19 @@ fn a_broken_connection_is_replaced() {
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
     assert_eq!(write(&store, |tx| tx.next_id("x")), 3);
     // One that dies before its commit: whether that arrived cannot be known.
-    let error = store
-        .write(&actor(), NOW, |tx| {
-            tx.next_id("x").and_then(|_| kill(&second))
-        })
-        .unwrap_err();
-    assert!(
-        matches!(
-            error,
-            StoreError::OutcomeUnknown { .. } | StoreError::Unavailable { .. }
-        ),
-        "{error}"
-    );
+    let error = store.write(&actor(), NOW, |tx| tx.next_id("x").and_then(|_| kill(&second))).unwrap_err();
+    assert!(matches!(error, StoreError::OutcomeUnknown { .. } | StoreError::Unavailable { .. }), "{error}");
     assert_eq!(write(&store, |tx| tx.next_id("x")), 4);
-    assert!(
-        store
-            .backup("x.db".as_ref())
-            .unwrap_err()
-            .to_string()
-            .contains("pg_dump")
-    );
+    assert!(store.backup("x.db".as_ref()).unwrap_err().to_string().contains("pg_dump"));
 }
 
 #[test]
 fn a_server_that_demands_tls_unverified_is_refused() {
-    let Some(database) = Database::postgres("a_server_that_demands_tls_unverified_is_refused")
-    else {
+    let Some(database) = Database::postgres("a_server_that_demands_tls_unverified_is_refused") else {
         return;
     };
-    let url = database
-        .url
-        .replace("sslmode=disable", "sslmode=verify-full");
-    assert_ne!(
-        url, database.url,
-        "the URL of the test server must say sslmode=disable"
-    );
+    let url = database.url.replace("sslmode=disable", "sslmode=verify-full");
+    assert_ne!(url, database.url, "the URL of the test server must say sslmode=disable");
     // This server has no TLS at all: going on in the clear would be the wrong answer.
     let error = Store::open(&url, NOW, || [0; 16]).err().unwrap();
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");

@@ -8,17 +8,12 @@ use crate::harness::{Database, NOW, write};
 const TTL: Span = Span::seconds(30);
 
 fn claim_one(store: &Store, after: i64) -> Option<timer::Claim> {
-    let claims = write(store, |tx| {
-        timer::claim(tx, "assess", NOW + Span::seconds(after), "me", TTL, 1)
-    });
+    let claims = write(store, |tx| timer::claim(tx, "assess", NOW + Span::seconds(after), "me", TTL, 1));
     claims.first().copied()
 }
 
 fn due(store: &Store, subject: i64) -> Option<i64> {
-    store
-        .read(|tx| timer::get(tx, "assess", subject))
-        .unwrap()
-        .map(|at| (at - NOW).as_secs())
+    store.read(|tx| timer::get(tx, "assess", subject)).unwrap().map(|at| (at - NOW).as_secs())
 }
 
 pub(crate) fn a_subject_is_claimed_once(database: &Database) {
@@ -37,23 +32,17 @@ pub(crate) fn a_subject_is_claimed_once(database: &Database) {
                     let mut mine = Vec::new();
                     // SKIP LOCKED may hand out nothing while others hold the rest, so an empty answer is not the end.
                     loop {
-                        let claims = write(store, |tx| {
-                            timer::claim(tx, "assess", NOW, &format!("holder {n}"), TTL, 7)
-                        });
+                        let claims = write(store, |tx| timer::claim(tx, "assess", NOW, &format!("holder {n}"), TTL, 7));
                         assert!(claims.len() <= 7);
                         mine.extend(claims.iter().map(|claim| claim.subject));
-                        if store.read(|tx| timer::next_due(tx, "assess", NOW)).unwrap() != Some(NOW)
-                        {
+                        if store.read(|tx| timer::next_due(tx, "assess", NOW)).unwrap() != Some(NOW) {
                             return mine;
                         }
                     }
                 })
             })
             .collect();
-        threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap())
-            .collect()
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     subjects.sort_unstable();
     assert_eq!(subjects, (1..=SUBJECTS).collect::<Vec<_>>());
@@ -61,46 +50,25 @@ pub(crate) fn a_subject_is_claimed_once(database: &Database) {
 
 pub(crate) fn a_wake_up_during_work_is_not_lost(database: &Database) {
     let store = database.open();
-    let set = |after: i64| {
-        write(&store, |tx| {
-            timer::set_earlier(tx, "assess", 1, NOW + Span::seconds(after))
-        })
-    };
+    let set = |after: i64| write(&store, |tx| timer::set_earlier(tx, "assess", 1, NOW + Span::seconds(after)));
     let done = |claim: &timer::Claim, next: Option<i64>| {
-        write(&store, |tx| {
-            timer::done(
-                tx,
-                "assess",
-                claim,
-                next.map(|after| NOW + Span::seconds(after)),
-            )
-        })
+        write(&store, |tx| timer::done(tx, "assess", claim, next.map(|after| NOW + Span::seconds(after))))
     };
     set(0);
     let claim = claim_one(&store, 0).unwrap();
     assert_eq!(claim_one(&store, 0), None, "it is claimed");
     assert!(done(&claim, Some(100)));
-    assert_eq!(
-        due(&store, 1),
-        Some(100),
-        "undisturbed work decides when it is next"
-    );
+    assert_eq!(due(&store, 1), Some(100), "undisturbed work decides when it is next");
 
     for (next, expected) in [(None, 120), (Some(1000), 120), (Some(110), 110)] {
-        write(&store, |tx| {
-            timer::set(tx, "assess", 1, NOW + Span::seconds(100))
-        });
+        write(&store, |tx| timer::set(tx, "assess", 1, NOW + Span::seconds(100)));
         let claim = claim_one(&store, 100).unwrap();
-        write(&store, |tx| {
-            timer::set(tx, "assess", 1, NOW + Span::seconds(120))
-        });
+        write(&store, |tx| timer::set(tx, "assess", 1, NOW + Span::seconds(120)));
         assert!(done(&claim, next));
         assert_eq!(due(&store, 1), Some(expected), "{next:?}");
     }
     // A wake-up that is no earlier than what was claimed counts too: the work may have read its input before.
-    write(&store, |tx| {
-        timer::set(tx, "assess", 1, NOW + Span::seconds(100))
-    });
+    write(&store, |tx| timer::set(tx, "assess", 1, NOW + Span::seconds(100)));
     let claim = claim_one(&store, 105).unwrap();
     set(105);
     assert!(done(&claim, Some(5000)));
@@ -123,39 +91,21 @@ pub(crate) fn a_claim_that_ran_out_changes_nothing(database: &Database) {
     let current = claim_one(&store, 30).unwrap();
     assert!(!write(&store, |tx| timer::done(tx, "assess", &late, None)));
     assert_eq!(due(&store, 1), Some(0));
-    assert!(write(&store, |tx| timer::done(
-        tx, "assess", &current, None
-    )));
-    assert!(!write(&store, |tx| timer::done(
-        tx,
-        "assess",
-        &late,
-        Some(NOW)
-    )));
+    assert!(write(&store, |tx| timer::done(tx, "assess", &current, None)));
+    assert!(!write(&store, |tx| timer::done(tx, "assess", &late, Some(NOW))));
     assert_eq!(due(&store, 1), None);
 }
 
 pub(crate) fn the_longest_due_comes_first(database: &Database) {
     let store = database.open();
     for (subject, after) in [(5, 3), (4, 1), (3, 1), (2, 2), (1, 9)] {
-        write(&store, |tx| {
-            timer::set(tx, "assess", subject, NOW + Span::seconds(after))
-        });
+        write(&store, |tx| timer::set(tx, "assess", subject, NOW + Span::seconds(after)));
     }
-    let next = |after: i64| {
-        store
-            .read(|tx| timer::next_due(tx, "assess", NOW + Span::seconds(after)))
-            .unwrap()
-            .map(|at| (at - NOW).as_secs())
-    };
+    let next =
+        |after: i64| store.read(|tx| timer::next_due(tx, "assess", NOW + Span::seconds(after))).unwrap().map(|at| (at - NOW).as_secs());
     assert_eq!(next(0), Some(1));
-    let claims = write(&store, |tx| {
-        timer::claim(tx, "assess", NOW + Span::seconds(5), "me", TTL, 3)
-    });
-    assert_eq!(
-        claims.iter().map(|claim| claim.subject).collect::<Vec<_>>(),
-        [3, 4, 2]
-    );
+    let claims = write(&store, |tx| timer::claim(tx, "assess", NOW + Span::seconds(5), "me", TTL, 3));
+    assert_eq!(claims.iter().map(|claim| claim.subject).collect::<Vec<_>>(), [3, 4, 2]);
     assert_eq!(next(5), Some(3), "what is claimed does not count");
     assert_eq!(next(35), Some(1), "unless its claim ran out");
 }

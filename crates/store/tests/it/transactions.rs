@@ -18,74 +18,35 @@ fn table(store: &Store) {
 }
 
 fn insert(store: &Store, id: i64, name: &str, n: i64) -> Result<u64, StoreError> {
-    store.write(&actor(), NOW, |tx| {
-        tx.execute(
-            "INSERT INTO item (id, name, n) VALUES ($1, $2, $3)",
-            &[id.into(), name.into(), n.into()],
-        )
-    })
+    store.write(&actor(), NOW, |tx| tx.execute("INSERT INTO item (id, name, n) VALUES ($1, $2, $3)", &[id.into(), name.into(), n.into()]))
 }
 
 fn count(store: &Store) -> i64 {
-    store
-        .read(|tx| tx.query_one("SELECT count(*) FROM item", &[])?.int(0))
-        .unwrap()
+    store.read(|tx| tx.query_one("SELECT count(*) FROM item", &[])?.int(0)).unwrap()
 }
 
 pub(crate) fn values_come_back_as_they_were(database: &Database) {
     let store = database.open();
-    let texts = [
-        "",
-        "plain",
-        "zwölf Boxkämpfer ✓ 🦀",
-        "'; DROP TABLE lease; --",
-        "\u{202e}right to left\u{1b}[31m",
-    ];
+    let texts = ["", "plain", "zwölf Boxkämpfer ✓ 🦀", "'; DROP TABLE lease; --", "\u{202e}right to left\u{1b}[31m"];
     let numbers = [i64::MIN, -1, 0, 1, i64::MAX];
     let all: Vec<u8> = (0..=255).collect();
     for (i, text) in texts.into_iter().enumerate() {
         let n = numbers[i];
         write(&store, |tx| {
-            tx.execute(
-                "INSERT INTO lease (name, holder, held_until, fence) VALUES ($1, $1, $2, $2)",
-                &[text.into(), n.into()],
-            )
+            tx.execute("INSERT INTO lease (name, holder, held_until, fence) VALUES ($1, $1, $2, $2)", &[text.into(), n.into()])
         });
-        let row = store
-            .read(|tx| {
-                tx.query_one(
-                    "SELECT holder, held_until FROM lease WHERE name = $1",
-                    &[text.into()],
-                )
-            })
-            .unwrap();
+        let row = store.read(|tx| tx.query_one("SELECT holder, held_until FROM lease WHERE name = $1", &[text.into()])).unwrap();
         assert_eq!(row.values(), [Value::from(text), n.into()]);
     }
     let bytes = |bytes: &[u8]| {
-        write(&store, |tx| {
-            tx.execute("UPDATE store_head SET hash = $1", &[bytes.into()])
-        });
-        store
-            .read(|tx| {
-                Ok(tx
-                    .query_one("SELECT hash FROM store_head", &[])?
-                    .bytes(0)?
-                    .to_vec())
-            })
-            .unwrap()
+        write(&store, |tx| tx.execute("UPDATE store_head SET hash = $1", &[bytes.into()]));
+        store.read(|tx| Ok(tx.query_one("SELECT hash FROM store_head", &[])?.bytes(0)?.to_vec())).unwrap()
     };
     assert_eq!(bytes(&all), all);
     assert_eq!(bytes(&[]), [0u8; 0]);
-    let nul = store
-        .read(|tx| tx.query("SELECT 1 FROM lease WHERE name = $1", &["a\0b".into()]))
-        .unwrap_err();
+    let nul = store.read(|tx| tx.query("SELECT 1 FROM lease WHERE name = $1", &["a\0b".into()])).unwrap_err();
     assert!(nul.to_string().contains("NUL"), "{nul}");
-    let null = store
-        .read(|tx| {
-            tx.query_one("SELECT MAX(due_at) FROM timer", &[])?
-                .opt_int(0)
-        })
-        .unwrap();
+    let null = store.read(|tx| tx.query_one("SELECT MAX(due_at) FROM timer", &[])?.opt_int(0)).unwrap();
     assert_eq!(null, None);
 }
 
@@ -101,9 +62,7 @@ pub(crate) fn parameters_go_by_number(database: &Database) {
         .unwrap();
     assert_eq!(row.values(), [Value::Int(9), "three".into(), Value::Int(1)]);
     for params in [vec![], vec![Value::Int(1), Value::Int(2)]] {
-        let error = store
-            .read(|tx| tx.query("SELECT n FROM counter WHERE n = $1", &params))
-            .unwrap_err();
+        let error = store.read(|tx| tx.query("SELECT n FROM counter WHERE n = $1", &params)).unwrap_err();
         assert!(error.to_string().contains("parameters"), "{error}");
     }
 }
@@ -114,78 +73,31 @@ pub(crate) fn aggregates_are_integers(database: &Database) {
     for i in 1..=3 {
         insert(&store, i, &format!("item {i}"), 100_000 + i).unwrap();
     }
-    let row = store
-        .read(|tx| {
-            tx.query_one(
-                "SELECT SUM(n), COUNT(*), MIN(n), SUM(-n), SUM(n) FILTER (WHERE n < 0) FROM item",
-                &[],
-            )
-        })
-        .unwrap();
-    assert_eq!(
-        row.values(),
-        [
-            Value::Int(300_006),
-            Value::Int(3),
-            Value::Int(100_001),
-            Value::Int(-300_006),
-            Value::Null
-        ]
-    );
-    let there = store
-        .read(|tx| {
-            tx.query_one("SELECT EXISTS (SELECT 1 FROM item WHERE n < 0)", &[])?
-                .bool(0)
-        })
-        .unwrap();
+    let row =
+        store.read(|tx| tx.query_one("SELECT SUM(n), COUNT(*), MIN(n), SUM(-n), SUM(n) FILTER (WHERE n < 0) FROM item", &[])).unwrap();
+    assert_eq!(row.values(), [Value::Int(300_006), Value::Int(3), Value::Int(100_001), Value::Int(-300_006), Value::Null]);
+    let there = store.read(|tx| tx.query_one("SELECT EXISTS (SELECT 1 FROM item WHERE n < 0)", &[])?.bool(0)).unwrap();
     assert!(!there);
 }
 
 pub(crate) fn text_is_ordered_by_its_bytes(database: &Database) {
     let store = database.open();
-    let mut names = vec![
-        "a", "B", "_", "Z", "ä", "z", "A", "-", "10", "9", "a-b", "ab", "🦀",
-    ];
+    let mut names = vec!["a", "B", "_", "Z", "ä", "z", "A", "-", "10", "9", "a-b", "ab", "🦀"];
     for name in &names {
         write(&store, |tx| tx.next_id(name));
     }
-    let listed = store
-        .read(|tx| tx.query("SELECT name FROM counter ORDER BY name", &[]))
-        .unwrap();
+    let listed = store.read(|tx| tx.query("SELECT name FROM counter ORDER BY name", &[])).unwrap();
     names.sort_unstable();
-    assert_eq!(
-        listed
-            .iter()
-            .map(|row| row.text(0).unwrap())
-            .collect::<Vec<_>>(),
-        names
-    );
-    let after = store
-        .read(|tx| {
-            tx.query_one(
-                "SELECT COUNT(*) FROM counter WHERE name > $1",
-                &["a".into()],
-            )?
-            .int(0)
-        })
-        .unwrap();
-    assert_eq!(
-        after,
-        names.iter().filter(|name| **name > "a").count() as i64
-    );
+    assert_eq!(listed.iter().map(|row| row.text(0).unwrap()).collect::<Vec<_>>(), names);
+    let after = store.read(|tx| tx.query_one("SELECT COUNT(*) FROM counter WHERE name > $1", &["a".into()])?.int(0)).unwrap();
+    assert_eq!(after, names.iter().filter(|name| **name > "a").count() as i64);
 }
 
 pub(crate) fn big_blobs_are_kept(database: &Database) {
     let store = database.open();
-    let blob: Vec<u8> = (0..16 << 20)
-        .map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
-        .collect();
-    write(&store, |tx| {
-        tx.execute("UPDATE store_head SET hash = $1", &[blob.clone().into()])
-    });
-    let same = store
-        .read(|tx| Ok(tx.query_one("SELECT hash FROM store_head", &[])?.bytes(0)? == blob))
-        .unwrap();
+    let blob: Vec<u8> = (0..16 << 20).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    write(&store, |tx| tx.execute("UPDATE store_head SET hash = $1", &[blob.clone().into()]));
+    let same = store.read(|tx| Ok(tx.query_one("SELECT hash FROM store_head", &[])?.bytes(0)? == blob)).unwrap();
     assert!(same);
 }
 
@@ -241,41 +153,16 @@ pub(crate) fn a_broken_rule_is_named(database: &Database) {
         Err(StoreError::Conflict { kind, constraint }) => (kind, constraint),
         other => panic!("{sql}: {other:?}"),
     };
-    assert_eq!(
-        broken("INSERT INTO item (id, name) VALUES (2, 'a')"),
-        (Rule::Unique, "item.name".into())
-    );
-    assert_eq!(
-        broken("INSERT INTO item (id, name) VALUES (1, 'x')"),
-        (Rule::Unique, "item.id".into())
-    );
+    assert_eq!(broken("INSERT INTO item (id, name) VALUES (2, 'a')"), (Rule::Unique, "item.name".into()));
+    assert_eq!(broken("INSERT INTO item (id, name) VALUES (1, 'x')"), (Rule::Unique, "item.id".into()));
     let pair = "INSERT INTO timer (loop, subject, wakes, claimed_until, claimed_by, fence) VALUES ('l', 1, 0, 0, '', 0)";
     write(&store, |tx| tx.execute(pair, &[]));
-    assert_eq!(
-        broken(pair),
-        (Rule::Unique, "timer.loop, timer.subject".into())
-    );
-    assert_eq!(
-        broken("INSERT INTO item (id) VALUES (2)"),
-        (Rule::Check, "item.name".into())
-    );
-    assert_eq!(
-        broken("INSERT INTO item (id, name, n) VALUES (2, 'b', 1000000)").0,
-        Rule::Check
-    );
-    assert_eq!(
-        broken("INSERT INTO item (id, name, parent) VALUES (2, 'b', 77)").0,
-        Rule::Reference
-    );
-    let error = store
-        .write(&actor(), NOW, |tx| {
-            tx.execute("UPDATE nowhere SET x = 1", &[])
-        })
-        .unwrap_err();
-    assert!(
-        matches!(&error, StoreError::Other { what } if what.contains("nowhere")),
-        "{error}"
-    );
+    assert_eq!(broken(pair), (Rule::Unique, "timer.loop, timer.subject".into()));
+    assert_eq!(broken("INSERT INTO item (id) VALUES (2)"), (Rule::Check, "item.name".into()));
+    assert_eq!(broken("INSERT INTO item (id, name, n) VALUES (2, 'b', 1000000)").0, Rule::Check);
+    assert_eq!(broken("INSERT INTO item (id, name, parent) VALUES (2, 'b', 77)").0, Rule::Reference);
+    let error = store.write(&actor(), NOW, |tx| tx.execute("UPDATE nowhere SET x = 1", &[])).unwrap_err();
+    assert!(matches!(&error, StoreError::Other { what } if what.contains("nowhere")), "{error}");
 }
 
 pub(crate) fn a_reader_cannot_write(database: &Database) {
@@ -295,10 +182,7 @@ pub(crate) fn a_reader_sees_one_moment(database: &Database) {
             let before = tx.query_one("SELECT count(*) FROM item", &[])?.int(0)?;
             insert(&store, 2, "b", 2)?;
             assert_eq!(count(&store), 2, "a later reader sees the new row");
-            Ok((
-                before,
-                tx.query_one("SELECT count(*) FROM item", &[])?.int(0)?,
-            ))
+            Ok((before, tx.query_one("SELECT count(*) FROM item", &[])?.int(0)?))
         })
         .unwrap();
     assert_eq!(seen, (1, 1));
@@ -318,9 +202,7 @@ pub(crate) fn writers_serialise_on_the_row_of_their_subject(database: &Database)
                     write(&store, |tx| {
                         tx.query_one("UPDATE item SET n = n + 1 WHERE id = 1 RETURNING n", &[])?;
                         // Read, think, write back: lost unless the row above is a lock.
-                        let n = tx
-                            .query_one("SELECT n FROM item WHERE id = 2", &[])?
-                            .int(0)?;
+                        let n = tx.query_one("SELECT n FROM item WHERE id = 2", &[])?.int(0)?;
                         std::thread::yield_now();
                         tx.execute("UPDATE item SET n = $1 WHERE id = 2", &[(n + 1).into()])
                     });
@@ -328,30 +210,16 @@ pub(crate) fn writers_serialise_on_the_row_of_their_subject(database: &Database)
             });
         }
     });
-    let rows = store
-        .read(|tx| tx.query("SELECT n FROM item ORDER BY id", &[]))
-        .unwrap();
-    assert_eq!(
-        rows.iter()
-            .map(|row| row.int(0).unwrap())
-            .collect::<Vec<_>>(),
-        [WRITERS * ROUNDS; 2]
-    );
+    let rows = store.read(|tx| tx.query("SELECT n FROM item ORDER BY id", &[])).unwrap();
+    assert_eq!(rows.iter().map(|row| row.int(0).unwrap()).collect::<Vec<_>>(), [WRITERS * ROUNDS; 2]);
 }
 
 pub(crate) fn ids_are_unique_and_without_gaps(database: &Database) {
     let store = database.open();
     let mut ids: Vec<i64> = std::thread::scope(|scope| {
-        let take = || {
-            (0..10)
-                .map(|_| write(&store, |tx| tx.next_id("secret")))
-                .collect::<Vec<i64>>()
-        };
+        let take = || (0..10).map(|_| write(&store, |tx| tx.next_id("secret"))).collect::<Vec<i64>>();
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
-        threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap())
-            .collect()
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     let undone: Result<(), StoreError> = store.write(&actor(), NOW, |tx| {
         assert_eq!(tx.next_id("secret")?, 41);
@@ -359,21 +227,10 @@ pub(crate) fn ids_are_unique_and_without_gaps(database: &Database) {
     });
     undone.unwrap_err();
     assert_eq!(write(&store, |tx| tx.next_ids("secret", 5)), 41);
-    ids.extend([
-        write(&store, |tx| tx.next_id("secret")),
-        write(&store, |tx| tx.next_id("other")),
-    ]);
+    ids.extend([write(&store, |tx| tx.next_id("secret")), write(&store, |tx| tx.next_id("other"))]);
     ids.sort_unstable();
-    assert_eq!(
-        ids,
-        [1].into_iter()
-            .chain(1..=40)
-            .chain([46])
-            .collect::<Vec<_>>()
-    );
-    store
-        .write(&actor(), NOW, |tx| tx.next_ids("secret", 0))
-        .unwrap_err();
+    assert_eq!(ids, [1].into_iter().chain(1..=40).chain([46]).collect::<Vec<_>>());
+    store.write(&actor(), NOW, |tx| tx.next_ids("secret", 0)).unwrap_err();
 }
 
 pub(crate) fn a_long_result_is_streamed_and_may_be_left(database: &Database) {
@@ -391,26 +248,14 @@ pub(crate) fn a_long_result_is_streamed_and_may_be_left(database: &Database) {
             let mut seen = 0;
             let left = tx.for_each(numbers, &[ROWS.into()], |_| {
                 seen += 1;
-                if seen == 3 {
-                    Err(StoreError::other("enough"))
-                } else {
-                    Ok(())
-                }
+                if seen == 3 { Err(StoreError::other("enough")) } else { Ok(()) }
             });
             assert_eq!((left, seen), (Err(StoreError::other("enough")), 3));
             // The transaction goes on: it was the caller who left.
-            assert_eq!(
-                tx.query_one("SELECT COUNT(*) FROM counter", &[])?.int(0)?,
-                0
-            );
+            assert_eq!(tx.query_one("SELECT COUNT(*) FROM counter", &[])?.int(0)?, 0);
             let many = tx.query_opt(numbers, &[2.into()]);
             assert!(many.unwrap_err().to_string().contains("2 rows"));
-            assert!(
-                tx.query_one("SELECT n FROM counter", &[])
-                    .unwrap_err()
-                    .to_string()
-                    .contains("no row")
-            );
+            assert!(tx.query_one("SELECT n FROM counter", &[]).unwrap_err().to_string().contains("no row"));
             Ok(())
         })
         .unwrap();
