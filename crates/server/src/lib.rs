@@ -1,1 +1,3 @@
 //! Drives the engine: sockets, HTTP, the clock.
+
+pub mod deliver;

@@ -67,13 +67,14 @@ fn name(kind: Kind) -> &'static str {
 }
 
 /// Nothing of the certificate is in them: no serial, no date, no fingerprint. A renewal leaves the alert what it is. Nor is
-/// what may change while an incident stands: its targets, and with them its services and regions.
+/// what may change while an incident stands: its lines, and with them its secrets, services and regions; these are annotations.
 fn labels(message: &Message) -> Map<String, Value> {
+    let secret = message.secret.as_deref().filter(|_| message.kind == Kind::Notice);
     [
         ("alertname", name(message.kind).to_owned()),
         ("subject", escape(&message.subject)),
         ("code", escape(&message.code)),
-        ("secret", message.secret.as_deref().map(escape).unwrap_or_default()),
+        ("secret", secret.map(escape).unwrap_or_default()),
         ("team", escape(&message.team)),
         ("severity", severity(message).to_owned()),
         ("page", if message.page { "true" } else { "false" }.to_owned()),
@@ -130,6 +131,7 @@ mod tests {
         after.targets.clear();
         after.regions.clear();
         after.services.push("more".into());
+        after.secret = Some("another secret under the same intermediate".into());
         assert_eq!(labels(&before), labels(&after));
     }
 

@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn the_receivers_words_are_bounded_and_harmless() {
         let Outcome::Refused { detail } = judge(&response(400, b"bad \x1b[31m\xff\n<script>", None)) else { panic!("400 is a refusal") };
-        assert_eq!(detail, "the receiver answered 400 Bad Request: bad \\u{1b}[31m\u{fffd}\\u{a}<script>");
+        assert_eq!(detail, "the receiver answered 400 Bad Request: bad \\u{1b}[31m\\u{fffd}\\u{a}<script>");
         let Outcome::Retry { detail, .. } = judge(&response(500, &[b'x'; 100_000], None)) else { panic!("500 is for later") };
         assert!(detail.len() < 400, "{}", detail.len());
         let Outcome::Refused { detail } = judge(&response(302, b"elsewhere", None)) else { panic!("302 is a refusal") };

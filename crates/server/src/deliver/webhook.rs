@@ -4,6 +4,7 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use outbound::{HeaderValue, Request};
+use pki::Time;
 use pki::text::escape;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -59,7 +60,7 @@ fn body(attempt: Attempt<'_>) -> Value {
     let Attempt { id, message, .. } = attempt;
     json!({
         "type": event(message),
-        "timestamp": escape(&message.at),
+        "timestamp": Time::from_unix(message.at_unix).to_string(),
         "data": data(id, message),
     })
 }
@@ -112,7 +113,7 @@ mod tests {
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
     fn attempt(message: &Message) -> Attempt<'_> {
-        Attempt { id: "42", message, firing: true, now: pki::Time::from_unix(1_800_000_000) }
+        Attempt { id: "42", message, firing: true, now: Time::from_unix(1_800_000_000) }
     }
 
     #[test]
