@@ -4,11 +4,11 @@
 //! generator; times come from the caller.
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair};
 use aws_lc_rs::rsa;
+use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
-    KeyUsagePurpose, NameConstraints, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm, SigningKey,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyUsagePurpose,
+    NameConstraints, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm, SigningKey,
 };
 
 use crate::algorithm::{Curve, KeyKind, split_spki};
@@ -149,7 +149,13 @@ impl Authority {
     ///
     /// # Errors
     /// See [`BuildError`].
-    pub fn intermediate_with(&self, subject: &str, not_before: Time, not_after: Time, options: &AuthorityOptions) -> Result<Self, BuildError> {
+    pub fn intermediate_with(
+        &self,
+        subject: &str,
+        not_before: Time,
+        not_after: Time,
+        options: &AuthorityOptions,
+    ) -> Result<Self, BuildError> {
         let key = PrivateKey::generate(options.key_type).map_err(|_| BuildError::Entropy)?;
         let params = authority_params(common_name(subject), not_before, not_after, options)?;
         let certificate = sign(&params, &key, &self.key, self.subject.clone())?;
@@ -281,10 +287,8 @@ fn authority_params(
     params.extended_key_usages = options.usages.iter().copied().map(purpose).collect();
     if !options.permitted.is_empty() || !options.excluded.is_empty() {
         let trees = |names: &[String]| names.iter().cloned().map(GeneralSubtree::DnsName).collect();
-        params.name_constraints = Some(NameConstraints {
-            permitted_subtrees: trees(&options.permitted),
-            excluded_subtrees: trees(&options.excluded),
-        });
+        params.name_constraints =
+            Some(NameConstraints { permitted_subtrees: trees(&options.permitted), excluded_subtrees: trees(&options.excluded) });
     }
     Ok(params)
 }
@@ -298,7 +302,12 @@ fn purpose(usage: Usage) -> ExtendedKeyUsagePurpose {
     }
 }
 
-fn sign(params: &CertificateParams, subject: &PrivateKey, issuer: &PrivateKey, issuer_name: DistinguishedName) -> Result<Certificate, BuildError> {
+fn sign(
+    params: &CertificateParams,
+    subject: &PrivateKey,
+    issuer: &PrivateKey,
+    issuer_name: DistinguishedName,
+) -> Result<Certificate, BuildError> {
     let mut issuer_params = CertificateParams::default();
     issuer_params.distinguished_name = issuer_name;
     issuer_params.key_usages = vec![KeyUsagePurpose::KeyCertSign];

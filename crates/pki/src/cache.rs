@@ -27,10 +27,7 @@ impl<V: Clone> Cache<V> {
     /// Holds at most `capacity` entries (rounded up to a multiple of 32); none at all if it is 0.
     pub(crate) fn new(capacity: usize) -> Self {
         let empty = || Mutex::new(Generations { young: HashMap::new(), old: HashMap::new() });
-        Self {
-            shards: (0..SHARDS).map(|_| empty()).collect(),
-            limit: capacity.div_ceil(2 * SHARDS),
-        }
+        Self { shards: (0..SHARDS).map(|_| empty()).collect(), limit: capacity.div_ceil(2 * SHARDS) }
     }
 
     pub(crate) fn get(&self, key: Fingerprint) -> Option<V> {

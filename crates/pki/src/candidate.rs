@@ -96,9 +96,7 @@ impl Search<'_> {
                 continue;
             }
             // RFC 4158 §5.2: no name and key twice on a path. Presented twice counts once.
-            let same = |other: &Certificate| {
-                other.subject_der() == issuer.subject_der() && other.spki_der() == issuer.spki_der()
-            };
+            let same = |other: &Certificate| other.subject_der() == issuer.subject_der() && other.spki_der() == issuer.spki_der();
             let repeated = chain[1..place].contains(issuer);
             let on_path = same(&chain[0]) || above.iter().any(|&i| same(&chain[usize::from(i)]));
             if repeated || on_path {
@@ -191,9 +189,7 @@ impl Candidate {
             self.intermediates.iter().map(|&place| CertificateDer::from(context.chain[usize::from(place)].der())).collect();
         let anchors = std::slice::from_ref(&root.anchor);
         // webpki may find a shorter way through the same certificates; the dates here are of this one.
-        let is_this = |path: &webpki::VerifiedPath<'_>| {
-            path.intermediate_certificates().map(|c| c.der()).eq(intermediates.iter().cloned())
-        };
+        let is_this = |path: &webpki::VerifiedPath<'_>| path.intermediate_certificates().map(|c| c.der()).eq(intermediates.iter().cloned());
         verify(&leaf, anchors, &intermediates, at, context.purpose, &is_this).map_err(|error| self.explain(context, &error))?;
         if let Some(key) = above {
             self.remember(context, root, key, &intermediates);

@@ -374,8 +374,7 @@ struct Fields<'a> {
 impl<'a> Fields<'a> {
     fn find(der: &'a [u8]) -> Result<Self, ParseError> {
         let mut outer = Reader::new(der);
-        let mut certificate =
-            outer.inside(der::SEQUENCE).ok_or(ParseError::NotDer("it does not begin with a complete SEQUENCE"))?;
+        let mut certificate = outer.inside(der::SEQUENCE).ok_or(ParseError::NotDer("it does not begin with a complete SEQUENCE"))?;
         if !outer.is_empty() {
             return Err(ParseError::NotDer("other bytes follow it"));
         }

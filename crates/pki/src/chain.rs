@@ -64,7 +64,10 @@ pub fn check_order(chain: &[Certificate]) -> Result<(), ChainProblem> {
     check(chain, |_, _| Ok(()))
 }
 
-fn check(chain: &[Certificate], signed_by: impl Fn(&Certificate, &Certificate) -> Result<(), SignatureProblem>) -> Result<(), ChainProblem> {
+fn check(
+    chain: &[Certificate],
+    signed_by: impl Fn(&Certificate, &Certificate) -> Result<(), SignatureProblem>,
+) -> Result<(), ChainProblem> {
     if chain.is_empty() {
         return Err(ChainProblem::Empty);
     }
@@ -110,9 +113,7 @@ pub fn sort_chain(certificates: &[Certificate], key: Option<&PrivateKey>) -> Sor
             rest.push(certificate.clone());
         }
     }
-    let issued_none = |leaf: &Certificate| {
-        !rest.iter().any(|other| other != leaf && other.issuer_der() == leaf.subject_der())
-    };
+    let issued_none = |leaf: &Certificate| !rest.iter().any(|other| other != leaf && other.issuer_der() == leaf.subject_der());
     let leaf = key
         .and_then(|key| rest.iter().position(|certificate| key.fits(certificate)))
         .or_else(|| rest.iter().position(|certificate| !certificate.is_ca() && issued_none(certificate)))
@@ -125,9 +126,7 @@ pub fn sort_chain(certificates: &[Certificate], key: Option<&PrivateKey>) -> Sor
     }
     let mut last = rest.remove(leaf);
     loop {
-        let found = rest.iter().position(|issuer| {
-            issuer.subject_der() == last.issuer_der() && last.check_signature(issuer).is_ok()
-        });
+        let found = rest.iter().position(|issuer| issuer.subject_der() == last.issuer_der() && last.check_signature(issuer).is_ok());
         match found {
             Some(next) => sorted.chain.push(std::mem::replace(&mut last, rest.remove(next))),
             None => break,

@@ -47,9 +47,7 @@ impl<'a> Reader<'a> {
                 return None;
             }
             let (digits, rest) = rest.split_at(count);
-            let length = digits
-                .iter()
-                .fold(0usize, |sum, &digit| (sum << 8) | usize::from(digit));
+            let length = digits.iter().fold(0usize, |sum, &digit| (sum << 8) | usize::from(digit));
             if digits.first() == Some(&0) || length < 0x80 {
                 return None;
             }

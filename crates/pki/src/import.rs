@@ -183,14 +183,20 @@ impl Problems {
             self.add(ImportCode::KeyMismatch, detail);
         }
         if candidate.stray_keys > 0 {
-            self.add(ImportCode::StrayKey, "the chain's file also holds a private key; give the key as the key, and the certificates alone as the chain");
+            self.add(
+                ImportCode::StrayKey,
+                "the chain's file also holds a private key; give the key as the key, and the certificates alone as the chain",
+            );
         }
     }
 
     fn check_strength(&mut self, chain: &[Certificate]) {
         for (position, certificate) in chain.iter().enumerate() {
             if certificate.key().is_weak() {
-                self.add(ImportCode::WeakKey, format!("{} (position {position}) has a weak key: {}", certificate.subject(), certificate.key()));
+                self.add(
+                    ImportCode::WeakKey,
+                    format!("{} (position {position}) has a weak key: {}", certificate.subject(), certificate.key()),
+                );
             }
             // A root is trusted for what it is; its own signature proves nothing.
             if certificate.has_weak_signature() && !(position > 0 && certificate.self_issued()) {

@@ -24,13 +24,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            bytes: 16 * 1024 * 1024,
-            pkcs12_bytes: 1024 * 1024,
-            certificates: 200,
-            keys: 16,
-            pkcs12_iterations: 2_000_000,
-        }
+        Self { bytes: 16 * 1024 * 1024, pkcs12_bytes: 1024 * 1024, certificates: 200, keys: 16, pkcs12_iterations: 2_000_000 }
     }
 }
 
@@ -148,9 +142,7 @@ fn looks_like_certificate(bytes: &[u8]) -> bool {
     let mut outer = Reader::new(bytes);
     match outer.inside(der::SEQUENCE) {
         Some(mut inner) => {
-            inner.tagged(der::SEQUENCE).is_some()
-                && inner.tagged(der::SEQUENCE).is_some()
-                && inner.tagged(der::BIT_STRING).is_some()
+            inner.tagged(der::SEQUENCE).is_some() && inner.tagged(der::SEQUENCE).is_some() && inner.tagged(der::BIT_STRING).is_some()
         }
         // Cut off: a SEQUENCE whose length takes two bytes, followed by another one.
         None => header[..2] == [der::SEQUENCE, 0x82] && bytes.get(4) == Some(&der::SEQUENCE),

@@ -75,9 +75,7 @@ impl Reference {
         // RFC 1035 §2.3.4: 253 octets in text, 63 per label; underscores are common in practice.
         let label = |label: &str, index: usize| {
             (index == 0 && label == "*")
-                || (!label.is_empty()
-                    && label.len() <= 63
-                    && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'))
+                || (!label.is_empty() && label.len() <= 63 && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'))
         };
         let ok = name.len() <= 253 && name.split('.').enumerate().all(|(index, l)| label(l, index));
         ok.then(|| Self::Dns(name.to_ascii_lowercase()))

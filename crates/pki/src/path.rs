@@ -154,11 +154,7 @@ impl Verifier {
     /// A verifier that remembers as much as `limits` says.
     #[must_use]
     pub fn with_limits(roots: Arc<Roots>, limits: CacheLimits) -> Self {
-        Self {
-            roots,
-            verdicts: Cache::new(limits.verdicts),
-            intermediates: Cache::new(limits.intermediates),
-        }
+        Self { roots, verdicts: Cache::new(limits.verdicts), intermediates: Cache::new(limits.intermediates) }
     }
 
     /// The roots that it trusts.
@@ -295,9 +291,8 @@ impl Verifier {
             return Ok(());
         }
         let best = judgement.candidates.iter().filter(|c| c.proof(&context).is_ok()).max_by_key(|c| c.above_until);
-        let ends = best.and_then(|candidate| {
-            candidate.certificates(chain, &self.roots).enumerate().skip(1).min_by_key(|(_, c)| c.not_after())
-        });
+        let ends =
+            best.and_then(|candidate| candidate.certificates(chain, &self.roots).enumerate().skip(1).min_by_key(|(_, c)| c.not_after()));
         Err(match ends {
             Some((place, certificate)) => expired(certificate, place, at),
             None => PathError::new(PathErrorCode::Expired, format!("no path above the leaf is valid at {at}")),
@@ -330,7 +325,10 @@ impl Verifier {
         }
         let error = self.explain_no_root(chain);
         if judgement.cut {
-            return PathError::new(PathErrorCode::Malformed, format!("{}; the search was cut off: too many certificates share names", error.detail));
+            return PathError::new(
+                PathErrorCode::Malformed,
+                format!("{}; the search was cut off: too many certificates share names", error.detail),
+            );
         }
         error
     }

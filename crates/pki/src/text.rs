@@ -64,7 +64,7 @@ fn is_deceptive(c: char) -> bool {
             | 0xfeff                    // byte order mark
             | 0xfff0..=0xffff           // interlinear annotation, specials, replacement
             | 0x1_d173..=0x1_d17a       // musical format characters
-            | 0xe_0000..=0x10_ffff)     // tags, selectors, private planes
+            | 0xe_0000..=0x10_ffff) // tags, selectors, private planes
 }
 
 #[cfg(test)]

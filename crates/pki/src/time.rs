@@ -189,9 +189,7 @@ impl Time {
 }
 
 fn digits(bytes: &[u8]) -> Option<u16> {
-    bytes.iter().try_fold(0u16, |sum, byte| {
-        byte.is_ascii_digit().then(|| sum * 10 + u16::from(byte - b'0'))
-    })
+    bytes.iter().try_fold(0u16, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + u16::from(byte - b'0')))
 }
 
 impl Date {
@@ -250,14 +248,9 @@ impl Date {
     }
 
     fn from_days(days: i64) -> Self {
-        let date = civil::Date::constant(1970, 1, 1)
-            .checked_add(jiff::Span::new().days(days))
-            .unwrap_or(civil::Date::constant(9999, 12, 31));
-        Self {
-            year: date.year(),
-            month: date.month().unsigned_abs(),
-            day: date.day().unsigned_abs(),
-        }
+        let date =
+            civil::Date::constant(1970, 1, 1).checked_add(jiff::Span::new().days(days)).unwrap_or(civil::Date::constant(9999, 12, 31));
+        Self { year: date.year(), month: date.month().unsigned_abs(), day: date.day().unsigned_abs() }
     }
 
     /// `Ok(None)` if that year lacks the day; only 29 February can be missing.
@@ -408,12 +401,7 @@ impl fmt::Display for Span {
             f.write_str("-")?;
         }
         let all = self.0.unsigned_abs();
-        let parts = [
-            (all / 86_400, "d"),
-            (all / 3600 % 24, "h"),
-            (all / 60 % 60, "min"),
-            (all % 60, "s"),
-        ];
+        let parts = [(all / 86_400, "d"), (all / 3600 % 24, "h"), (all / 60 % 60, "min"), (all % 60, "s")];
         let first = parts.iter().position(|(count, _)| *count > 0).unwrap_or(3);
         let (count, unit) = parts[first];
         write!(f, "{count} {unit}")?;

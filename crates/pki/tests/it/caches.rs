@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use pki::path::CacheLimits;
-use pki::{Authority, AuthorityOptions, Certificate, KeyType, LeafOptions, PathError, PrivateKey, Purpose, Roots, Span, Time, Usage, Verifier};
+use pki::{
+    Authority, AuthorityOptions, Certificate, KeyType, LeafOptions, PathError, PrivateKey, Purpose, Roots, Span, Time, Usage, Verifier,
+};
 use proptest::prelude::*;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
@@ -59,10 +61,7 @@ fn pool() -> Pool {
     let key = PrivateKey::generate(KeyType::Ed25519).unwrap();
     let mut leaves = Vec::new();
     for issuer in issuers.into_iter().chain(&roots) {
-        for (name, from, until, usages) in [
-            ("www.good.test", 22, 24, vec![Usage::ServerAuth]),
-            ("www.bad.test", 19, 34, vec![]),
-        ] {
+        for (name, from, until, usages) in [("www.good.test", 22, 24, vec![Usage::ServerAuth]), ("www.bad.test", 19, 34, vec![])] {
             let (from, until) = years(from, until);
             let options = LeafOptions { usages, ..Default::default() };
             leaves.push(issuer.issue(&key, &[name], from, until, &options).unwrap());
@@ -103,7 +102,8 @@ fn memory_changes_no_verdict() {
         // Years 2010 to 2041 in steps that meet the firsts of January to the second, and around.
         (10u32..41, -1i64..=1, 0i64..366),
     );
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig { cases: 3000, failure_persistence: None, ..Default::default() });
+    let mut runner =
+        proptest::test_runner::TestRunner::new(ProptestConfig { cases: 3000, failure_persistence: None, ..Default::default() });
     let accepted_counter = std::cell::Cell::new(0);
     runner
         .run(&strategy, |(leaf, above, server, (year, second, day))| {

@@ -181,8 +181,20 @@ fn an_authority_is_taken_up_again() {
 fn coverage_agrees_with_webpki() {
     let presented = ["example.com", "*.example.com", "*.com", "a_b.example.com", "192.0.2.1", "xn--bcher-kva.example", "*.a.b.c"];
     let asked = [
-        "example.com", "EXAMPLE.com", "www.example.com", "a.www.example.com", "com", "x.com", "a_b.example.com", "192.0.2.1",
-        "192.0.2.2", "xn--bcher-kva.example", "z.a.b.c", "a.b.c", "y.z.a.b.c", "example.com.",
+        "example.com",
+        "EXAMPLE.com",
+        "www.example.com",
+        "a.www.example.com",
+        "com",
+        "x.com",
+        "a_b.example.com",
+        "192.0.2.1",
+        "192.0.2.2",
+        "xn--bcher-kva.example",
+        "z.a.b.c",
+        "a.b.c",
+        "y.z.a.b.c",
+        "example.com.",
     ];
     let root = Authority::new("Root", time("2020-01-01"), time("2040-01-01")).unwrap();
     for name in presented {

@@ -1,8 +1,8 @@
 //! What is refused before it is stored, and what is shown as different.
 
 use pki::{
-    Authority, Candidate, Certificate, ImportCode, KeyType, LeafOptions, PrivateKey, Purpose, Usage, check_chain, check_import, differences,
-    sort_chain,
+    Authority, Candidate, Certificate, ImportCode, KeyType, LeafOptions, PrivateKey, Purpose, Usage, check_chain, check_import,
+    differences, sort_chain,
 };
 
 use crate::support::{House, exchanged, time};
@@ -45,8 +45,7 @@ fn everything_that_is_wrong_is_said_at_once() {
     let mut chain = house.chain();
     chain.insert(1, house.root.certificate().clone());
     let bad = Candidate { key: Some(&stranger), stray_keys: 1, ..candidate(&chain) };
-    let expected =
-        [ImportCode::Disordered, ImportCode::KeyMismatch, ImportCode::StrayKey, ImportCode::Expired, ImportCode::NameNotCovered];
+    let expected = [ImportCode::Disordered, ImportCode::KeyMismatch, ImportCode::StrayKey, ImportCode::Expired, ImportCode::NameNotCovered];
     assert_eq!(codes(bad, &["example.com", "example.org"], "2027-01-01"), expected);
 }
 
@@ -124,7 +123,15 @@ fn weak_and_misplaced() {
     let weak_root = Certificate::parse(exchanged(rsa.certificate().der(), &rsa_sha256, &rsa_sha1)).unwrap();
     assert_eq!(codes(candidate(&[leaf, weak_root]), &[], NOW), []);
 
-    let signer = root.issue(&key, &["a.test"], time("2026-01-01"), time("2027-01-01"), &LeafOptions { usages: vec![Usage::CodeSigning], ..Default::default() }).unwrap();
+    let signer = root
+        .issue(
+            &key,
+            &["a.test"],
+            time("2026-01-01"),
+            time("2027-01-01"),
+            &LeafOptions { usages: vec![Usage::CodeSigning], ..Default::default() },
+        )
+        .unwrap();
     assert_eq!(codes(candidate(&[signer]), &[], NOW), [ImportCode::WrongPurpose]);
     let ca = [root.certificate().clone()];
     assert_eq!(codes(candidate(&ca), &[], NOW), [ImportCode::LeafIsCa]);
@@ -155,7 +162,8 @@ fn renewals_differ_in_the_ordinary_alone() {
 
     let options = LeafOptions { common_name: Some("example.com".into()), ..Default::default() };
     let key = PrivateKey::generate(KeyType::EcdsaP256).unwrap();
-    let same = |names: &[&str], until: &str, options: &LeafOptions| house.intermediate.issue(&key, names, from, time(until), options).unwrap();
+    let same =
+        |names: &[&str], until: &str, options: &LeafOptions| house.intermediate.issue(&key, names, from, time(until), options).unwrap();
     let names = ["www.example.com", "example.com"];
     assert_eq!(fields(&same(&names, "2027-12-01", &options), false), [""; 0]);
     assert_eq!(fields(&same(&names[1..], "2027-12-01", &options), false), ["names"]);

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use pki::{Authority, AuthorityOptions, Certificate, KeyType, LeafOptions, PathErrorCode, PrivateKey, Purpose, Roots, Span, Time, Usage, Verifier};
+use pki::{
+    Authority, AuthorityOptions, Certificate, KeyType, LeafOptions, PathErrorCode, PrivateKey, Purpose, Roots, Span, Time, Usage, Verifier,
+};
 
 use crate::support::{House, exchanged, time, verifier};
 
@@ -68,7 +70,16 @@ fn what_is_wrong_is_said() {
     let named = Authority::new("Somebody Else", time("2020-01-01"), time("2040-01-01")).unwrap();
     check(&verifier(&[&named]), &whole, PathErrorCode::UntrustedRoot, "ends at a root that is not trusted: CN=Root");
     check(&verifier(&[&named]), &house.chain(), PathErrorCode::UntrustedRoot, "CN=Root, was not sent and is no trusted root");
-    let own = house.root.issue(house.root.key(), &["x.test"], time("2026-01-01"), time("2027-01-01"), &LeafOptions { common_name: Some("Root".into()), ..Default::default() }).unwrap();
+    let own = house
+        .root
+        .issue(
+            house.root.key(),
+            &["x.test"],
+            time("2026-01-01"),
+            time("2027-01-01"),
+            &LeafOptions { common_name: Some("Root".into()), ..Default::default() },
+        )
+        .unwrap();
     check(&verifier(&[&named]), &[own], PathErrorCode::UntrustedRoot, "self-signed");
     let error = ours.verify(&house.chain(), Some("evil\x1b.test"), Purpose::Server, time(NOW)).unwrap_err();
     assert_eq!(error.code, PathErrorCode::WrongName);
@@ -218,7 +229,10 @@ fn the_best_path_is_followed_from_one_to_the_next() {
         let chain = [leaf.clone(), middle.certificate().clone(), second];
         let outlook = verifier(&[&root]).outlook(&chain, None, time(NOW), &[]);
         assert_eq!(outlook.best_until.unwrap().0, time(expected), "{from}");
-        assert_eq!(outlook.now.unwrap().ends_at, time(expected).min(time("2026-07-01")).max(if from < NOW { time(expected) } else { time("2026-07-01") }));
+        assert_eq!(
+            outlook.now.unwrap().ends_at,
+            time(expected).min(time("2026-07-01")).max(if from < NOW { time(expected) } else { time("2026-07-01") })
+        );
     };
     check("2026-07-01", "2027-01-01"); // overlapping by its last second
     check("2026-07-01T00:00:01Z", "2027-01-01"); // following without a gap
