@@ -26,12 +26,7 @@ pub(crate) const OVERHEAD: usize = 1 + NONCE_LEN + TAG_BYTES;
 pub(crate) struct Refused;
 
 /// Encrypts `plaintext` under `key`, bound to `bound`.
-pub(crate) fn seal(
-    key: &Key,
-    bound: &Bound,
-    plaintext: &[u8],
-    random: &mut Entropy<'_>,
-) -> Result<Vec<u8>, Refused> {
+pub(crate) fn seal(key: &Key, bound: &Bound, plaintext: &[u8], random: &mut Entropy<'_>) -> Result<Vec<u8>, Refused> {
     let mut nonce = [0; NONCE_LEN];
     random(&mut nonce);
     // The final size at once: a buffer that grows would leave a copy of the plaintext behind.
@@ -40,11 +35,7 @@ pub(crate) fn seal(
     out.extend_from_slice(&nonce);
     out.extend_from_slice(plaintext);
     let tag = cipher(key)?
-        .seal_in_place_separate_tag(
-            Nonce::assume_unique_for_key(nonce),
-            Aad::from(bound.as_slice()),
-            body_of(&mut out),
-        )
+        .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(bound.as_slice()), body_of(&mut out))
         .map_err(|_| Refused)?;
     out.extend_from_slice(tag.as_ref());
     Ok(std::mem::take(&mut *out))
@@ -57,10 +48,7 @@ pub(crate) fn open(key: &Key, bound: &Bound, sealed: &[u8]) -> Result<Zeroizing<
     }
     let nonce = Nonce::try_assume_unique_for_key(&sealed[1..1 + NONCE_LEN]).map_err(|_| Refused)?;
     let mut body = Zeroizing::new(sealed[1 + NONCE_LEN..].to_vec());
-    let plain = cipher(key)?
-        .open_in_place(nonce, Aad::from(bound.as_slice()), &mut body)
-        .map_err(|_| Refused)?
-        .len();
+    let plain = cipher(key)?.open_in_place(nonce, Aad::from(bound.as_slice()), &mut body).map_err(|_| Refused)?.len();
     body[plain..].zeroize();
     body.truncate(plain);
     Ok(body)
@@ -96,7 +84,5 @@ fn body_of(out: &mut [u8]) -> &mut [u8] {
 }
 
 fn cipher(key: &Key) -> Result<LessSafeKey, Refused> {
-    UnboundKey::new(&AES_256_GCM, key.as_slice())
-        .map(LessSafeKey::new)
-        .map_err(|_| Refused)
+    UnboundKey::new(&AES_256_GCM, key.as_slice()).map(LessSafeKey::new).map_err(|_| Refused)
 }

@@ -35,16 +35,9 @@ impl Keeper {
     ///
     /// # Errors
     /// [`SealError`] if the secret is too large or no random bytes came.
-    pub fn seal(
-        &self,
-        place: &Place<'_>,
-        plaintext: &[u8],
-        random: &mut Entropy<'_>,
-    ) -> Result<Sealed, SealError> {
+    pub fn seal(&self, place: &Place<'_>, plaintext: &[u8], random: &mut Entropy<'_>) -> Result<Sealed, SealError> {
         if plaintext.len() > MAX_SECRET_BYTES {
-            return Err(SealError::TooLarge {
-                bytes: plaintext.len(),
-            });
+            return Err(SealError::TooLarge { bytes: plaintext.len() });
         }
         let dek = aead::random_key(random).ok_or(SealError::NoEntropy)?;
         Ok(Sealed {
@@ -60,11 +53,7 @@ impl Keeper {
     /// [`OpenError::OtherKek`] if another KEK wrapped it; [`OpenError::Refused`] for everything else, without a hint.
     pub fn open(&self, place: &Place<'_>, sealed: &Sealed) -> Result<Secret, OpenError> {
         let dek = self.unwrap_dek(place, sealed)?;
-        Ok(Secret(aead::open(
-            &dek,
-            &content(place),
-            &sealed.ciphertext,
-        )?))
+        Ok(Secret(aead::open(&dek, &content(place), &sealed.ciphertext)?))
     }
 
     /// The data key of `sealed`, which `old` wrapped, wrapped by this KEK instead. Store the answer together with
@@ -72,52 +61,27 @@ impl Keeper {
     ///
     /// # Errors
     /// As [`Keeper::open`], with regard to `old`; [`OpenError::Refused`] also if `sealed` is not for `place`.
-    pub fn rewrap(
-        &self,
-        place: &Place<'_>,
-        old: &Keeper,
-        sealed: &Sealed,
-        random: &mut Entropy<'_>,
-    ) -> Result<Vec<u8>, OpenError> {
+    pub fn rewrap(&self, place: &Place<'_>, old: &Keeper, sealed: &Sealed, random: &mut Entropy<'_>) -> Result<Vec<u8>, OpenError> {
         let dek = old.unwrap_dek(place, sealed)?;
         Ok(self.wrap(place, &dek, random)?)
     }
 
-    fn wrap(
-        &self,
-        place: &Place<'_>,
-        dek: &Key,
-        random: &mut Entropy<'_>,
-    ) -> Result<Vec<u8>, Refused> {
+    fn wrap(&self, place: &Place<'_>, dek: &Key, random: &mut Entropy<'_>) -> Result<Vec<u8>, Refused> {
         let bound = self.wrapping(place);
-        aead::seal(
-            &aead::expand(&self.kek, &bound)?,
-            &bound,
-            dek.as_slice(),
-            random,
-        )
+        aead::seal(&aead::expand(&self.kek, &bound)?, &bound, dek.as_slice(), random)
     }
 
     fn unwrap_dek(&self, place: &Place<'_>, sealed: &Sealed) -> Result<Key, OpenError> {
         if sealed.kek_id != self.id {
-            return Err(OpenError::OtherKek {
-                needed: sealed.kek_id.clone(),
-                held: self.id.clone(),
-            });
+            return Err(OpenError::OtherKek { needed: sealed.kek_id.clone(), held: self.id.clone() });
         }
         let bound = self.wrapping(place);
-        let plain = aead::open(
-            &aead::expand(&self.kek, &bound)?,
-            &bound,
-            &sealed.wrapped_dek,
-        )?;
+        let plain = aead::open(&aead::expand(&self.kek, &bound)?, &bound, &sealed.wrapped_dek)?;
         key_from(&plain).ok_or(OpenError::Refused)
     }
 
     fn wrapping(&self, place: &Place<'_>) -> Bound {
-        Bound::new(Layer::Dek)
-            .bytes(self.id.as_bytes())
-            .place(place)
+        Bound::new(Layer::Dek).bytes(self.id.as_bytes()).place(place)
     }
 }
 
@@ -178,17 +142,13 @@ impl fmt::Debug for Secret {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
     /// Larger than [`MAX_SECRET_BYTES`].
-    #[error(
-        "the secret has {bytes} bytes, more than the {MAX_SECRET_BYTES} that can be sealed; store it in parts"
-    )]
+    #[error("the secret has {bytes} bytes, more than the {MAX_SECRET_BYTES} that can be sealed; store it in parts")]
     TooLarge {
         /// Size of what was given.
         bytes: usize,
     },
     /// The entropy port gave nothing but zeros.
-    #[error(
-        "no random bytes came from the system; nothing was sealed, check the machine's entropy source"
-    )]
+    #[error("no random bytes came from the system; nothing was sealed, check the machine's entropy source")]
     NoEntropy,
     /// The cipher did not take the key or the message; with the sizes used here that is a fault of the machine.
     #[error("the cipher failed; nothing was sealed")]
@@ -205,9 +165,7 @@ impl From<Refused> for SealError {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// They were wrapped by another KEK than the one held.
-    #[error(
-        "this secret was sealed under {needed}, but {held} is open; open {needed}, or finish rotating away from it"
-    )]
+    #[error("this secret was sealed under {needed}, but {held} is open; open {needed}, or finish rotating away from it")]
     OtherKek {
         /// The KEK that wrapped them.
         needed: String,
@@ -215,9 +173,7 @@ pub enum OpenError {
         held: String,
     },
     /// They were changed, or they belong to another place.
-    #[error(
-        "the sealed bytes do not open at this place: they were changed, or moved from another; restore them from a backup"
-    )]
+    #[error("the sealed bytes do not open at this place: they were changed, or moved from another; restore them from a backup")]
     Refused,
 }
 

@@ -40,10 +40,7 @@ impl KekRecord {
         random(&mut id);
         let kek = aead::random_key(random).ok_or(UnlockError::NoEntropy)?;
         let keeper = Keeper::new(format!("kek-{}", hex::encode(id)), kek);
-        Ok((
-            Self::reseal(&keeper, provider, store, created_at, random)?,
-            keeper,
-        ))
+        Ok((Self::reseal(&keeper, provider, store, created_at, random)?, keeper))
     }
 
     /// The record of the same KEK for another provider: a new passphrase, or a key file instead of one. Everything
@@ -62,12 +59,7 @@ impl KekRecord {
         let id = keeper.kek_id().to_owned();
         let bound = bound_to(store, &id, provider.name(), created_at);
         let wrapped = provider.wrap(keeper.kek().as_slice(), bound.as_slice(), random)?;
-        Ok(KekRecord {
-            id,
-            provider: provider.name().to_owned(),
-            created_at,
-            wrapped,
-        })
+        Ok(KekRecord { id, provider: provider.name().to_owned(), created_at, wrapped })
     }
 
     /// Opens the KEK. It either works completely or leaves nothing behind.
@@ -76,10 +68,7 @@ impl KekRecord {
     /// [`UnlockError::Refused`] for a wrong passphrase, a changed record or another store, without telling them apart.
     pub fn unlock(&self, provider: &dyn Provider, store: &str) -> Result<Keeper, UnlockError> {
         if self.provider != provider.name() {
-            return Err(UnlockError::OtherProvider {
-                needed: self.provider.clone(),
-                given: provider.name(),
-            });
+            return Err(UnlockError::OtherProvider { needed: self.provider.clone(), given: provider.name() });
         }
         let bound = bound_to(store, &self.id, provider.name(), self.created_at);
         let plain = provider.unwrap(&self.wrapped, bound.as_slice())?;
@@ -110,9 +99,7 @@ impl KekRecord {
         }
         let mut lines = text.lines();
         if lines.next() != Some(HEADING) {
-            return Err(wrong(
-                "its first line is not the one of this version; a newer program may have written it",
-            ));
+            return Err(wrong("its first line is not the one of this version; a newer program may have written it"));
         }
         let mut next = |key: &str| {
             lines
@@ -125,29 +112,18 @@ impl KekRecord {
         let record = KekRecord {
             id: next("id")?,
             provider: next("provider")?,
-            created_at: next("created-at")?
-                .parse()
-                .map_err(|_| wrong("\"created-at\" is not a number"))?,
+            created_at: next("created-at")?.parse().map_err(|_| wrong("\"created-at\" is not a number"))?,
             wrapped: WrappedKek {
                 params: next("params")?,
-                bytes: hex::decode(next("wrapped")?)
-                    .map_err(|_| wrong("\"wrapped\" is not hexadecimal"))?,
+                bytes: hex::decode(next("wrapped")?).map_err(|_| wrong("\"wrapped\" is not hexadecimal"))?,
             },
         };
         // One text per record: whatever differs was not written here.
-        if record.to_text() == text {
-            Ok(record)
-        } else {
-            Err(wrong("it has lines or spaces that do not belong there"))
-        }
+        if record.to_text() == text { Ok(record) } else { Err(wrong("it has lines or spaces that do not belong there")) }
     }
 }
 
 /// The whole record and the store are covered by the tag, so none of it can be exchanged.
 fn bound_to(store: &str, id: &str, provider: &str, created_at: i64) -> Bound {
-    Bound::new(Layer::Kek)
-        .bytes(store.as_bytes())
-        .bytes(id.as_bytes())
-        .bytes(provider.as_bytes())
-        .number(created_at)
+    Bound::new(Layer::Kek).bytes(store.as_bytes()).bytes(id.as_bytes()).bytes(provider.as_bytes()).number(created_at)
 }

@@ -37,8 +37,8 @@ pub use keeper::{Keeper, MAX_SECRET_BYTES, OpenError, SealError, Sealed, Secret}
 pub use kek::{KekRecord, MAX_RECORD_BYTES};
 pub use place::Place;
 pub use provider::{
-    Cost, KeyFile, MAX_LANES, MAX_MEMORY_KIB, MAX_PASSES, MIN_MEMORY_KIB, MIN_PASSPHRASE_BYTES,
-    Passphrase, Provider, UnlockError, WrappedKek,
+    Cost, KeyFile, MAX_LANES, MAX_MEMORY_KIB, MAX_PASSES, MIN_MEMORY_KIB, MIN_PASSPHRASE_BYTES, Passphrase, Provider, UnlockError,
+    WrappedKek,
 };
 
 /// The port through which random bytes come in: fills the whole slice, or does not return.

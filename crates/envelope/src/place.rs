@@ -35,14 +35,11 @@ pub(crate) struct Bound(Vec<u8>);
 
 impl Bound {
     pub(crate) fn new(layer: Layer) -> Self {
-        Bound(Vec::with_capacity(160))
-            .bytes(CONTEXT)
-            .bytes(&[layer as u8])
+        Bound(Vec::with_capacity(160)).bytes(CONTEXT).bytes(&[layer as u8])
     }
 
     pub(crate) fn bytes(mut self, field: &[u8]) -> Self {
-        self.0
-            .extend_from_slice(&(field.len() as u64).to_be_bytes());
+        self.0.extend_from_slice(&(field.len() as u64).to_be_bytes());
         self.0.extend_from_slice(field);
         self
     }
@@ -52,11 +49,7 @@ impl Bound {
     }
 
     pub(crate) fn place(self, place: &Place<'_>) -> Self {
-        self.bytes(place.store.as_bytes())
-            .number(place.secret)
-            .number(place.version)
-            .number(place.instance)
-            .bytes(place.purpose.as_bytes())
+        self.bytes(place.store.as_bytes()).number(place.secret).number(place.version).number(place.instance).bytes(place.purpose.as_bytes())
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
@@ -68,13 +61,7 @@ impl Bound {
 mod tests {
     use super::*;
 
-    const HERE: Place<'static> = Place {
-        store: "s",
-        secret: 1,
-        version: 2,
-        instance: 3,
-        purpose: "key",
-    };
+    const HERE: Place<'static> = Place { store: "s", secret: 1, version: 2, instance: 3, purpose: "key" };
 
     #[test]
     fn the_encoding_is_pinned() {
@@ -97,12 +84,7 @@ mod tests {
 
     #[test]
     fn fields_do_not_run_into_each_other() {
-        let split = |a: &str, b: &str| {
-            Bound::new(Layer::Dek)
-                .bytes(a.as_bytes())
-                .bytes(b.as_bytes())
-                .0
-        };
+        let split = |a: &str, b: &str| Bound::new(Layer::Dek).bytes(a.as_bytes()).bytes(b.as_bytes()).0;
         assert_ne!(split("ab", "c"), split("a", "bc"));
         assert_ne!(split("", "abc"), split("abc", ""));
         assert_ne!(Bound::new(Layer::Dek).0, Bound::new(Layer::Content).0);

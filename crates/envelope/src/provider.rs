@@ -38,23 +38,14 @@ pub trait Provider {
     ///
     /// # Errors
     /// [`UnlockError`] if the provider cannot or must not be used for a new record.
-    fn wrap(
-        &self,
-        kek: &[u8],
-        bound_to: &[u8],
-        random: &mut Entropy<'_>,
-    ) -> Result<WrappedKek, UnlockError>;
+    fn wrap(&self, kek: &[u8], bound_to: &[u8], random: &mut Entropy<'_>) -> Result<WrappedKek, UnlockError>;
 
     /// Gives back the KEK that [`Provider::wrap`] wrapped.
     ///
     /// # Errors
     /// [`UnlockError::Refused`] whenever it does not open, whatever the cause; [`UnlockError::Params`] before any work
     /// if the parameters are outside of their limits.
-    fn unwrap(
-        &self,
-        wrapped: &WrappedKek,
-        bound_to: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, UnlockError>;
+    fn unwrap(&self, wrapped: &WrappedKek, bound_to: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnlockError>;
 }
 
 /// A KEK as a provider wrapped it.
@@ -70,14 +61,10 @@ pub struct WrappedKek {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnlockError {
     /// One error for a wrong passphrase, a wrong key file, a changed record and another store's record.
-    #[error(
-        "the key-encryption key does not open: wrong passphrase or key file, or the record was changed; nothing was opened"
-    )]
+    #[error("the key-encryption key does not open: wrong passphrase or key file, or the record was changed; nothing was opened")]
     Refused,
     /// The record belongs to another provider.
-    #[error(
-        "the key-encryption key is kept by provider {needed:?}, but {given:?} was given; start with {needed:?}"
-    )]
+    #[error("the key-encryption key is kept by provider {needed:?}, but {given:?} was given; start with {needed:?}")]
     OtherProvider {
         /// What the record asks for.
         needed: String,
@@ -94,9 +81,7 @@ pub enum UnlockError {
     #[error("{0}")]
     Weak(String),
     /// The entropy port gave nothing but zeros.
-    #[error(
-        "no random bytes came from the system; nothing was made, check the machine's entropy source"
-    )]
+    #[error("no random bytes came from the system; nothing was made, check the machine's entropy source")]
     NoEntropy,
 }
 
@@ -119,31 +104,20 @@ pub struct Cost {
 
 impl Cost {
     /// RFC 9106 §4, second recommended option: 64 MiB, three passes, four lanes.
-    pub const RECOMMENDED: Cost = Cost {
-        memory_kib: 64 * 1024,
-        passes: 3,
-        lanes: 4,
-    };
+    pub const RECOMMENDED: Cost = Cost { memory_kib: 64 * 1024, passes: 3, lanes: 4 };
 
     fn check(self, least_memory: u32) -> Result<Self, UnlockError> {
         let within = |what: &str, value: u32, least: u32, most: u32| {
             if (least..=most).contains(&value) {
                 Ok(())
             } else {
-                Err(UnlockError::Params(format!(
-                    "{what} is {value}, allowed is {least} to {most}"
-                )))
+                Err(UnlockError::Params(format!("{what} is {value}, allowed is {least} to {most}")))
             }
         };
         within("Argon2id lanes", self.lanes, 1, MAX_LANES)?;
         within("Argon2id passes", self.passes, 1, MAX_PASSES)?;
         // RFC 9106 §3.1: at least 8 KiB per lane.
-        within(
-            "Argon2id memory in KiB",
-            self.memory_kib,
-            least_memory.max(8 * self.lanes),
-            MAX_MEMORY_KIB,
-        )?;
+        within("Argon2id memory in KiB", self.memory_kib, least_memory.max(8 * self.lanes), MAX_MEMORY_KIB)?;
         Ok(self)
     }
 }
@@ -157,10 +131,7 @@ pub struct Passphrase {
 impl Passphrase {
     /// The passphrase, with [`Cost::RECOMMENDED`] for new records.
     pub fn new(text: impl Into<Zeroizing<Vec<u8>>>) -> Self {
-        Passphrase {
-            text: text.into(),
-            cost: Cost::RECOMMENDED,
-        }
+        Passphrase { text: text.into(), cost: Cost::RECOMMENDED }
     }
 
     /// The same with another cost for new records; old records keep the cost that they were made with.
@@ -171,32 +142,16 @@ impl Passphrase {
 
     fn stretch(&self, cost: Cost, salt: &[u8]) -> Result<Key, UnlockError> {
         let failed = |error: argon2::Error| UnlockError::Params(format!("Argon2id: {error}"));
-        let params = Params::new(
-            cost.memory_kib,
-            cost.passes,
-            cost.lanes,
-            Some(aead::KEY_BYTES),
-        )
-        .map_err(failed)?;
+        let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(aead::KEY_BYTES)).map_err(failed)?;
         // Memory of our own, because it holds what the passphrase can be guessed from and must be wiped.
         let mut memory = Zeroizing::new(Vec::new());
         memory
             .try_reserve_exact(params.block_count())
-            .map_err(|_| {
-                UnlockError::Params(format!(
-                    "Argon2id wants {} KiB of memory, more than there is",
-                    cost.memory_kib
-                ))
-            })?;
+            .map_err(|_| UnlockError::Params(format!("Argon2id wants {} KiB of memory, more than there is", cost.memory_kib)))?;
         memory.resize(params.block_count(), Block::new());
         let mut key = Key::default();
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into_with_memory(
-                &self.text,
-                salt,
-                key.as_mut_slice(),
-                memory.as_mut_slice(),
-            )
+            .hash_password_into_with_memory(&self.text, salt, key.as_mut_slice(), memory.as_mut_slice())
             .map_err(failed)?;
         Ok(key)
     }
@@ -207,12 +162,7 @@ impl Provider for Passphrase {
         "passphrase"
     }
 
-    fn wrap(
-        &self,
-        kek: &[u8],
-        bound_to: &[u8],
-        random: &mut Entropy<'_>,
-    ) -> Result<WrappedKek, UnlockError> {
+    fn wrap(&self, kek: &[u8], bound_to: &[u8], random: &mut Entropy<'_>) -> Result<WrappedKek, UnlockError> {
         if !(MIN_PASSPHRASE_BYTES..=MAX_PASSPHRASE_BYTES).contains(&self.text.len()) {
             return Err(UnlockError::Weak(format!(
                 "the passphrase has {} bytes; choose {MIN_PASSPHRASE_BYTES} to {MAX_PASSPHRASE_BYTES}, better five random words",
@@ -221,27 +171,13 @@ impl Provider for Passphrase {
         }
         let cost = self.cost.check(MIN_MEMORY_KIB)?;
         let salt = fresh_salt(random)?;
-        let params = format!(
-            "argon2id m={} t={} p={} salt={}",
-            cost.memory_kib,
-            cost.passes,
-            cost.lanes,
-            hex::encode(salt)
-        );
+        let params = format!("argon2id m={} t={} p={} salt={}", cost.memory_kib, cost.passes, cost.lanes, hex::encode(salt));
         wrap_under(&self.stretch(cost, &salt)?, params, kek, bound_to, random)
     }
 
-    fn unwrap(
-        &self,
-        wrapped: &WrappedKek,
-        bound_to: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, UnlockError> {
+    fn unwrap(&self, wrapped: &WrappedKek, bound_to: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnlockError> {
         let fields = Fields::parse("argon2id", &wrapped.params)?;
-        let cost = Cost {
-            memory_kib: fields.number("m")?,
-            passes: fields.number("t")?,
-            lanes: fields.number("p")?,
-        };
+        let cost = Cost { memory_kib: fields.number("m")?, passes: fields.number("t")?, lanes: fields.number("p")? };
         let cost = cost.check(0)?;
         let salt = fields.salt()?;
         if self.text.len() > MAX_PASSPHRASE_BYTES {
@@ -271,9 +207,7 @@ impl KeyFile {
             UnlockError::Weak("a key file is one line of 64 hexadecimal digits, as `openssl rand -hex 32` prints it".into())
         })?;
         if key.iter().all(|byte| *byte == key[0]) {
-            return Err(UnlockError::Weak(
-                "the key file repeats one byte; make it with `openssl rand -hex 32`".into(),
-            ));
+            return Err(UnlockError::Weak("the key file repeats one byte; make it with `openssl rand -hex 32`".into()));
         }
         Ok(KeyFile(key))
     }
@@ -285,8 +219,7 @@ impl KeyFile {
     pub fn generate(random: &mut Entropy<'_>) -> Result<Zeroizing<Vec<u8>>, UnlockError> {
         let key = aead::random_key(random).ok_or(UnlockError::NoEntropy)?;
         let mut line = Zeroizing::new(vec![b'\n'; 2 * aead::KEY_BYTES + 1]);
-        hex::encode_to_slice(key.as_slice(), &mut line[..2 * aead::KEY_BYTES])
-            .map_err(|_| UnlockError::NoEntropy)?;
+        hex::encode_to_slice(key.as_slice(), &mut line[..2 * aead::KEY_BYTES]).map_err(|_| UnlockError::NoEntropy)?;
         Ok(line)
     }
 
@@ -307,27 +240,12 @@ impl Provider for KeyFile {
         "key-file"
     }
 
-    fn wrap(
-        &self,
-        kek: &[u8],
-        bound_to: &[u8],
-        random: &mut Entropy<'_>,
-    ) -> Result<WrappedKek, UnlockError> {
+    fn wrap(&self, kek: &[u8], bound_to: &[u8], random: &mut Entropy<'_>) -> Result<WrappedKek, UnlockError> {
         let salt = fresh_salt(random)?;
-        wrap_under(
-            &self.salted(&salt)?,
-            format!("hkdf-sha256 salt={}", hex::encode(salt)),
-            kek,
-            bound_to,
-            random,
-        )
+        wrap_under(&self.salted(&salt)?, format!("hkdf-sha256 salt={}", hex::encode(salt)), kek, bound_to, random)
     }
 
-    fn unwrap(
-        &self,
-        wrapped: &WrappedKek,
-        bound_to: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, UnlockError> {
+    fn unwrap(&self, wrapped: &WrappedKek, bound_to: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnlockError> {
         let salt = Fields::parse("hkdf-sha256", &wrapped.params)?.salt()?;
         unwrap_under(&self.salted(&salt)?, wrapped, bound_to)
     }
@@ -342,36 +260,20 @@ impl fmt::Debug for KeyFile {
 fn fresh_salt(random: &mut Entropy<'_>) -> Result<[u8; SALT_BYTES], UnlockError> {
     let mut salt = [0; SALT_BYTES];
     random(&mut salt);
-    if salt == [0; SALT_BYTES] {
-        Err(UnlockError::NoEntropy)
-    } else {
-        Ok(salt)
-    }
+    if salt == [0; SALT_BYTES] { Err(UnlockError::NoEntropy) } else { Ok(salt) }
 }
 
 /// The parameters are part of what the tag covers, so a changed salt or cost is a refusal like any other.
 fn binding(params: &str, bound_to: &[u8]) -> Bound {
-    Bound::new(crate::place::Layer::Kek)
-        .bytes(params.as_bytes())
-        .bytes(bound_to)
+    Bound::new(crate::place::Layer::Kek).bytes(params.as_bytes()).bytes(bound_to)
 }
 
-fn wrap_under(
-    key: &Key,
-    params: String,
-    kek: &[u8],
-    bound_to: &[u8],
-    random: &mut Entropy<'_>,
-) -> Result<WrappedKek, UnlockError> {
+fn wrap_under(key: &Key, params: String, kek: &[u8], bound_to: &[u8], random: &mut Entropy<'_>) -> Result<WrappedKek, UnlockError> {
     let bytes = aead::seal(key, &binding(&params, bound_to), kek, random)?;
     Ok(WrappedKek { params, bytes })
 }
 
-fn unwrap_under(
-    key: &Key,
-    wrapped: &WrappedKek,
-    bound_to: &[u8],
-) -> Result<Zeroizing<Vec<u8>>, UnlockError> {
+fn unwrap_under(key: &Key, wrapped: &WrappedKek, bound_to: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnlockError> {
     let kek = aead::open(key, &binding(&wrapped.params, bound_to), &wrapped.bytes)?;
     key_from(&kek).ok_or(UnlockError::Refused)?;
     Ok(kek)
@@ -384,40 +286,26 @@ impl<'a> Fields<'a> {
     fn parse(algorithm: &str, params: &'a str) -> Result<Self, UnlockError> {
         match params.split_once(' ') {
             Some((found, rest)) if found == algorithm => Ok(Fields(rest)),
-            _ => Err(UnlockError::Params(format!(
-                "they do not begin with {algorithm:?}"
-            ))),
+            _ => Err(UnlockError::Params(format!("they do not begin with {algorithm:?}"))),
         }
     }
 
     fn text(&self, name: &str) -> Result<&'a str, UnlockError> {
-        let mut found = self
-            .0
-            .split(' ')
-            .filter_map(|field| field.split_once('='))
-            .filter(|(key, _)| *key == name);
+        let mut found = self.0.split(' ').filter_map(|field| field.split_once('=')).filter(|(key, _)| *key == name);
         match (found.next(), found.next()) {
             (Some((_, value)), None) => Ok(value),
-            _ => Err(UnlockError::Params(format!(
-                "{name:?} must stand there once"
-            ))),
+            _ => Err(UnlockError::Params(format!("{name:?} must stand there once"))),
         }
     }
 
     fn number(&self, name: &str) -> Result<u32, UnlockError> {
-        self.text(name)?
-            .parse()
-            .map_err(|_| UnlockError::Params(format!("{name:?} is not a number")))
+        self.text(name)?.parse().map_err(|_| UnlockError::Params(format!("{name:?} is not a number")))
     }
 
     fn salt(&self) -> Result<[u8; SALT_BYTES], UnlockError> {
         let mut salt = [0; SALT_BYTES];
-        hex::decode_to_slice(self.text("salt")?, &mut salt).map_err(|_| {
-            UnlockError::Params(format!(
-                "\"salt\" is not {} hexadecimal digits",
-                2 * SALT_BYTES
-            ))
-        })?;
+        hex::decode_to_slice(self.text("salt")?, &mut salt)
+            .map_err(|_| UnlockError::Params(format!("\"salt\" is not {} hexadecimal digits", 2 * SALT_BYTES)))?;
         Ok(salt)
     }
 }

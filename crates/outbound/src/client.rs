@@ -58,11 +58,7 @@ impl Client {
             .with_root_certificates(policy.roots.clone())
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Client {
-            policy: Arc::new(policy),
-            tls: TlsConnector::from(Arc::new(config)),
-            only: None,
-        })
+        Ok(Client { policy: Arc::new(policy), tls: TlsConnector::from(Arc::new(config)), only: None })
     }
 
     /// The client of an operator's commands: it talks to the server at `base` and to nothing else. The server may lie
@@ -70,17 +66,9 @@ impl Client {
     ///
     /// # Errors
     /// [`Error`] if `base` is not a URL or asks for plain text to another machine.
-    pub fn for_server(
-        base: &str,
-        roots: impl Into<Arc<RootCertStore>>,
-        max_response: usize,
-    ) -> Result<Self, Error> {
+    pub fn for_server(base: &str, roots: impl Into<Arc<RootCertStore>>, max_response: usize) -> Result<Self, Error> {
         let server = Destination::parse(base)?;
-        let here = server.host == "localhost"
-            || server
-                .host
-                .parse::<IpAddr>()
-                .is_ok_and(|ip| ip.is_loopback());
+        let here = server.host == "localhost" || server.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
         if !server.https && !here {
             return Err(Error::local(
                 "the server's URL begins with http://, which would send the token in plain text; use https://".into(),
@@ -88,15 +76,8 @@ impl Client {
             .at(&server.name()));
         }
         let allow: Allow = [server.name()].into_iter().collect();
-        let client = Client::new(Policy {
-            allow,
-            max_response,
-            ..Policy::new(roots)
-        })?;
-        Ok(Client {
-            only: Some(server.name()),
-            ..client
-        })
+        let client = Client::new(Policy { allow, max_response, ..Policy::new(roots) })?;
+        Ok(Client { only: Some(server.name()), ..client })
     }
 
     /// Sends one request and reads its answer; redirects are answers.
@@ -105,22 +86,16 @@ impl Client {
     /// [`Error`] if there is no answer, or not all of it where [`Answer::Whole`] was asked for.
     pub async fn send(&self, request: Request) -> Result<Response, Error> {
         let to = Destination::parse(&request.url)?;
-        self.exchange_with(&to, request)
-            .await
-            .map_err(|error| error.at(&to.name()))
+        self.exchange_with(&to, request).await.map_err(|error| error.at(&to.name()))
     }
 
     async fn exchange_with(&self, to: &Destination, request: Request) -> Result<Response, Error> {
         let allowed = self.policy.allow.contains(&to.host, to.port);
         if self.only.as_ref().is_some_and(|only| *only != to.name()) {
-            return Err(Error::local(
-                "this client talks to its own server alone".into(),
-            ));
+            return Err(Error::local("this client talks to its own server alone".into()));
         }
         if !to.https && !allowed {
-            return Err(Error::local(
-                "plain http:// is refused; use https://, or allow the host by name".into(),
-            ));
+            return Err(Error::local("plain http:// is refused; use https://, or allow the host by name".into()));
         }
         let addresses = self.resolve(to).await?;
         let stream = self.connect(&addresses, allowed).await?;
@@ -138,18 +113,10 @@ impl Client {
             return Ok(vec![SocketAddr::new(address, to.port)]);
         }
         let failed = |detail: String| Error::new(Phase::Resolve, Blame::Dns, true, detail);
-        let found = timeout(
-            self.policy.timeouts.resolve,
-            tokio::net::lookup_host((to.host.as_str(), to.port)),
-        )
-        .await
-        .map_err(|_| {
-            failed(format!(
-                "the name was not resolved within {:?}",
-                self.policy.timeouts.resolve
-            ))
-        })?
-        .map_err(|error| failed(format!("the name does not resolve: {error}")))?;
+        let found = timeout(self.policy.timeouts.resolve, tokio::net::lookup_host((to.host.as_str(), to.port)))
+            .await
+            .map_err(|_| failed(format!("the name was not resolved within {:?}", self.policy.timeouts.resolve)))?
+            .map_err(|error| failed(format!("the name does not resolve: {error}")))?;
         let mut addresses: Vec<SocketAddr> = Vec::new();
         for address in found {
             if !addresses.contains(&address) {
@@ -165,52 +132,34 @@ impl Client {
 
     /// Tries one address after the other. This is the only place that dials, and it judges what it dials.
     async fn connect(&self, addresses: &[SocketAddr], allowed: bool) -> Result<TcpStream, Error> {
-        let share =
-            self.policy.timeouts.connect / u32::try_from(addresses.len()).unwrap_or(1).max(1);
+        let share = self.policy.timeouts.connect / u32::try_from(addresses.len()).unwrap_or(1).max(1);
         let mut last = None;
         for address in addresses {
             if let (Some(kind), false) = (inside(address.ip()), allowed) {
-                let detail = format!(
-                    "{} is an inside address ({kind}); allow the host by name if this is meant",
-                    address.ip()
-                );
+                let detail = format!("{} is an inside address ({kind}); allow the host by name if this is meant", address.ip());
                 last.get_or_insert(Error::new(Phase::Guard, Blame::Local, false, detail));
                 continue;
             }
             let failed = |detail| Some(Error::new(Phase::Connect, Blame::Network, true, detail));
             match timeout(share, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => {
-                    last = failed(format!("{address} does not accept a connection: {error}"))
-                }
+                Ok(Err(error)) => last = failed(format!("{address} does not accept a connection: {error}")),
                 Err(_) => last = failed(format!("{address} did not answer within {share:?}")),
             }
         }
         Err(last.unwrap_or_else(|| Error::local("there is no address to dial".into())))
     }
 
-    async fn handshake(
-        &self,
-        to: &Destination,
-        stream: TcpStream,
-    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Error> {
-        let name = ServerName::try_from(to.host.clone()).map_err(|_| {
-            Error::local("the host is not a name that a certificate can have".into())
-        })?;
+    async fn handshake(&self, to: &Destination, stream: TcpStream) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Error> {
+        let name =
+            ServerName::try_from(to.host.clone()).map_err(|_| Error::local("the host is not a name that a certificate can have".into()))?;
         let limit = self.policy.timeouts.handshake;
         match timeout(limit, self.tls.connect(name, stream)).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => {
-                let tls = error
-                    .get_ref()
-                    .is_some_and(|inner| inner.is::<rustls::Error>());
+                let tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
                 let blame = if tls { Blame::Tls } else { Blame::Network };
-                Err(Error::new(
-                    Phase::Handshake,
-                    blame,
-                    true,
-                    format!("the TLS handshake failed: {error}"),
-                ))
+                Err(Error::new(Phase::Handshake, blame, true, format!("the TLS handshake failed: {error}")))
             }
             Err(_) => {
                 let detail = format!("the TLS handshake took longer than {limit:?}");
@@ -219,25 +168,13 @@ impl Client {
         }
     }
 
-    async fn speak<S>(
-        &self,
-        to: &Destination,
-        stream: S,
-        request: Request,
-        time: Duration,
-    ) -> Result<Response, Error>
+    async fn speak<S>(&self, to: &Destination, stream: S, request: Request, time: Duration) -> Result<Response, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let deadline = Instant::now() + time;
-        let failed = |error: hyper::Error| {
-            Error::new(
-                Phase::Request,
-                Blame::Peer,
-                true,
-                format!("no valid answer came: {}", chain(&error)),
-            )
-        };
+        let failed =
+            |error: hyper::Error| Error::new(Phase::Request, Blame::Peer, true, format!("no valid answer came: {}", chain(&error)));
         let answer = request.answer;
         let (mut sender, connection) = http1::Builder::new()
             .max_headers(MAX_HEADERS)
@@ -250,23 +187,11 @@ impl Client {
         let mut talk = pin!(async move {
             let response = timeout_at(deadline, sender.send_request(message))
                 .await
-                .map_err(|_| {
-                    Error::new(
-                        Phase::Request,
-                        Blame::Peer,
-                        true,
-                        format!("no answer came within {time:?}"),
-                    )
-                })?
+                .map_err(|_| Error::new(Phase::Request, Blame::Peer, true, format!("no answer came within {time:?}")))?
                 .map_err(failed)?;
             let (head, body) = response.into_parts();
             let (body, cut) = self.collect(body, answer, deadline).await?;
-            Ok(Response {
-                status: head.status,
-                headers: head.headers,
-                body,
-                cut,
-            })
+            Ok(Response { status: head.status, headers: head.headers, body, cut })
         });
         let mut open = true;
         // The connection moves bytes only while it is polled; when it ends first, what it received is still to be read.
@@ -281,12 +206,7 @@ impl Client {
         outcome
     }
 
-    async fn collect(
-        &self,
-        mut body: Incoming,
-        answer: Answer,
-        deadline: Instant,
-    ) -> Result<(Bytes, bool), Error> {
+    async fn collect(&self, mut body: Incoming, answer: Answer, deadline: Instant) -> Result<(Bytes, bool), Error> {
         let most = self.policy.max_response;
         let whole = answer == Answer::Whole;
         let too_long = || {
@@ -308,11 +228,7 @@ impl Client {
                     let room = most - taken.len();
                     taken.extend_from_slice(&data[..data.len().min(room)]);
                     if data.len() > room {
-                        return if whole {
-                            Err(too_long())
-                        } else {
-                            Ok((taken.freeze(), true))
-                        };
+                        return if whole { Err(too_long()) } else { Ok((taken.freeze(), true)) };
                     }
                 }
                 Ok(Some(Err(_))) | Err(_) if !whole => return Ok((taken.freeze(), true)),
@@ -321,10 +237,7 @@ impl Client {
                     return Err(Error::new(Phase::Body, Blame::Peer, true, detail));
                 }
                 Err(_) => {
-                    let detail = format!(
-                        "the answer was not complete in time, only {} bytes came",
-                        taken.len()
-                    );
+                    let detail = format!("the answer was not complete in time, only {} bytes came", taken.len());
                     return Err(Error::new(Phase::Body, Blame::Peer, true, detail));
                 }
             }
@@ -334,16 +247,12 @@ impl Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("allow", &self.policy.allow)
-            .field("only", &self.only)
-            .finish_non_exhaustive()
+        f.debug_struct("Client").field("allow", &self.policy.allow).field("only", &self.only).finish_non_exhaustive()
     }
 }
 
 fn prepare(to: &Destination, request: Request) -> Result<http::Request<Slices>, Error> {
-    let wrong =
-        |what: &str| Error::local(format!("the request has a {what} that HTTP does not allow"));
+    let wrong = |what: &str| Error::local(format!("the request has a {what} that HTTP does not allow"));
     let mut message = http::Request::new(Slices(request.body));
     *message.method_mut() = request.method;
     *message.uri_mut() = to.path.parse().map_err(|_| wrong("path"))?;
@@ -352,17 +261,9 @@ fn prepare(to: &Destination, request: Request) -> Result<http::Request<Slices>, 
     *headers = request.headers;
     headers.remove(CONTENT_LENGTH);
     headers.remove(TRANSFER_ENCODING);
-    headers.insert(
-        HOST,
-        HeaderValue::from_str(&to.host_header()).map_err(|_| wrong("host"))?,
-    );
+    headers.insert(HOST, HeaderValue::from_str(&to.host_header()).map_err(|_| wrong("host"))?);
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    headers
-        .entry(USER_AGENT)
-        .or_insert(HeaderValue::from_static(concat!(
-            "perennial/",
-            env!("CARGO_PKG_VERSION")
-        )));
+    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(concat!("perennial/", env!("CARGO_PKG_VERSION"))));
     Ok(message)
 }
 

@@ -38,15 +38,10 @@ impl Destination {
             return wrong("names no host");
         };
         if authority.as_str().contains('@') {
-            return wrong(
-                "carries a user or password before the host; put credentials where they are kept secret",
-            );
+            return wrong("carries a user or password before the host; put credentials where they are kept secret");
         }
         // `Authority::port` takes a port that does not fit for none, which would lead somewhere else.
-        let after_host = authority
-            .as_str()
-            .strip_prefix(authority.host())
-            .unwrap_or_default();
+        let after_host = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
         let port = match after_host.strip_prefix(':').map(str::parse::<u16>) {
             None => {
                 if https {
@@ -58,24 +53,12 @@ impl Destination {
             Some(Ok(port)) if port != 0 => port,
             Some(_) => return wrong("has a port that is not between 1 and 65535"),
         };
-        let host = authority
-            .host()
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .trim_end_matches('.');
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
         if host.is_empty() {
             return wrong("names no host");
         }
-        let path = uri
-            .path_and_query()
-            .map_or("/", PathAndQuery::as_str)
-            .to_owned();
-        Ok(Destination {
-            https,
-            host: host.to_ascii_lowercase(),
-            port,
-            path,
-        })
+        let path = uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned();
+        Ok(Destination { https, host: host.to_ascii_lowercase(), port, path })
     }
 
     /// `host:port`, for messages and comparisons.
@@ -103,45 +86,12 @@ mod tests {
     fn urls() {
         let ok = |url: &str, https, name: &str, header: &str, path: &str| {
             let found = Destination::parse(url).unwrap();
-            assert_eq!(
-                (
-                    found.https,
-                    &*found.name(),
-                    &*found.host_header(),
-                    &*found.path
-                ),
-                (https, name, header, path),
-                "{url}"
-            );
+            assert_eq!((found.https, &*found.name(), &*found.host_header(), &*found.path), (https, name, header, path), "{url}");
         };
-        ok(
-            "https://Example.COM",
-            true,
-            "example.com:443",
-            "example.com",
-            "/",
-        );
-        ok(
-            "https://example.com./a?b=c",
-            true,
-            "example.com:443",
-            "example.com",
-            "/a?b=c",
-        );
-        ok(
-            "http://example.com:8080/",
-            false,
-            "example.com:8080",
-            "example.com:8080",
-            "/",
-        );
-        ok(
-            "https://example.com:443/x",
-            true,
-            "example.com:443",
-            "example.com",
-            "/x",
-        );
+        ok("https://Example.COM", true, "example.com:443", "example.com", "/");
+        ok("https://example.com./a?b=c", true, "example.com:443", "example.com", "/a?b=c");
+        ok("http://example.com:8080/", false, "example.com:8080", "example.com:8080", "/");
+        ok("https://example.com:443/x", true, "example.com:443", "example.com", "/x");
         ok("https://[::1]/x", true, "[::1]:443", "[::1]", "/x");
         ok("https://[::1]:9/x", true, "[::1]:9", "[::1]:9", "/x");
 
@@ -162,11 +112,6 @@ mod tests {
             assert!(error.detail.contains(says), "{url}: {error}");
         }
         let long = format!("https://example.com/{}", "x".repeat(MAX_URL_BYTES));
-        assert!(
-            Destination::parse(&long)
-                .unwrap_err()
-                .detail
-                .contains("longer")
-        );
+        assert!(Destination::parse(&long).unwrap_err().detail.contains("longer"));
     }
 }

@@ -58,23 +58,13 @@ struct Host<'a>(&'a str);
 
 impl fmt::Display for Host<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            write!(f, " (host {})", self.0)
-        }
+        if self.0.is_empty() { Ok(()) } else { write!(f, " (host {})", self.0) }
     }
 }
 
 impl Error {
     pub(crate) fn new(phase: Phase, blame: Blame, retry: bool, detail: impl AsRef<str>) -> Self {
-        Error {
-            phase,
-            blame,
-            retry,
-            detail: shown(detail.as_ref()),
-            host: String::new(),
-        }
+        Error { phase, blame, retry, detail: shown(detail.as_ref()), host: String::new() }
     }
 
     pub(crate) fn local(detail: String) -> Self {
@@ -82,10 +72,7 @@ impl Error {
     }
 
     pub(crate) fn at(self, host: &str) -> Self {
-        Error {
-            host: shown(host),
-            ..self
-        }
+        Error { host: shown(host), ..self }
     }
 }
 

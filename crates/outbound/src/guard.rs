@@ -16,18 +16,18 @@ pub fn inside(address: IpAddr) -> Option<&'static str> {
 fn inside_v4(address: Ipv4Addr) -> Option<&'static str> {
     let [a, b, c, _] = address.octets();
     Some(match (a, b, c) {
-        (0, ..) => "unspecified", // RFC 1122 §3.2.1.3; Linux dials 0.0.0.0 as loopback
-        (127, ..) => "loopback",  // RFC 1122 §3.2.1.3
-        (169, 254, _) => "link-local", // RFC 3927; the metadata service of clouds lives at 169.254.169.254
-        (10, ..) | (192, 168, _) => "private", // RFC 1918
-        (172, 16..=31, _) => "private", // RFC 1918
+        (0, ..) => "unspecified",                            // RFC 1122 §3.2.1.3; Linux dials 0.0.0.0 as loopback
+        (127, ..) => "loopback",                             // RFC 1122 §3.2.1.3
+        (169, 254, _) => "link-local",                       // RFC 3927; the metadata service of clouds lives at 169.254.169.254
+        (10, ..) | (192, 168, _) => "private",               // RFC 1918
+        (172, 16..=31, _) => "private",                      // RFC 1918
         (100, 64..=127, _) => "shared by carrier-grade NAT", // RFC 6598
-        (192, 0, 0) => "reserved for protocols", // RFC 6890; 192.0.0.192 is another metadata service
+        (192, 0, 0) => "reserved for protocols",             // RFC 6890; 192.0.0.192 is another metadata service
         (192, 0, 2) | (198, 51, 100) | (203, 0, 113) => "documentation", // RFC 5737
-        (192, 88, 99) => "6to4 relay",           // RFC 7526
-        (198, 18..=19, _) => "benchmarking",     // RFC 2544
-        (224..=239, ..) => "multicast",          // RFC 5771
-        (240..=255, ..) => "reserved",           // RFC 1112 §4, with the broadcast address
+        (192, 88, 99) => "6to4 relay",                       // RFC 7526
+        (198, 18..=19, _) => "benchmarking",                 // RFC 2544
+        (224..=239, ..) => "multicast",                      // RFC 5771
+        (240..=255, ..) => "reserved",                       // RFC 1112 §4, with the broadcast address
         _ => return None,
     })
 }
@@ -50,9 +50,9 @@ fn inside_v6(address: Ipv6Addr) -> Option<&'static str> {
         [0x2002, ..] => Some("6to4"),                              // RFC 3056, carries IPv4
         [0x3fff, 0..=0xfff, ..] => Some("documentation"),          // RFC 9637
         [0x2000..=0x3fff, ..] => None,
-        [0xfc00..=0xfdff, ..] => Some("private"), // RFC 4193
+        [0xfc00..=0xfdff, ..] => Some("private"),    // RFC 4193
         [0xfe80..=0xfebf, ..] => Some("link-local"), // RFC 4291 §2.5.6
-        [0xff00..=0xffff, ..] => Some("multicast"), // RFC 4291 §2.7
+        [0xff00..=0xffff, ..] => Some("multicast"),  // RFC 4291 §2.7
         _ => Some("reserved"),
     }
 }

@@ -38,21 +38,13 @@ pub struct Request {
 impl Request {
     /// A request without headers and body.
     pub fn new(method: Method, url: impl Into<String>) -> Self {
-        Request {
-            method,
-            url: url.into(),
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
-            timeout: None,
-            answer: Answer::Whole,
-        }
+        Request { method, url: url.into(), headers: HeaderMap::new(), body: Bytes::new(), timeout: None, answer: Answer::Whole }
     }
 
     /// The same with a body.
     #[must_use]
     pub fn with_body(mut self, content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        self.headers
-            .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         self.body = body.into();
         self
     }
@@ -61,14 +53,8 @@ impl Request {
 /// Neither headers nor the URL's path: both carry credentials.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = crate::destination::Destination::parse(&self.url)
-            .map_or_else(|_| "?".into(), |to| to.name());
-        write!(
-            f,
-            "Request({} {host}, {} bytes)",
-            self.method,
-            self.body.len()
-        )
+        let host = crate::destination::Destination::parse(&self.url).map_or_else(|_| "?".into(), |to| to.name());
+        write!(f, "Request({} {host}, {} bytes)", self.method, self.body.len())
     }
 }
 
@@ -128,28 +114,15 @@ mod tests {
             if let Some(text) = header {
                 headers.insert(RETRY_AFTER, HeaderValue::from_str(text).unwrap());
             }
-            let response = Response {
-                status: StatusCode::TOO_MANY_REQUESTS,
-                headers,
-                body: Bytes::new(),
-                cut: false,
-            };
+            let response = Response { status: StatusCode::TOO_MANY_REQUESTS, headers, body: Bytes::new(), cut: false };
             assert_eq!(retry_after(&response), expected, "{header:?}");
         }
     }
 
     #[test]
     fn a_request_hides_its_credentials() {
-        let mut request = Request::new(
-            Method::POST,
-            "https://hooks.example.com/T0/secret?key=secret",
-        );
-        request
-            .headers
-            .insert("authorization", HeaderValue::from_static("Bearer secret"));
-        assert_eq!(
-            format!("{request:?}"),
-            "Request(POST hooks.example.com:443, 0 bytes)"
-        );
+        let mut request = Request::new(Method::POST, "https://hooks.example.com/T0/secret?key=secret");
+        request.headers.insert("authorization", HeaderValue::from_static("Bearer secret"));
+        assert_eq!(format!("{request:?}"), "Request(POST hooks.example.com:443, 0 bytes)");
     }
 }

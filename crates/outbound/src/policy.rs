@@ -38,15 +38,8 @@ impl Allow {
 impl<S: AsRef<str>> FromIterator<S> for Allow {
     fn from_iter<I: IntoIterator<Item = S>>(entries: I) -> Self {
         let canonical = |entry: S| {
-            let entry = entry
-                .as_ref()
-                .trim()
-                .trim_end_matches('.')
-                .to_ascii_lowercase();
-            match entry
-                .strip_prefix('[')
-                .and_then(|rest| rest.strip_suffix(']'))
-            {
+            let entry = entry.as_ref().trim().trim_end_matches('.').to_ascii_lowercase();
+            match entry.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
                 Some(bare) => bare.to_owned(),
                 None => entry,
             }
@@ -56,11 +49,7 @@ impl<S: AsRef<str>> FromIterator<S> for Allow {
 }
 
 pub(crate) fn with_port(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// How long each phase may take.
@@ -103,12 +92,7 @@ pub struct Policy {
 impl Policy {
     /// Trusts these roots, allows nothing inside, with the default limits.
     pub fn new(roots: impl Into<Arc<RootCertStore>>) -> Self {
-        Policy {
-            allow: Allow::nothing(),
-            roots: roots.into(),
-            timeouts: Timeouts::default(),
-            max_response: DEFAULT_MAX_RESPONSE,
-        }
+        Policy { allow: Allow::nothing(), roots: roots.into(), timeouts: Timeouts::default(), max_response: DEFAULT_MAX_RESPONSE }
     }
 }
 
@@ -118,34 +102,19 @@ impl Policy {
 /// [`Error`] if the file is too large, holds no certificate, or one that cannot be a root.
 pub fn roots_from_pem(pem: &[u8]) -> Result<RootCertStore, Error> {
     if pem.len() > MAX_ROOTS_BYTES {
-        return Err(Error::local(format!(
-            "the file of roots has {} bytes, more than {MAX_ROOTS_BYTES}",
-            pem.len()
-        )));
+        return Err(Error::local(format!("the file of roots has {} bytes, more than {MAX_ROOTS_BYTES}", pem.len())));
     }
     let mut roots = RootCertStore::empty();
     for (index, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
         let position = index + 1;
         if position > MAX_ROOTS {
-            return Err(Error::local(format!(
-                "the file of roots holds more than {MAX_ROOTS} certificates"
-            )));
+            return Err(Error::local(format!("the file of roots holds more than {MAX_ROOTS} certificates")));
         }
-        let certificate = certificate.map_err(|error| {
-            Error::local(format!(
-                "certificate {position} of the roots is no PEM: {error:?}"
-            ))
-        })?;
-        roots.add(certificate).map_err(|error| {
-            Error::local(format!(
-                "certificate {position} of the roots cannot be one: {error}"
-            ))
-        })?;
+        let certificate = certificate.map_err(|error| Error::local(format!("certificate {position} of the roots is no PEM: {error:?}")))?;
+        roots.add(certificate).map_err(|error| Error::local(format!("certificate {position} of the roots cannot be one: {error}")))?;
     }
     if roots.is_empty() {
-        return Err(Error::local(
-            "the file of roots holds no certificate in PEM".into(),
-        ));
+        return Err(Error::local("the file of roots holds no certificate in PEM".into()));
     }
     Ok(roots)
 }

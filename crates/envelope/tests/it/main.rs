@@ -8,20 +8,10 @@ mod unlock;
 use envelope::{Cost, Keeper, KekRecord, KeyFile, Passphrase, Place};
 
 /// As cheap as a new record may be, because a test derives a dozen of them.
-const CHEAP: Cost = Cost {
-    memory_kib: envelope::MIN_MEMORY_KIB,
-    passes: 1,
-    lanes: 1,
-};
+const CHEAP: Cost = Cost { memory_kib: envelope::MIN_MEMORY_KIB, passes: 1, lanes: 1 };
 
 const STORE: &str = "store-1";
-const HERE: Place<'static> = Place {
-    store: STORE,
-    secret: 7,
-    version: 2,
-    instance: 41,
-    purpose: "private-key",
-};
+const HERE: Place<'static> = Place { store: STORE, secret: 7, version: 2, instance: 41, purpose: "private-key" };
 
 /// A stream that is reproducible and never repeats: what is tested here must not depend on luck.
 fn stream(seed: u64) -> impl FnMut(&mut [u8]) {
@@ -45,7 +35,5 @@ fn passphrase(text: &str) -> Passphrase {
 }
 
 fn keeper(seed: u64) -> Keeper {
-    KekRecord::create(&key_file(seed), STORE, 0, &mut stream(seed + 1))
-        .unwrap()
-        .1
+    KekRecord::create(&key_file(seed), STORE, 0, &mut stream(seed + 1)).unwrap().1
 }

@@ -12,11 +12,7 @@ fn round_trip() {
         let sealed = keeper.seal(&HERE, plain, &mut stream(9)).unwrap();
         assert_eq!(keeper.open(&HERE, &sealed).unwrap().expose(), plain);
         assert_eq!(sealed.kek_id, keeper.kek_id());
-        assert_eq!(
-            sealed.wrapped_dek.len(),
-            61,
-            "the documented size of a wrapped key"
-        );
+        assert_eq!(sealed.wrapped_dek.len(), 61, "the documented size of a wrapped key");
     }
 }
 
@@ -25,84 +21,45 @@ fn every_field_of_the_place_counts() {
     let keeper = keeper(1);
     let sealed = keeper.seal(&HERE, b"secret", &mut stream(9)).unwrap();
     let elsewhere = [
-        Place {
-            store: "store-2",
-            ..HERE
-        },
+        Place { store: "store-2", ..HERE },
         Place { store: "", ..HERE },
         Place { secret: 8, ..HERE },
         Place { version: 3, ..HERE },
-        Place {
-            instance: 42,
-            ..HERE
-        },
-        Place {
-            purpose: "certificate",
-            ..HERE
-        },
+        Place { instance: 42, ..HERE },
+        Place { purpose: "certificate", ..HERE },
         // The same numbers in other fields, and the same bytes cut elsewhere.
-        Place {
-            secret: 2,
-            version: 7,
-            ..HERE
-        },
-        Place {
-            version: 41,
-            instance: 2,
-            ..HERE
-        },
+        Place { secret: 2, version: 7, ..HERE },
+        Place { version: 41, instance: 2, ..HERE },
     ];
     for place in elsewhere {
-        assert_eq!(
-            keeper.open(&place, &sealed).unwrap_err(),
-            OpenError::Refused,
-            "{place:?}"
-        );
+        assert_eq!(keeper.open(&place, &sealed).unwrap_err(), OpenError::Refused, "{place:?}");
     }
 }
 
 #[test]
 fn every_changed_byte_is_noticed() {
     let keeper = keeper(1);
-    let sealed = keeper
-        .seal(&HERE, b"sixteen bytes...", &mut stream(9))
-        .unwrap();
+    let sealed = keeper.seal(&HERE, b"sixteen bytes...", &mut stream(9)).unwrap();
     // Each single byte: format, nonce, body and tag of both layers.
     for at in 0..sealed.wrapped_dek.len() {
         let mut changed = sealed.clone();
         changed.wrapped_dek[at] ^= 0x01;
-        assert_eq!(
-            keeper.open(&HERE, &changed).unwrap_err(),
-            OpenError::Refused,
-            "wrapped key, byte {at}"
-        );
+        assert_eq!(keeper.open(&HERE, &changed).unwrap_err(), OpenError::Refused, "wrapped key, byte {at}");
     }
     for at in 0..sealed.ciphertext.len() {
         let mut changed = sealed.clone();
         changed.ciphertext[at] ^= 0x80;
-        assert_eq!(
-            keeper.open(&HERE, &changed).unwrap_err(),
-            OpenError::Refused,
-            "ciphertext, byte {at}"
-        );
+        assert_eq!(keeper.open(&HERE, &changed).unwrap_err(), OpenError::Refused, "ciphertext, byte {at}");
     }
     for keep in 0..sealed.ciphertext.len() {
         let mut cut = sealed.clone();
         cut.ciphertext.truncate(keep);
-        assert_eq!(
-            keeper.open(&HERE, &cut).unwrap_err(),
-            OpenError::Refused,
-            "cut to {keep} bytes"
-        );
+        assert_eq!(keeper.open(&HERE, &cut).unwrap_err(), OpenError::Refused, "cut to {keep} bytes");
     }
     for keep in 0..sealed.wrapped_dek.len() {
         let mut cut = sealed.clone();
         cut.wrapped_dek.truncate(keep);
-        assert_eq!(
-            keeper.open(&HERE, &cut).unwrap_err(),
-            OpenError::Refused,
-            "key cut to {keep} bytes"
-        );
+        assert_eq!(keeper.open(&HERE, &cut).unwrap_err(), OpenError::Refused, "key cut to {keep} bytes");
     }
 }
 
@@ -110,21 +67,11 @@ fn every_changed_byte_is_noticed() {
 fn the_layers_do_not_pass_for_each_other() {
     let keeper = keeper(1);
     let sealed = keeper.seal(&HERE, &[7; 32], &mut stream(9)).unwrap();
-    let swapped = Sealed {
-        wrapped_dek: sealed.ciphertext.clone(),
-        ciphertext: sealed.wrapped_dek.clone(),
-        ..sealed.clone()
-    };
-    assert_eq!(
-        keeper.open(&HERE, &swapped).unwrap_err(),
-        OpenError::Refused
-    );
+    let swapped = Sealed { wrapped_dek: sealed.ciphertext.clone(), ciphertext: sealed.wrapped_dek.clone(), ..sealed.clone() };
+    assert_eq!(keeper.open(&HERE, &swapped).unwrap_err(), OpenError::Refused);
     // Two sealings of one place: the key of one does not open the other.
     let again = keeper.seal(&HERE, &[7; 32], &mut stream(10)).unwrap();
-    let mixed = Sealed {
-        ciphertext: again.ciphertext,
-        ..sealed
-    };
+    let mixed = Sealed { ciphertext: again.ciphertext, ..sealed };
     assert_eq!(keeper.open(&HERE, &mixed).unwrap_err(), OpenError::Refused);
 }
 
@@ -144,9 +91,7 @@ fn what_cannot_be_sealed() {
     let error = keeper.seal(&HERE, &large, &mut stream(9)).unwrap_err();
     assert_eq!(error, SealError::TooLarge { bytes: large.len() });
     assert!(keeper.seal(&HERE, &large[1..], &mut stream(9)).is_ok());
-    let error = keeper
-        .seal(&HERE, b"secret", &mut |_: &mut [u8]| {})
-        .unwrap_err();
+    let error = keeper.seal(&HERE, b"secret", &mut |_: &mut [u8]| {}).unwrap_err();
     assert_eq!(error, SealError::NoEntropy, "a port that fills nothing");
 }
 
@@ -156,14 +101,8 @@ fn nothing_secret_can_be_printed() {
     let sealed = keeper.seal(&HERE, b"top secret", &mut stream(9)).unwrap();
     let secret = keeper.open(&HERE, &sealed).unwrap();
     assert_eq!(format!("{secret:?}"), "Secret(..)");
-    assert_eq!(
-        format!("{sealed:?}"),
-        format!("Sealed(10 bytes under {})", keeper.kek_id())
-    );
-    assert_eq!(
-        format!("{keeper:?}"),
-        format!("Keeper({})", keeper.kek_id())
-    );
+    assert_eq!(format!("{sealed:?}"), format!("Sealed(10 bytes under {})", keeper.kek_id()));
+    assert_eq!(format!("{keeper:?}"), format!("Keeper({})", keeper.kek_id()));
     assert_eq!(format!("{:?}", crate::key_file(3)), "KeyFile(..)");
     assert!(!format!("{:?}", crate::passphrase("correct horse")).contains("horse"));
 }

@@ -11,86 +11,37 @@ fn a_new_kek_wraps_the_data_keys_again_and_touches_no_ciphertext() {
     let before = old.seal(&HERE, b"secret", &mut stream(9)).unwrap();
 
     let wrapped_dek = new.rewrap(&HERE, &old, &before, &mut stream(10)).unwrap();
-    let after = Sealed {
-        kek_id: new.kek_id().to_owned(),
-        wrapped_dek,
-        ciphertext: before.ciphertext.clone(),
-    };
+    let after = Sealed { kek_id: new.kek_id().to_owned(), wrapped_dek, ciphertext: before.ciphertext.clone() };
     assert_eq!(new.open(&HERE, &after).unwrap().expose(), b"secret");
 
-    let error = OpenError::OtherKek {
-        needed: new.kek_id().into(),
-        held: old.kek_id().into(),
-    };
-    assert_eq!(
-        old.open(&HERE, &after).unwrap_err(),
-        error,
-        "the old KEK is told apart from damage"
-    );
-    let forged = Sealed {
-        kek_id: old.kek_id().to_owned(),
-        ..after
-    };
-    assert_eq!(
-        old.open(&HERE, &forged).unwrap_err(),
-        OpenError::Refused,
-        "and does not open it either"
-    );
+    let error = OpenError::OtherKek { needed: new.kek_id().into(), held: old.kek_id().into() };
+    assert_eq!(old.open(&HERE, &after).unwrap_err(), error, "the old KEK is told apart from damage");
+    let forged = Sealed { kek_id: old.kek_id().to_owned(), ..after };
+    assert_eq!(old.open(&HERE, &forged).unwrap_err(), OpenError::Refused, "and does not open it either");
 }
 
 #[test]
 fn rewrapping_checks_the_place_and_the_old_kek() {
     let (old, new, third) = (keeper(1), keeper(100), keeper(200));
     let sealed = old.seal(&HERE, b"secret", &mut stream(9)).unwrap();
-    let elsewhere = Place {
-        instance: 42,
-        ..HERE
-    };
-    assert_eq!(
-        new.rewrap(&elsewhere, &old, &sealed, &mut stream(10))
-            .unwrap_err(),
-        OpenError::Refused
-    );
-    assert!(matches!(
-        new.rewrap(&HERE, &third, &sealed, &mut stream(10)),
-        Err(OpenError::OtherKek { .. })
-    ));
+    let elsewhere = Place { instance: 42, ..HERE };
+    assert_eq!(new.rewrap(&elsewhere, &old, &sealed, &mut stream(10)).unwrap_err(), OpenError::Refused);
+    assert!(matches!(new.rewrap(&HERE, &third, &sealed, &mut stream(10)), Err(OpenError::OtherKek { .. })));
 }
 
 #[test]
 fn a_new_passphrase_changes_one_record_only() {
-    let (record, keeper) =
-        KekRecord::create(&passphrase("first passphrase"), STORE, 1, &mut stream(1)).unwrap();
+    let (record, keeper) = KekRecord::create(&passphrase("first passphrase"), STORE, 1, &mut stream(1)).unwrap();
     let sealed = keeper.seal(&HERE, b"secret", &mut stream(9)).unwrap();
 
     let second = passphrase("second passphrase");
     let resealed = KekRecord::reseal(&keeper, &second, STORE, 2, &mut stream(2)).unwrap();
     assert_eq!(resealed.id, record.id);
-    assert_eq!(
-        resealed
-            .unlock(&second, STORE)
-            .unwrap()
-            .open(&HERE, &sealed)
-            .unwrap()
-            .expose(),
-        b"secret"
-    );
-    assert!(
-        resealed
-            .unlock(&passphrase("first passphrase"), STORE)
-            .is_err()
-    );
+    assert_eq!(resealed.unlock(&second, STORE).unwrap().open(&HERE, &sealed).unwrap().expose(), b"secret");
+    assert!(resealed.unlock(&passphrase("first passphrase"), STORE).is_err());
 
     let file = key_file(5);
     let moved = KekRecord::reseal(&keeper, &file, STORE, 3, &mut stream(3)).unwrap();
     assert_eq!(moved.provider, "key-file");
-    assert_eq!(
-        moved
-            .unlock(&file, STORE)
-            .unwrap()
-            .open(&HERE, &sealed)
-            .unwrap()
-            .expose(),
-        b"secret"
-    );
+    assert_eq!(moved.unlock(&file, STORE).unwrap().open(&HERE, &sealed).unwrap().expose(), b"secret");
 }

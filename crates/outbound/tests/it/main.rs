@@ -18,12 +18,7 @@ const SHORT: Duration = Duration::from_millis(300);
 fn client(allow: &[&str], change: impl FnOnce(&mut Policy)) -> Client {
     let mut policy = Policy::new(RootCertStore::empty());
     policy.allow = allow.iter().collect::<Allow>();
-    policy.timeouts = Timeouts {
-        resolve: PATIENT,
-        connect: PATIENT,
-        handshake: PATIENT,
-        exchange: PATIENT,
-    };
+    policy.timeouts = Timeouts { resolve: PATIENT, connect: PATIENT, handshake: PATIENT, exchange: PATIENT };
     change(&mut policy);
     Client::new(policy).unwrap()
 }

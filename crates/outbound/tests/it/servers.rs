@@ -60,10 +60,7 @@ where
             tokio::spawn(serve(stream));
         }
     });
-    Server {
-        address,
-        connections,
-    }
+    Server { address, connections }
 }
 
 async fn serve_http(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, answer: Answers) {
@@ -76,15 +73,11 @@ async fn serve_http(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static
         }
     });
     // A client that hangs up early is some tests' point.
-    let _ = hyper::server::conn::http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 /// Plain HTTP.
-pub(crate) async fn http(
-    answer: impl Fn(Seen) -> Response<Full<Bytes>> + Send + Sync + 'static,
-) -> Server {
+pub(crate) async fn http(answer: impl Fn(Seen) -> Response<Full<Bytes>> + Send + Sync + 'static) -> Server {
     let answer: Answers = Arc::new(answer);
     listen(move |stream| serve_http(stream, answer.clone())).await
 }
@@ -148,29 +141,17 @@ pub(crate) fn identity(name: &str, expired: bool) -> Identity {
     let leaf = params.signed_by(&key, &authority).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(authority.der().clone()).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(
-        rustls::crypto::aws_lc_rs::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()
-    .unwrap()
-    .with_no_client_auth()
-    .with_single_cert(
-        vec![leaf.der().clone()],
-        key.serialize_der().try_into().unwrap(),
-    )
-    .unwrap();
-    Identity {
-        roots,
-        roots_pem: authority.pem(),
-        config: Arc::new(config),
-    }
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![leaf.der().clone()], key.serialize_der().try_into().unwrap())
+        .unwrap();
+    Identity { roots, roots_pem: authority.pem(), config: Arc::new(config) }
 }
 
 /// HTTPS.
-pub(crate) async fn https(
-    identity: &Identity,
-    answer: impl Fn(Seen) -> Response<Full<Bytes>> + Send + Sync + 'static,
-) -> Server {
+pub(crate) async fn https(identity: &Identity, answer: impl Fn(Seen) -> Response<Full<Bytes>> + Send + Sync + 'static) -> Server {
     let acceptor = TlsAcceptor::from(identity.config.clone());
     let answer: Answers = Arc::new(answer);
     listen(move |stream| {
@@ -185,8 +166,5 @@ pub(crate) async fn https(
 }
 
 pub(crate) fn text(status: u16, body: &'static str) -> Response<Full<Bytes>> {
-    Response::builder()
-        .status(status)
-        .body(Full::from(body))
-        .unwrap()
+    Response::builder().status(status).body(Full::from(body)).unwrap()
 }

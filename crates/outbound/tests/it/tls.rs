@@ -6,29 +6,17 @@ use rustls::RootCertStore;
 use crate::servers::{Identity, Server, https, identity, text};
 use crate::{client, get};
 
-async fn attempt(
-    identity: &Identity,
-    roots: &RootCertStore,
-    host: &str,
-) -> Result<outbound::Response, outbound::Error> {
+async fn attempt(identity: &Identity, roots: &RootCertStore, host: &str) -> Result<outbound::Response, outbound::Error> {
     let server: Server = https(identity, |_| text(200, "hello")).await;
     let url = format!("https://{host}:{}/", server.address.port());
-    client(&[host], |policy| policy.roots = roots.clone().into())
-        .send(get(url))
-        .await
+    client(&[host], |policy| policy.roots = roots.clone().into()).send(get(url)).await
 }
 
 #[tokio::test]
 async fn a_name_or_an_address_that_the_certificate_covers() {
     for host in ["localhost", "127.0.0.1"] {
         let identity = identity(host, false);
-        assert_eq!(
-            attempt(&identity, &identity.roots, host)
-                .await
-                .unwrap()
-                .body,
-            "hello"
-        );
+        assert_eq!(attempt(&identity, &identity.roots, host).await.unwrap().body, "hello");
     }
 }
 
@@ -44,11 +32,7 @@ async fn what_is_not_believed() {
         ("expired", &expired, &expired.roots),
     ] {
         let error = attempt(identity, roots, "localhost").await.unwrap_err();
-        assert_eq!(
-            (error.phase, error.blame),
-            (Phase::Handshake, Blame::Tls),
-            "{error}"
-        );
+        assert_eq!((error.phase, error.blame), (Phase::Handshake, Blame::Tls), "{error}");
         assert!(error.retry, "a certificate gets repaired: {error}");
         assert!(error.detail.contains(why), "{error} should say {why}");
     }
@@ -57,9 +41,7 @@ async fn what_is_not_believed() {
 #[tokio::test]
 async fn being_allowed_inside_is_no_reason_to_trust() {
     let identity = identity("localhost", false);
-    let error = attempt(&identity, &RootCertStore::empty(), "localhost")
-        .await
-        .unwrap_err();
+    let error = attempt(&identity, &RootCertStore::empty(), "localhost").await.unwrap_err();
     assert_eq!(error.blame, Blame::Tls, "{error}");
 }
 

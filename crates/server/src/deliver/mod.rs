@@ -15,6 +15,8 @@ mod pagerduty;
 #[cfg(test)]
 mod peer;
 #[cfg(test)]
+mod receiver;
+#[cfg(test)]
 mod sample;
 mod text;
 mod webhook;
