@@ -1,3 +1,4 @@
 //! Drives the engine: sockets, HTTP, the clock.
 
 pub mod deliver;
+pub mod http;
