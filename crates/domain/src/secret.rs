@@ -183,6 +183,7 @@ pub fn assess(view: &View, now: Time) -> Standing {
         for n in 0..Thresholds::RUNGS {
             at(end.until - thresholds.rung_remaining(n) + Span::seconds(1));
         }
+        at(end.until);
         let lifetime = view.targets.lifetime;
         if let (Renewal::Automatic, Some(lifetime)) = (view.renewal, lifetime) {
             let overdue = policy::renewal_overdue(lifetime);

@@ -525,7 +525,11 @@ impl<'a> Assessment<'a> {
         }
     }
 
-    fn finish(self) -> Standing {
+    fn finish(mut self) -> Standing {
+        if self.view.target.state == TargetState::Retired {
+            // Nothing is asked of what left the inventory, except to be gone.
+            self.findings.retain(|f| f.code == Code::CameBack);
+        }
         let settled = !self.required.is_empty() && self.required.iter().all(|r| r.is_some_and(Record::settled));
         let oldest = self.required.iter().flatten().filter_map(|r| r.good).map(|g| g.at).min();
         Standing {

@@ -25,6 +25,8 @@ pub const PRIVATE_KEY: &str = "private-key";
 pub const OPAQUE: &str = "opaque";
 /// Most instances in one version.
 pub const MOST_INSTANCES: usize = 64;
+/// Most problems that one answer names.
+const MOST_PROBLEMS: usize = 20;
 /// Data keys put under another KEK in one transaction.
 const REWRAP_PAGE: i64 = 500;
 /// Server names of targets that a certificate is checked against.
@@ -278,6 +280,11 @@ impl Engine {
             }
         }
         if !problems.is_empty() {
+            let beyond = problems.len().saturating_sub(MOST_PROBLEMS);
+            problems.truncate(MOST_PROBLEMS);
+            if beyond > 0 {
+                problems.push(format!("and {beyond} more"));
+            }
             return Err(Error::Refused(Refusal { code: "bad-certificate", problems }));
         }
         let extraordinary: Vec<String> = differences
