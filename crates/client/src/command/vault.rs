@@ -1,0 +1,92 @@
+//! Opening and closing the store: `unseal`, `seal`, `kek rotate`.
+
+use std::path::PathBuf;
+
+use api::v1::{Reason, Status, Unseal};
+use clap::Subcommand;
+use serde::Deserialize;
+use zeroize::Zeroize as _;
+
+use crate::error::{Error, Exit};
+use crate::input::passphrase;
+use crate::remote::LONG;
+use crate::route::Route;
+use crate::session::{Common, Session};
+
+/// Open the store, so that it can use its keys
+///
+/// Needs no token: whoever knows the passphrase may open it. A sealed store still observes, assesses and notifies.
+#[derive(Debug, clap::Args)]
+pub struct UnsealArgs {
+    /// Make the store's first key, under a new passphrase
+    #[arg(long)]
+    init: bool,
+    /// The passphrase is this file's first line; otherwise it is asked for
+    #[arg(long, value_name = "F")]
+    passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// Close the store: it forgets its key
+#[derive(Debug, clap::Args)]
+pub struct SealArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// The key-encryption key
+#[derive(Debug, clap::Args)]
+pub struct KekArgs {
+    #[command(subcommand)]
+    command: KekCommand,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+#[derive(Debug, Subcommand)]
+enum KekCommand {
+    /// Put everything under a new key with a new passphrase; no secret is touched
+    Rotate {
+        /// The new passphrase is this file's first line; otherwise it is asked for
+        #[arg(long, value_name = "F")]
+        passphrase_file: Option<PathBuf>,
+    },
+}
+
+pub(super) async fn unseal(args: UnsealArgs, session: &mut Session<'_, '_>) -> Result<Exit, Error> {
+    let prompt = if args.init { "New passphrase" } else { "Passphrase" };
+    let given = passphrase(session.keyboard, args.passphrase_file.as_deref(), "--passphrase-file", prompt, args.init)?;
+    let mut body = Unseal { passphrase: given.to_string(), init: args.init };
+    let answer = session.remote.anonymous().post(&Route::to(&["unseal"]), &body).await;
+    body.passphrase.zeroize();
+    session.answer(&answer?, said)?;
+    Ok(Exit::Ok)
+}
+
+pub(super) async fn seal(session: &mut Session<'_, '_>) -> Result<Exit, Error> {
+    let answer = session.remote.post(&Route::to(&["seal"]), &Reason::default()).await?;
+    session.done(&answer, "the store is sealed: it goes on observing and notifying, and uses no key")
+}
+
+fn said(status: &Status, screen: &mut crate::show::Screen<'_>) -> std::io::Result<()> {
+    screen.say(if status.sealed { "the store is sealed" } else { "the store is open" })
+}
+
+/// What a rotation answers.
+#[derive(Deserialize)]
+struct Moved {
+    moved: u64,
+}
+
+pub(super) async fn kek(args: KekArgs, session: &mut Session<'_, '_>) -> Result<Exit, Error> {
+    let KekCommand::Rotate { passphrase_file } = args.command;
+    let new = passphrase(session.keyboard, passphrase_file.as_deref(), "--passphrase-file", "New passphrase", true)?;
+    let mut body = Unseal { passphrase: new.to_string(), init: false };
+    let answer = session.remote.post_within(&Route::to(&["kek", "rotate"]), &body, LONG).await;
+    body.passphrase.zeroize();
+    session.answer(&answer?, |done: &Moved, screen| {
+        screen.say(&format!("{} data keys lie under the new key; the old passphrase opens older backups only", done.moved))
+    })?;
+    Ok(Exit::Ok)
+}
