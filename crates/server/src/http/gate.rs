@@ -1,0 +1,334 @@
+//! What stands before every handler: limits, authentication, the permission step, time.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    extract::{ConnectInfo, FromRequestParts, Request, State},
+    http::{HeaderValue, StatusCode, header, request::Parts},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use domain::words::{IncidentId, Method};
+use engine::{Engine, Tick, assess, inventory};
+use store::{
+    Tx,
+    model::{incident, secret, target},
+};
+use tokio::sync::Semaphore;
+
+use super::{
+    App,
+    limits::{
+        FAILED_LOGINS_PER_MINUTE, HEADER_BYTES, HEADER_COUNT, LONG_REQUEST_TIME, LONG_REQUESTS_AT_ONCE, REQUEST_TIME, REQUESTS_AT_ONCE,
+        UNSEALS_PER_MINUTE, URI_BYTES,
+    },
+    peers::Peers,
+    permission::{self, Action, Context, Permitted, Principal, Resource},
+    problem::Problem,
+    read::Counting,
+    routes::{Access, Route, Time as Patience},
+    token,
+};
+
+/// What all handlers share.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) app: App,
+    pub(crate) counting: Counting,
+    pub(crate) unseals: Peers,
+    /// One passphrase is stretched at a time: each takes 64 MiB.
+    pub(crate) unsealing: Semaphore,
+    failed_logins: Peers,
+    requests: Semaphore,
+    long_requests: Semaphore,
+}
+
+impl std::ops::Deref for Shared {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(app: App) -> Shared {
+        Shared(Arc::new(Inner {
+            app,
+            counting: Counting::default(),
+            unseals: Peers::new(UNSEALS_PER_MINUTE),
+            unsealing: Semaphore::new(1),
+            failed_logins: Peers::new(FAILED_LOGINS_PER_MINUTE),
+            requests: Semaphore::new(REQUESTS_AT_ONCE),
+            long_requests: Semaphore::new(LONG_REQUESTS_AT_ONCE),
+        }))
+    }
+}
+
+/// What a step of a handler works with: the engine, and the time, read once.
+pub(crate) struct Call {
+    pub(crate) shared: Shared,
+    pub(crate) tick: Tick,
+}
+
+impl Call {
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.shared.app.engine
+    }
+
+    /// Randomness, as the engine takes it.
+    pub(crate) fn random(&self) -> impl FnMut(&mut [u8]) + use<> {
+        let entropy = self.shared.app.entropy;
+        move |bytes: &mut [u8]| entropy(bytes)
+    }
+
+    /// A read of one moment.
+    pub(crate) fn read<T>(&self, f: impl FnOnce(&mut Tx<'_>) -> Result<T, Problem>) -> Result<T, Problem> {
+        self.engine().store().try_read(f)
+    }
+}
+
+impl Shared {
+    /// Runs what blocks on a thread that may.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&Call) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let shared = self.clone();
+        let work = move || {
+            let tick = (shared.app.tick)();
+            f(&Call { shared, tick })
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(Problem::internal(&e)))
+    }
+
+    /// Takes the permission step.
+    pub(crate) async fn permit(&self, caller: Caller, on: Scope) -> Result<Permitted, Problem> {
+        self.blocking(move |call| caller.permitted(&on, call)).await
+    }
+
+    /// Takes the permission step and goes on; whoever changed something wakes the loops.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        caller: Caller,
+        on: Scope,
+        f: impl FnOnce(&Permitted, &Call) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let changes = caller.action != Action::Read;
+        let done = self
+            .blocking(move |call| {
+                let permitted = caller.permitted(&on, call)?;
+                f(&permitted, call)
+            })
+            .await?;
+        if changes {
+            self.app.wake.notify_waiters();
+        }
+        Ok(done)
+    }
+}
+
+/// Who asks, and for which action: what the gate found out. Only [`Shared::permit`] and [`Shared::run`] can use it.
+pub(crate) struct Caller {
+    who: Principal,
+    action: Action,
+}
+
+impl Caller {
+    fn permitted(&self, on: &Scope, call: &Call) -> Result<Permitted, Problem> {
+        let resource = call.read(|tx| on.resource(tx))?;
+        permission::authorise(&self.who, self.action, &resource, &Context { now: call.tick.now })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let gate = parts.extensions.get::<Gate>().ok_or_else(|| Problem::internal(&"a handler stands without its gate"))?;
+        match (&gate.who, gate.route.access) {
+            (Some(who), Access::Needs(action)) => Ok(Caller { who: who.clone(), action }),
+            _ => Err(Problem::unauthenticated()),
+        }
+    }
+}
+
+/// What a request acts on, by the name that it used.
+pub(crate) enum Scope {
+    /// The store as a whole.
+    Store,
+    /// A secret; one that does not exist belongs to nobody.
+    Secret(String),
+    /// A target, by name.
+    Target(String),
+    /// An incident.
+    Incident(i64),
+    /// A corrective action.
+    Action(i64),
+    /// A target, as somebody saw it.
+    Seen(i64, Method),
+}
+
+impl Scope {
+    fn resource(&self, tx: &mut Tx<'_>) -> Result<Resource, Problem> {
+        Ok(match self {
+            Scope::Store => Resource::Store,
+            Scope::Secret(name) => {
+                let found = secret::by_name(tx, name)?;
+                let team = found.map(|s| assess::team_of(tx, "", "", Some(&s))).transpose()?;
+                Resource::Owned { teams: team.into_iter().collect() }
+            }
+            Scope::Target(name) => {
+                let found = target::by_name(tx, name)?.ok_or_else(|| Problem::not_found("target", name))?;
+                Resource::Owned { teams: vec![inventory::owner_of(tx, &found)?] }
+            }
+            Scope::Incident(id) => incident_teams(tx, IncidentId(*id))?,
+            Scope::Action(id) => {
+                let found = incident::action_by_id(tx, *id)?.ok_or_else(|| Problem::not_found("action", &id.to_string()))?;
+                Resource::Owned { teams: vec![found.owner] }
+            }
+            Scope::Seen(id, method) => {
+                let no = || Problem::not_found("target", &id.to_string());
+                let found = target::get(tx, domain::words::TargetId(*id))?.ok_or_else(no)?;
+                let teams = vec![inventory::owner_of(tx, &found)?];
+                let vantages = found.facts.required_vantages.into_iter().chain(found.optional_vantages).collect();
+                Resource::Seen { teams, method: *method, vantages }
+            }
+        })
+    }
+}
+
+fn incident_teams(tx: &mut Tx<'_>, id: IncidentId) -> Result<Resource, Problem> {
+    let found = incident::get(tx, id)?.ok_or_else(|| Problem::not_found("incident", &id.to_string()))?;
+    Ok(Resource::Owned { teams: found.teams })
+}
+
+/// What the gate found out about a request; travels with it.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    pub(crate) route: &'static Route,
+    who: Option<Principal>,
+}
+
+/// Whether somebody holds a good admin token, on routes that everybody may call.
+pub(crate) struct Maybe(pub(crate) Option<Caller>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Maybe {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let gate = parts.extensions.get::<Gate>().and_then(|g| g.who.clone());
+        Ok(Maybe(gate.map(|who| Caller { who, action: Action::Seal })))
+    }
+}
+
+/// The peer's address, where the listener tells it.
+fn peer(extensions: &axum::http::Extensions) -> Option<std::net::IpAddr> {
+    extensions.get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip())
+}
+
+/// The gate of a route.
+pub(crate) async fn gate(State((shared, route)): State<(Shared, &'static Route)>, request: Request, next: Next) -> Response {
+    let mut response = match pass(&shared, route, request, next).await {
+        Ok(response) => response,
+        Err(problem) => problem.into_response(),
+    };
+    shared.app.metrics.answered(route.method, route.path, response.status());
+    harden(&mut response);
+    response
+}
+
+async fn pass(shared: &Shared, route: &'static Route, request: Request, next: Next) -> Result<Response, Problem> {
+    limits(route, &request)?;
+    // The body is not Sync, and nothing before the handler needs it.
+    let (mut parts, body) = request.into_parts();
+    let _turn = shared.requests.try_acquire().map_err(|_| Problem::busy("too many requests at a time; come back in a second"))?;
+    let who = match route.access {
+        Access::Public => authenticate(shared, &parts).await.unwrap_or(None),
+        Access::Metrics if shared.app.metrics_open => None,
+        Access::Metrics => Some(required(shared, &parts, Action::Read).await?),
+        Access::Needs(action) => Some(required(shared, &parts, action).await?),
+    };
+    parts.extensions.insert(Gate { route, who });
+    let limit = match route.time {
+        Patience::Short => REQUEST_TIME,
+        Patience::Long => LONG_REQUEST_TIME,
+        Patience::Stream => Duration::MAX,
+    };
+    let busy = |_| Problem::busy("too many requests that work on everything at a time; come back later");
+    let _long = match route.time {
+        Patience::Short => None,
+        Patience::Long | Patience::Stream => Some(shared.long_requests.try_acquire().map_err(busy)?),
+    };
+    tokio::time::timeout(limit, next.run(Request::from_parts(parts, body))).await.map_err(|_| {
+        let detail =
+            format!("the request took longer than {} s; what it began may still be done, so look before asking again", limit.as_secs());
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail)
+    })
+}
+
+/// What can be refused before anything is read.
+fn limits(route: &Route, request: &Request) -> Result<(), Problem> {
+    let headers = request.headers();
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if headers.len() > HEADER_COUNT || bytes > HEADER_BYTES {
+        let detail = format!("the request has {} headers of {bytes} bytes; allowed are {HEADER_COUNT} and {HEADER_BYTES}", headers.len());
+        return Err(Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large", detail));
+    }
+    let uri = request.uri().path_and_query().map_or(0, |p| p.as_str().len());
+    if uri > URI_BYTES {
+        return Err(Problem::new(StatusCode::URI_TOO_LONG, "uri-too-long", format!("path and query have {uri} of {URI_BYTES} bytes")));
+    }
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    let limit = route.body.bytes();
+    if announced.is_some_and(|n| n > limit as u64) && route.time != Patience::Stream {
+        return Err(Problem::too_large(limit));
+    }
+    Ok(())
+}
+
+async fn required(shared: &Shared, parts: &Parts, action: Action) -> Result<Principal, Problem> {
+    let who = authenticate(shared, parts).await?.ok_or_else(Problem::unauthenticated)?;
+    permission::at_all(&who, action)?;
+    Ok(who)
+}
+
+/// Who has the token that was presented; none where nothing was presented.
+///
+/// A good token always passes: one broken script behind a shared address must not lock the others out, and 256 random bits are
+/// not guessed. What is limited is how often the bad ones are answered and logged.
+async fn authenticate(shared: &Shared, parts: &Parts) -> Result<Option<Principal>, Problem> {
+    let Some(header) = parts.headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let peer = peer(&parts.extensions);
+    let presented = token::presented(header.as_bytes());
+    let found = match presented {
+        Some(hash) => shared.blocking(move |call| token::principal(call.engine(), hash, call.tick.now)).await?,
+        None => None,
+    };
+    if found.is_some() {
+        return Ok(found);
+    }
+    let now = (shared.app.tick)().now;
+    match shared.failed_logins.count(peer, now) {
+        Ok(()) => {
+            tracing::warn!(peer = peer.map(|p| p.to_string()), "a token was refused");
+            Err(Problem::unauthenticated())
+        }
+        Err(seconds) => Err(Problem::too_often("too many refused tokens from this address", seconds)),
+    }
+}
+
+/// Nothing here is a page, and nothing here may be kept.
+pub(crate) fn harden(response: &mut Response) {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}

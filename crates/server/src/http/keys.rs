@@ -1,0 +1,109 @@
+//! The store's own key: opening, forgetting, rotating. Passphrases are wiped, and a wrong one has one answer.
+
+use api::v1;
+use axum::extract::{Extension, State};
+use envelope::Passphrase;
+use store::Actor;
+use zeroize::Zeroizing;
+
+use super::{
+    Answer,
+    body::Secretive,
+    gate::{Call, Caller, Maybe, Scope, Shared},
+    json,
+    openapi::Moved,
+    permission::Permitted,
+    problem::Problem,
+    status::status,
+};
+
+/// Who opens the store with nothing but its passphrase.
+fn anybody() -> Actor {
+    Actor::new("passphrase", "anybody")
+}
+
+/// Where the peer's address is known.
+type Peer = Option<Extension<axum::extract::ConnectInfo<std::net::SocketAddr>>>;
+
+pub(crate) async fn unseal(
+    State(shared): State<Shared>,
+    Maybe(caller): Maybe,
+    peer: Peer,
+    Secretive(body): Secretive<v1::Unseal>,
+) -> Answer<v1::Status> {
+    let passphrase = Passphrase::new(Zeroizing::new(body.passphrase.into_bytes()));
+    let peer = peer.map(|Extension(info)| info.0.ip());
+    let now = (shared.app.tick)().now;
+    shared
+        .unseals
+        .count(peer, now)
+        .map_err(|seconds| Problem::too_often("too many attempts to open the store from this address", seconds))?;
+    let _turn = shared.unsealing.try_acquire().map_err(|_| Problem::busy("somebody else is opening the store; try again"))?;
+    if body.init {
+        // Whoever chooses the passphrase owns all that will ever be stored.
+        let caller = caller.ok_or_else(Problem::unauthenticated)?;
+        return shared.run(caller, Scope::Store, move |permitted, call| initialise(&passphrase, permitted, call)).await.map(json);
+    }
+    let permitted = match caller {
+        // Whoever has a token is named in the journal; whoever has none needs only the passphrase.
+        Some(caller) => shared.permit(caller, Scope::Store).await.ok(),
+        None => None,
+    };
+    let actor = permitted.map_or_else(anybody, |p| p.actor());
+    let status = shared
+        .blocking(move |call| {
+            call.engine().unseal(&passphrase, &actor, &call.tick).map_err(same_answer)?;
+            status(call)
+        })
+        .await?;
+    shared.app.wake.notify_waiters();
+    Ok(json(status))
+}
+
+/// Wrong passphrase, other provider, damaged record: one answer.
+fn same_answer(error: engine::Error) -> Problem {
+    match error {
+        engine::Error::Refused(refusal) if refusal.code != "not-initialised" => {
+            tracing::warn!(code = refusal.code, "an attempt to open the store failed");
+            engine::Error::refused("cannot-open", "the store does not open with this passphrase; nothing was changed").into()
+        }
+        other => other.into(),
+    }
+}
+
+fn initialise(passphrase: &Passphrase, permitted: &Permitted, call: &Call) -> Result<v1::Status, Problem> {
+    call.engine().initialise(passphrase, &mut call.random(), &permitted.actor(), &call.tick).map_err(weak)?;
+    status(call)
+}
+
+/// A new passphrase that is refused: that is no secret, and its owner must know why.
+fn weak(error: engine::Error) -> Problem {
+    match error {
+        engine::Error::Refused(refusal) if refusal.code == "cannot-open" => {
+            Problem::unprocessable("bad-passphrase", refusal.problems.join("; "))
+        }
+        other => other.into(),
+    }
+}
+
+pub(crate) async fn seal(State(shared): State<Shared>, caller: Caller) -> Answer<v1::Status> {
+    shared
+        .run(caller, Scope::Store, |permitted, call| {
+            call.engine().seal(&permitted.actor(), &call.tick)?;
+            status(call)
+        })
+        .await
+        .map(json)
+}
+
+pub(crate) async fn rotate(State(shared): State<Shared>, caller: Caller, Secretive(body): Secretive<v1::Unseal>) -> Answer<Moved> {
+    let passphrase = Passphrase::new(Zeroizing::new(body.passphrase.into_bytes()));
+    let _turn = shared.unsealing.try_acquire().map_err(|_| Problem::busy("somebody else is opening or rotating; try again"))?;
+    shared
+        .run(caller, Scope::Store, move |permitted, call| {
+            let moved = call.engine().rotate_kek(&passphrase, &mut call.random(), &permitted.actor(), &call.tick).map_err(weak)?;
+            Ok(Moved { moved })
+        })
+        .await
+        .map(json)
+}

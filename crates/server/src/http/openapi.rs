@@ -1,0 +1,153 @@
+//! The description of the API (OpenAPI 3.1), made from the table of routes.
+
+use std::collections::BTreeMap;
+
+use api::v1::Problem;
+use axum::{Json, extract::State};
+use serde::{Deserialize, Serialize};
+use utoipa::{
+    ToSchema,
+    openapi::{
+        Components, ComponentsBuilder, Content, HttpMethod, InfoBuilder, OpenApi, OpenApiBuilder, PathItem, PathsBuilder, Ref, RefOr,
+        Required, ResponseBuilder, SecurityRequirement,
+        path::{OperationBuilder, ParameterBuilder, ParameterIn},
+        request_body::RequestBodyBuilder,
+        schema::{ObjectBuilder, Type},
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+
+use super::{
+    gate::Shared,
+    routes::{Access, Brings, Gives, ROUTES, Route},
+};
+
+/// It was done; there is nothing to say about it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Done {}
+
+/// What a rotation moved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Moved {
+    /// Data keys that lie under the new key-encryption key.
+    pub moved: u64,
+}
+
+/// `POST /v1/backup`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Backup {
+    /// A file name inside the server's data directory; one is made from the time where there is none.
+    #[serde(default)]
+    pub path: Option<String>,
+}
+
+/// Where the copy lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BackedUp {
+    /// The file, on the server.
+    pub file: String,
+}
+
+type Schemas = BTreeMap<String, RefOr<utoipa::openapi::Schema>>;
+/// Adds a schema and what it refers to, and says how to refer to it.
+pub(crate) type Schema = fn(&mut Schemas) -> RefOr<utoipa::openapi::Schema>;
+
+/// The schema of a type.
+pub(crate) fn schema<T: ToSchema>(known: &mut Schemas) -> RefOr<utoipa::openapi::Schema> {
+    let mut referred = Vec::new();
+    T::schemas(&mut referred);
+    known.extend(referred);
+    // A list has no name of its own.
+    match T::schema() {
+        RefOr::T(inline @ utoipa::openapi::Schema::Array(_)) => RefOr::T(inline),
+        inline => {
+            let name = T::name().into_owned();
+            known.insert(name.clone(), inline);
+            RefOr::Ref(Ref::from_schema_name(name))
+        }
+    }
+}
+
+/// The whole description.
+pub fn document() -> OpenApi {
+    let mut schemas = Schemas::new();
+    let problem = schema::<Problem>(&mut schemas);
+    let mut paths = PathsBuilder::new();
+    for route in ROUTES {
+        let operation = operation(route, &mut schemas, &problem);
+        let method = match route.method {
+            "GET" => HttpMethod::Get,
+            "DELETE" => HttpMethod::Delete,
+            _ => HttpMethod::Post,
+        };
+        paths = paths.path(route.path, PathItem::new(method, operation));
+    }
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A token: prn_ and 43 characters")).build();
+    OpenApiBuilder::new()
+        .info(InfoBuilder::new().title("Perennial").version("1").description(Some(ABOUT)).build())
+        .paths(paths.build())
+        .components(Some(components(schemas, bearer)))
+        .build()
+}
+
+const ABOUT: &str = "A store for certificates and other secrets whose renewal is done only when production was observed serving it. \
+    Fields are only ever added. Refusals are RFC 9457 problems with a stable `code`. No answer holds private material.";
+
+fn components(schemas: Schemas, bearer: utoipa::openapi::security::Http) -> Components {
+    let all = schemas.into_iter().fold(ComponentsBuilder::new(), |c, (name, schema)| c.schema(name, schema));
+    all.security_scheme("token", SecurityScheme::Http(bearer)).build()
+}
+
+fn operation(route: &Route, schemas: &mut Schemas, problem: &RefOr<utoipa::openapi::Schema>) -> OperationBuilder {
+    let mut operation = OperationBuilder::new().summary(Some(route.summary)).operation_id(Some(operation_id(route)));
+    for name in route.path.split('/').filter_map(|p| p.strip_prefix('{')?.strip_suffix('}')) {
+        let kind = if name == "id" { Type::Integer } else { Type::String };
+        operation = operation.parameter(parameter(name, ParameterIn::Path, kind));
+    }
+    for name in route.query {
+        let kind = match *name {
+            "limit" => Type::Integer,
+            "all" => Type::Boolean,
+            _ => Type::String,
+        };
+        operation = operation.parameter(parameter(name, ParameterIn::Query, kind));
+    }
+    if let Some(takes) = route.takes {
+        let media = if route.body == Brings::Lines { "application/x-ndjson" } else { "application/json" };
+        let content = Content::new(Some(takes(schemas)));
+        operation = operation.request_body(Some(RequestBodyBuilder::new().content(media, content).required(Some(Required::True)).build()));
+    }
+    let good = ResponseBuilder::new().description(match route.gives {
+        Gives::Text => "Text",
+        Gives::Description => "This document",
+        Gives::Json(_) => "Done",
+    });
+    let good = match route.gives {
+        Gives::Json(gives) => good.content("application/json", Content::new(Some(gives(schemas)))),
+        Gives::Text => good.content("text/plain", Content::new::<RefOr<utoipa::openapi::Schema>>(None)),
+        Gives::Description => good.content("application/json", Content::new::<RefOr<utoipa::openapi::Schema>>(None)),
+    };
+    let bad = ResponseBuilder::new().description("A problem").content("application/problem+json", Content::new(Some(problem.clone())));
+    operation = operation.response("200", good.build()).response("default", bad.build());
+    match route.access {
+        Access::Public => operation,
+        Access::Metrics | Access::Needs(_) => operation.security(SecurityRequirement::new("token", Vec::<String>::new())),
+    }
+}
+
+fn parameter(name: &str, place: ParameterIn, kind: Type) -> ParameterBuilder {
+    let required = if place == ParameterIn::Path { Required::True } else { Required::False };
+    ParameterBuilder::new().name(name).parameter_in(place).required(required).schema(Some(ObjectBuilder::new().schema_type(kind)))
+}
+
+/// `POST /v1/secrets/{name}/versions` → `post-secrets-name-versions`: stable as long as the path is.
+fn operation_id(route: &Route) -> String {
+    let path = route.path.trim_start_matches("/v1").replace(['{', '}'], "").replace(['/', '.'], "-");
+    format!("{}{path}", route.method.to_ascii_lowercase())
+}
+
+/// `GET /v1/openapi.json`.
+pub(crate) async fn serve(State(_): State<Shared>) -> Json<OpenApi> {
+    Json(document())
+}

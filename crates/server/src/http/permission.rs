@@ -1,0 +1,393 @@
+//! The one permission step. Deny by default; whoever goes on carries the proof.
+//!
+//! [`decide`] is pure: principal × action × resource × context. [`Permitted`] can only be made here, and everything that a request
+//! does takes its actor from it.
+
+use axum::http::StatusCode;
+use domain::{Time, words::Method};
+use store::Actor;
+
+use super::problem::Problem;
+
+/// What a principal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Reads everything; private material is nothing that can be read.
+    Viewer,
+    /// Reads everything, and acts on what belongs to its teams.
+    Owner,
+    /// Does everything that a person may do.
+    Admin,
+    /// Takes the work of its own vantage, and reports what it saw from there.
+    Vantage,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Role; 4] = [Role::Viewer, Role::Owner, Role::Admin, Role::Vantage];
+
+    /// As people write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Role::Viewer => "viewer",
+            Role::Owner => "owner",
+            Role::Admin => "admin",
+            Role::Vantage => "vantage",
+        }
+    }
+
+    /// From what people write.
+    pub fn parse(text: &str) -> Option<Role> {
+        Role::ALL.into_iter().find(|r| r.as_str() == text)
+    }
+}
+
+/// Who asks, as its credential says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// Who vouches for the subject: `token`.
+    pub issuer: String,
+    /// Who it is, within the issuer.
+    pub subject: String,
+    /// What it is.
+    pub role: Role,
+    /// The teams of an owner.
+    pub teams: Vec<String>,
+    /// The vantage that it speaks for.
+    pub vantage: Option<String>,
+    /// When its credential ends; exclusive.
+    pub until: Option<Time>,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Lists, details and counts: everything that holds no private material, but the journal and the tokens.
+    Read,
+    /// A new version of a secret.
+    Store,
+    /// Saying that production uses a version.
+    Attest,
+    /// Looking at a target at once.
+    Look,
+    /// Taking a target out of the inventory.
+    Retire,
+    /// Acknowledging or mitigating an incident.
+    Handle,
+    /// Writing down why an incident happened.
+    Review,
+    /// Finishing a corrective action.
+    Finish,
+    /// Putting an inventory in place.
+    Apply,
+    /// Storing many versions at once.
+    Bulk,
+    /// Sweeping now.
+    Sweep,
+    /// Reading and verifying the journal.
+    Audit,
+    /// Listing, making and taking back tokens.
+    Tokens,
+    /// Forgetting the key, and making the first one.
+    Seal,
+    /// Putting everything under a new key.
+    Rotate,
+    /// Saying that the clock is right.
+    Clock,
+    /// Copying the database.
+    Backup,
+    /// Taking the work of a vantage.
+    Work,
+    /// Saying what was seen.
+    Report,
+}
+
+impl Action {
+    /// Every action.
+    pub const ALL: [Action; 19] = [
+        Action::Read,
+        Action::Store,
+        Action::Attest,
+        Action::Look,
+        Action::Retire,
+        Action::Handle,
+        Action::Review,
+        Action::Finish,
+        Action::Apply,
+        Action::Bulk,
+        Action::Sweep,
+        Action::Audit,
+        Action::Tokens,
+        Action::Seal,
+        Action::Rotate,
+        Action::Clock,
+        Action::Backup,
+        Action::Work,
+        Action::Report,
+    ];
+}
+
+/// On what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resource {
+    /// The store as a whole.
+    Store,
+    /// Something that belongs to teams; to nobody if there is none.
+    Owned {
+        /// Its owners.
+        teams: Vec<String>,
+    },
+    /// A target as somebody saw it.
+    Seen {
+        /// Its owners.
+        teams: Vec<String>,
+        /// How it was seen.
+        method: Method,
+        /// The vantages that look at it.
+        vantages: Vec<String>,
+    },
+}
+
+/// What else counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Context {
+    /// Now.
+    pub now: Time,
+}
+
+/// What a role may do with an action, before the resource is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rule {
+    Never,
+    Always,
+    /// Where one of its teams owns the resource.
+    OwnTeams,
+    /// In the name of its own vantage.
+    OwnVantage,
+}
+
+/// The whole table; what is not named is denied.
+pub(crate) fn rule(role: Role, action: Action) -> Rule {
+    use Action as A;
+    match (role, action) {
+        (Role::Viewer | Role::Owner | Role::Admin, A::Read) => Rule::Always,
+        (Role::Owner, A::Store | A::Attest | A::Look | A::Retire | A::Handle | A::Review | A::Finish | A::Report) => Rule::OwnTeams,
+        (
+            Role::Admin,
+            A::Store
+            | A::Attest
+            | A::Look
+            | A::Retire
+            | A::Handle
+            | A::Review
+            | A::Finish
+            | A::Apply
+            | A::Bulk
+            | A::Sweep
+            | A::Audit
+            | A::Tokens
+            | A::Seal
+            | A::Rotate
+            | A::Clock
+            | A::Backup
+            | A::Report,
+        ) => Rule::Always,
+        (Role::Vantage, A::Work | A::Report) => Rule::OwnVantage,
+        _ => Rule::Never,
+    }
+}
+
+/// Why not, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Denied {
+    /// The credential has ended.
+    Ended,
+    /// The role never may.
+    Role,
+    /// None of its teams owns it.
+    NotOwner(Vec<String>),
+    /// Its vantage does not look at it.
+    OtherVantage,
+    /// What a vantage dials is a vantage's to say, and the rest is not.
+    Method(Method),
+}
+
+/// Whether the principal may. Pure.
+pub(crate) fn decide(who: &Principal, action: Action, on: &Resource, context: &Context) -> Result<(), Denied> {
+    if who.until.is_some_and(|until| context.now >= until) {
+        return Err(Denied::Ended);
+    }
+    let owns = |teams: &[String]| {
+        let own = teams.iter().any(|t| !t.is_empty() && who.teams.contains(t));
+        own.then_some(()).ok_or_else(|| Denied::NotOwner(teams.to_vec()))
+    };
+    match (rule(who.role, action), on) {
+        (Rule::Never, _) => Err(Denied::Role),
+        (Rule::Always, Resource::Store | Resource::Owned { .. }) => Ok(()),
+        (Rule::OwnTeams, Resource::Owned { teams }) => owns(teams),
+        // Only a vantage has dialled: nobody else may close an incident by saying so.
+        (Rule::Always | Rule::OwnTeams, Resource::Seen { method: Method::Dialled, .. }) => Err(Denied::Method(Method::Dialled)),
+        (Rule::Always, Resource::Seen { .. }) => Ok(()),
+        (Rule::OwnTeams, Resource::Seen { teams, .. }) => owns(teams),
+        (Rule::OwnVantage, Resource::Store) if action == Action::Work => who.vantage.as_ref().map(|_| ()).ok_or(Denied::OtherVantage),
+        (Rule::OwnVantage, Resource::Seen { method: Method::Dialled, vantages, .. }) => {
+            let own = who.vantage.as_ref().is_some_and(|v| vantages.contains(v));
+            own.then_some(()).ok_or(Denied::OtherVantage)
+        }
+        (Rule::OwnVantage, Resource::Seen { method, .. }) => Err(Denied::Method(*method)),
+        (Rule::OwnTeams, Resource::Store) | (Rule::OwnVantage, Resource::Store | Resource::Owned { .. }) => Err(Denied::Role),
+    }
+}
+
+/// The proof that somebody may do something. There is no other way to get an actor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permitted {
+    who: Principal,
+    action: Action,
+}
+
+impl Permitted {
+    /// In whose name it is done.
+    pub fn actor(&self) -> Actor {
+        Actor::new(&self.who.issuer, &self.who.subject)
+    }
+
+    /// What was permitted.
+    pub fn action(&self) -> Action {
+        self.action
+    }
+
+    /// The vantage that it speaks for.
+    pub fn vantage(&self) -> Option<&str> {
+        self.who.vantage.as_deref()
+    }
+}
+
+/// The permission step.
+///
+/// # Errors
+/// 401 for a credential that has ended, else 403 with what would be needed.
+pub fn authorise(who: &Principal, action: Action, on: &Resource, context: &Context) -> Result<Permitted, Problem> {
+    match decide(who, action, on, context) {
+        Ok(()) => Ok(Permitted { who: who.clone(), action }),
+        Err(Denied::Ended) => Err(Problem::unauthenticated()),
+        Err(denied) => Err(forbidden(who, &denied)),
+    }
+}
+
+/// Before anything of the request's body is read: whether the role may at all.
+pub(crate) fn at_all(who: &Principal, action: Action) -> Result<(), Problem> {
+    if rule(who.role, action) == Rule::Never { Err(forbidden(who, &Denied::Role)) } else { Ok(()) }
+}
+
+fn forbidden(who: &Principal, denied: &Denied) -> Problem {
+    let teams = |teams: &[String]| teams.iter().map(|t| pki::text::escape(t)).collect::<Vec<_>>().join(", ");
+    let detail = match denied {
+        Denied::NotOwner(owners) if owners.iter().all(String::is_empty) => {
+            String::from("it belongs to no team; an admin can do this, or declare its owner in the inventory")
+        }
+        Denied::NotOwner(owners) => format!("it belongs to {}; this token acts for {}", teams(owners), teams(&who.teams)),
+        Denied::OtherVantage => String::from("a vantage speaks for itself alone, and this target is not looked at from there"),
+        Denied::Method(method) => format!("a token of role {} cannot report what was {method}", who.role.as_str()),
+        Denied::Role | Denied::Ended => format!("a token of role {} cannot do this", who.role.as_str()),
+    };
+    Problem::new(StatusCode::FORBIDDEN, "forbidden", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Context = Context { now: Time::from_unix(1000) };
+
+    fn who(role: Role) -> Principal {
+        Principal {
+            issuer: "token".into(),
+            subject: "a".into(),
+            role,
+            teams: if role == Role::Owner { vec!["storage".into()] } else { Vec::new() },
+            vantage: (role == Role::Vantage).then(|| "office".into()),
+            until: None,
+        }
+    }
+
+    fn owned(team: &str) -> Resource {
+        Resource::Owned { teams: vec![team.into()] }
+    }
+
+    fn seen(method: Method, team: &str, vantage: &str) -> Resource {
+        Resource::Seen { teams: vec![team.into()], method, vantages: vec!["local".into(), vantage.into()] }
+    }
+
+    /// Every role × action × kind of resource: `.` denied, `y` permitted. Columns: store, own team's, another team's, nobody's.
+    #[test]
+    fn the_whole_matrix() {
+        let expected = "
+            Read    viewer yyyy owner yyyy admin yyyy vantage ....
+            Store   viewer .... owner .y.. admin yyyy vantage ....
+            Attest  viewer .... owner .y.. admin yyyy vantage ....
+            Look    viewer .... owner .y.. admin yyyy vantage ....
+            Retire  viewer .... owner .y.. admin yyyy vantage ....
+            Handle  viewer .... owner .y.. admin yyyy vantage ....
+            Review  viewer .... owner .y.. admin yyyy vantage ....
+            Finish  viewer .... owner .y.. admin yyyy vantage ....
+            Apply   viewer .... owner .... admin yyyy vantage ....
+            Bulk    viewer .... owner .... admin yyyy vantage ....
+            Sweep   viewer .... owner .... admin yyyy vantage ....
+            Audit   viewer .... owner .... admin yyyy vantage ....
+            Tokens  viewer .... owner .... admin yyyy vantage ....
+            Seal    viewer .... owner .... admin yyyy vantage ....
+            Rotate  viewer .... owner .... admin yyyy vantage ....
+            Clock   viewer .... owner .... admin yyyy vantage ....
+            Backup  viewer .... owner .... admin yyyy vantage ....
+            Work    viewer .... owner .... admin .... vantage y...
+            Report  viewer .... owner .y.. admin yyyy vantage ....";
+        let resources = [Resource::Store, owned("storage"), owned("web"), owned("")];
+        let mut got = String::new();
+        for action in Action::ALL {
+            got += &format!("\n            {:<7}", format!("{action:?}"));
+            for role in Role::ALL {
+                let row = resources.iter().map(|on| if decide(&who(role), action, on, &NOW).is_ok() { 'y' } else { '.' });
+                got += &format!(" {} {}", role.as_str(), row.collect::<String>());
+            }
+        }
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn who_may_say_what_was_seen() {
+        let cases = [
+            (Role::Vantage, seen(Method::Dialled, "web", "office"), true),
+            (Role::Vantage, seen(Method::Dialled, "web", "moon"), false),
+            (Role::Vantage, seen(Method::Attested, "web", "office"), false),
+            (Role::Vantage, seen(Method::AgentRead, "web", "office"), false),
+            (Role::Owner, seen(Method::Attested, "storage", "office"), true),
+            (Role::Owner, seen(Method::Attested, "web", "office"), false),
+            (Role::Owner, seen(Method::Dialled, "storage", "office"), false),
+            (Role::Admin, seen(Method::Attested, "web", "office"), true),
+            (Role::Admin, seen(Method::PeerSeen, "", "office"), true),
+            (Role::Admin, seen(Method::Dialled, "web", "office"), false),
+            (Role::Viewer, seen(Method::Attested, "web", "office"), false),
+        ];
+        for (role, on, expected) in cases {
+            assert_eq!(decide(&who(role), Action::Report, &on, &NOW).is_ok(), expected, "{role:?} {on:?}");
+        }
+    }
+
+    #[test]
+    fn a_credential_ends_at_its_second() {
+        for (until, expected) in [(999, false), (1000, false), (1001, true)] {
+            let who = Principal { until: Some(Time::from_unix(until)), ..who(Role::Admin) };
+            assert_eq!(decide(&who, Action::Read, &Resource::Store, &NOW).is_ok(), expected, "{until}");
+        }
+    }
+
+    #[test]
+    fn an_owner_without_teams_and_a_vantage_without_name_may_nothing() {
+        let nobody = Principal { teams: vec![String::new()], ..who(Role::Owner) };
+        assert_eq!(decide(&nobody, Action::Store, &owned(""), &NOW), Err(Denied::NotOwner(vec![String::new()])));
+        let nowhere = Principal { vantage: None, ..who(Role::Vantage) };
+        assert_eq!(decide(&nowhere, Action::Work, &Resource::Store, &NOW), Err(Denied::OtherVantage));
+        assert_eq!(decide(&nowhere, Action::Report, &seen(Method::Dialled, "", ""), &NOW), Err(Denied::OtherVantage));
+    }
+}

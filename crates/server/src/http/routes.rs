@@ -1,0 +1,311 @@
+//! The one table of routes. What is not in it does not exist; what is in it passes the gate and stands in the description.
+
+use api::v1;
+use axum::{
+    Router,
+    middleware::from_fn_with_state,
+    routing::{MethodRouter, delete, get, post},
+};
+
+use super::{
+    bulk, findings, fleet,
+    gate::{Shared, gate},
+    incidents, keys,
+    limits::{BULK_CHUNK_BYTES, FLEET_BYTES, IMPORT_BYTES, JSON_BYTES, REPORT_BYTES, UNSEAL_BYTES},
+    observations, openapi,
+    openapi::{Schema, schema},
+    permission::Action,
+    secrets, status, targets, tokens, upkeep,
+};
+
+/// Who may call a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Everybody.
+    Public,
+    /// Everybody, where the server says so; else whoever may read.
+    Metrics,
+    /// Whoever may do this.
+    Needs(Action),
+}
+
+/// What a request brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Brings {
+    Nothing,
+    Json,
+    Import,
+    Report,
+    Fleet,
+    Unseal,
+    Lines,
+}
+
+impl Brings {
+    /// Most bytes of it; of a stream, most bytes that are held at a time.
+    pub(crate) const fn bytes(self) -> usize {
+        match self {
+            Brings::Nothing | Brings::Json => JSON_BYTES,
+            Brings::Import => IMPORT_BYTES,
+            Brings::Report => REPORT_BYTES,
+            Brings::Fleet => FLEET_BYTES,
+            Brings::Unseal => UNSEAL_BYTES,
+            Brings::Lines => BULK_CHUNK_BYTES,
+        }
+    }
+}
+
+/// How long it may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Time {
+    Short,
+    Long,
+    /// As long as something comes in.
+    Stream,
+}
+
+/// One route.
+pub(crate) struct Route {
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) access: Access,
+    pub(crate) body: Brings,
+    pub(crate) time: Time,
+    /// One line for people.
+    pub(crate) summary: &'static str,
+    /// What may stand in the query.
+    pub(crate) query: &'static [&'static str],
+    pub(crate) takes: Option<Schema>,
+    pub(crate) gives: Gives,
+    on: fn() -> MethodRouter<Shared>,
+}
+
+/// What a good answer is.
+#[derive(Clone, Copy)]
+pub(crate) enum Gives {
+    Json(Schema),
+    Text,
+    Description,
+}
+
+const fn read(
+    path: &'static str,
+    summary: &'static str,
+    query: &'static [&'static str],
+    gives: Schema,
+    on: fn() -> MethodRouter<Shared>,
+) -> Route {
+    Route {
+        method: "GET",
+        path,
+        access: Access::Needs(Action::Read),
+        body: Brings::Nothing,
+        time: Time::Short,
+        summary,
+        query,
+        takes: None,
+        gives: Gives::Json(gives),
+        on,
+    }
+}
+
+const fn write(
+    path: &'static str,
+    action: Action,
+    summary: &'static str,
+    takes: Schema,
+    gives: Schema,
+    on: fn() -> MethodRouter<Shared>,
+) -> Route {
+    Route { method: "POST", access: Access::Needs(action), body: Brings::Json, takes: Some(takes), ..read(path, summary, &[], gives, on) }
+}
+
+const fn open(path: &'static str, access: Access, summary: &'static str, gives: Gives, on: fn() -> MethodRouter<Shared>) -> Route {
+    Route { access, gives, ..read(path, summary, &[], schema::<v1::Status>, on) }
+}
+
+impl Route {
+    const fn needs(self, action: Action) -> Route {
+        Route { access: Access::Needs(action), ..self }
+    }
+
+    const fn brings(self, body: Brings) -> Route {
+        Route { body, ..self }
+    }
+
+    const fn long(self) -> Route {
+        Route { time: Time::Long, ..self }
+    }
+}
+
+const PAGED: &[&str] = &["after", "limit"];
+
+/// Every route.
+pub(crate) static ROUTES: &[Route] = &[
+    read("/v1/status", "How the store stands", &[], schema::<v1::Status>, || get(status::show)),
+    read("/v1/secrets", "Secrets, the least margin first", &["team", "after", "limit"], schema::<v1::Page<v1::Secret>>, || {
+        get(secrets::list)
+    }),
+    read("/v1/secrets/{name}", "A secret with versions, targets and findings", &[], schema::<v1::SecretDetail>, || get(secrets::show)),
+    write("/v1/secrets/{name}/versions", Action::Store, "Store a certificate", schema::<v1::Import>, schema::<v1::Stored>, || {
+        post(secrets::import)
+    })
+    .brings(Brings::Import),
+    write("/v1/secrets/{name}/opaque", Action::Store, "Store opaque bytes", schema::<v1::PutOpaque>, schema::<v1::Stored>, || {
+        post(secrets::put_opaque)
+    })
+    .brings(Brings::Import),
+    write(
+        "/v1/secrets/{name}/attest",
+        Action::Attest,
+        "Say that production uses a version, or when a tracked secret ends",
+        schema::<v1::Attest>,
+        schema::<openapi::Done>,
+        || post(secrets::attest),
+    ),
+    read("/v1/targets", "Targets, the least margin first", &["secret", "after", "limit"], schema::<v1::Page<v1::Target>>, || {
+        get(targets::list)
+    }),
+    read("/v1/targets/{name}", "A target with what was observed", &[], schema::<v1::TargetDetail>, || get(targets::show)),
+    write("/v1/targets/{name}/look", Action::Look, "Look at a target now", schema::<v1::Reason>, schema::<openapi::Done>, || {
+        post(targets::look)
+    }),
+    write(
+        "/v1/targets/{name}/retire",
+        Action::Retire,
+        "Take a target out of the inventory",
+        schema::<v1::Reason>,
+        schema::<openapi::Done>,
+        || post(targets::retire),
+    ),
+    read("/v1/findings", "What the rules say now", &["secret", "after", "limit"], schema::<v1::Page<v1::Finding>>, || {
+        get(findings::findings)
+    }),
+    read(
+        "/v1/incidents",
+        "Incidents, the newest first; open ones, or all",
+        &["all", "after", "limit"],
+        schema::<v1::Page<v1::Incident>>,
+        || get(incidents::list),
+    ),
+    read("/v1/incidents/{id}", "An incident with its lines and actions", &[], schema::<v1::IncidentDetail>, || get(incidents::show)),
+    write(
+        "/v1/incidents/{id}/acknowledge",
+        Action::Handle,
+        "Say that somebody looks after it",
+        schema::<v1::Reason>,
+        schema::<v1::Incident>,
+        || post(incidents::acknowledge),
+    ),
+    write(
+        "/v1/incidents/{id}/mitigate",
+        Action::Handle,
+        "Say that users are no longer hurt",
+        schema::<v1::Reason>,
+        schema::<v1::Incident>,
+        || post(incidents::mitigate),
+    ),
+    write(
+        "/v1/incidents/{id}/review",
+        Action::Review,
+        "Write down root cause and corrective actions",
+        schema::<v1::Review>,
+        schema::<v1::Incident>,
+        || post(incidents::review),
+    ),
+    write("/v1/actions/{id}/done", Action::Finish, "A corrective action was done", schema::<v1::Reason>, schema::<openapi::Done>, || {
+        post(incidents::action_done)
+    }),
+    read("/v1/notices", "Notices that went to owners, the newest first", PAGED, schema::<v1::Page<v1::Notice>>, || get(findings::notices)),
+    write("/v1/fleet", Action::Apply, "Put an inventory in place", schema::<v1::Apply>, schema::<v1::Applied>, || post(fleet::apply))
+        .brings(Brings::Fleet)
+        .long(),
+    Route {
+        time: Time::Stream,
+        ..write("/v1/bulk", Action::Bulk, "Store many certificates: NDJSON", schema::<v1::BulkImport>, schema::<v1::Bulk>, || {
+            post(bulk::import)
+        })
+        .brings(Brings::Lines)
+    },
+    read("/v1/expiring", "Stored certificates that end soon", &["within", "after", "limit"], schema::<v1::Page<v1::Ending>>, || {
+        get(findings::expiring)
+    }),
+    read("/v1/expiring/weeks", "How many end per region and week", &["within"], schema::<Vec<v1::WeekCount>>, || get(findings::weeks)),
+    Route {
+        takes: None,
+        ..write("/v1/sweep", Action::Sweep, "Sweep over everything now", schema::<openapi::Done>, schema::<v1::Sweep>, || {
+            post(upkeep::sweep)
+        })
+        .long()
+    },
+    read("/v1/sweeps", "Sweeps, the newest first", &[], schema::<Vec<v1::Sweep>>, || get(upkeep::sweeps)),
+    read("/v1/audit", "The journal, in its order", PAGED, schema::<v1::Page<v1::AuditEntry>>, || get(upkeep::audit)).needs(Action::Audit),
+    read(
+        "/v1/audit/verify",
+        "Verify the journal, against a head noted elsewhere where given",
+        &["head"],
+        schema::<v1::AuditReport>,
+        || get(upkeep::verify),
+    )
+    .needs(Action::Audit)
+    .long(),
+    read("/v1/tokens", "Tokens; their values are nowhere", &[], schema::<Vec<v1::Token>>, || get(tokens::list)).needs(Action::Tokens),
+    write("/v1/tokens", Action::Tokens, "Make a token; its value is shown once", schema::<v1::NewToken>, schema::<v1::MadeToken>, || {
+        post(tokens::create)
+    }),
+    Route {
+        method: "DELETE",
+        ..read("/v1/tokens/{id}", "Take a token back", &[], schema::<openapi::Done>, || delete(tokens::revoke)).needs(Action::Tokens)
+    },
+    Route {
+        access: Access::Public,
+        ..write(
+            "/v1/unseal",
+            Action::Seal,
+            "Open the store; `init` needs an admin's token",
+            schema::<v1::Unseal>,
+            schema::<v1::Status>,
+            || post(keys::unseal),
+        )
+        .brings(Brings::Unseal)
+    },
+    Route {
+        takes: None,
+        ..write("/v1/seal", Action::Seal, "Forget the key", schema::<openapi::Done>, schema::<v1::Status>, || post(keys::seal))
+    },
+    write(
+        "/v1/kek/rotate",
+        Action::Rotate,
+        "Put everything under a new passphrase",
+        schema::<v1::Unseal>,
+        schema::<openapi::Moved>,
+        || post(keys::rotate),
+    )
+    .brings(Brings::Unseal)
+    .long(),
+    write("/v1/clock/confirm", Action::Clock, "Say that the clock is right", schema::<v1::Reason>, schema::<v1::Status>, || {
+        post(status::confirm_clock)
+    }),
+    read("/v1/vantage/work", "Targets that this vantage is to look at", &["limit"], schema::<v1::Work>, || get(observations::work))
+        .needs(Action::Work),
+    write("/v1/observations", Action::Report, "Say what was seen at a target", schema::<v1::Report>, schema::<openapi::Done>, || {
+        post(observations::report)
+    })
+    .brings(Brings::Report),
+    write("/v1/backup", Action::Backup, "Copy the database", schema::<openapi::Backup>, schema::<openapi::BackedUp>, || {
+        post(upkeep::backup)
+    })
+    .long(),
+    open("/v1/openapi.json", Access::Public, "This description", Gives::Description, || get(openapi::serve)),
+    open("/healthz", Access::Public, "Whether the process answers", Gives::Text, || get(status::healthy)),
+    open("/readyz", Access::Public, "Whether the database answers", Gives::Text, || get(status::ready)),
+    open("/metrics", Access::Metrics, "Metrics for Prometheus", Gives::Text, || get(status::metrics)),
+];
+
+/// The routes, each behind its gate.
+pub(crate) fn all(shared: &Shared) -> Router<Shared> {
+    ROUTES.iter().fold(Router::new(), |router, route| {
+        let gated = (route.on)().route_layer(from_fn_with_state((shared.clone(), route), gate));
+        router.route(route.path, gated)
+    })
+}
