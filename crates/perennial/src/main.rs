@@ -1,25 +1,52 @@
-//! The program.
+//! The program: one command from the line, done by the crate that knows how.
+
+mod adopt;
+mod cli;
+mod clock;
 mod scan;
+mod vantage;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 /// Keeps the certificates that keep production alive.
+///
+/// A renewal is done only when production has been seen serving it.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "perennial", version, after_help = EXIT_STATUS)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
 
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  it was done, and nothing is due
+  1  something is due or broken, or the server refused
+  2  the call itself was wrong
+  3  the server did not answer
+
+Data goes to standard output, talk to standard error. With --json each line is one JSON value.";
+
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Look at TLS endpoints without a server
     Scan(scan::ScanArgs),
+    Adopt(client::adopt::AdoptArgs),
+    #[command(flatten)]
+    Operate(client::Command),
+    Vantage(vantage::Args),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Scan(args) => scan::run(args),
+        Command::Adopt(args) => adopt::run(&args),
+        Command::Operate(command) => cli::run(command),
+        Command::Vantage(args) => vantage::run(args),
     }
 }
+
+#[cfg(test)]
+mod tests;
