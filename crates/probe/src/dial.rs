@@ -81,9 +81,7 @@ impl Dialer {
     /// # Errors
     /// When the TLS library refuses the configuration.
     pub fn new(settings: Settings) -> Result<Dialer, Failure> {
-        let make = |offer| {
-            config(offer).map_err(|error| Failure::new(Phase::Handshake, Blame::Local, false, error.to_string()))
-        };
+        let make = |offer| config(offer).map_err(|error| Failure::new(Phase::Handshake, Blame::Local, false, error.to_string()));
         Ok(Dialer(Arc::new(Shared {
             pace: Pace::new(settings.rate_per_address),
             settings,

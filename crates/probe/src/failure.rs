@@ -112,9 +112,7 @@ impl Failure {
         }
         let (blame, retry, what) = match error.kind() {
             Kind::ConnectionRefused => (Blame::Peer, true, "connection refused: nothing listens on this port"),
-            Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe => {
-                (Blame::Peer, true, "the peer reset the connection")
-            }
+            Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe => (Blame::Peer, true, "the peer reset the connection"),
             Kind::UnexpectedEof => (Blame::Peer, true, "the peer closed the connection"),
             Kind::TimedOut => (Blame::Network, true, "TCP gave up: no answer"),
             Kind::HostUnreachable => (Blame::Network, true, "host unreachable"),
@@ -174,7 +172,9 @@ fn alert_received(alert: AlertDescription, head: Head) -> (Blame, bool, String) 
         return (Blame::Tls, false, format!("the peer refused with an SSL 3.0 alert ({}): it speaks no TLS 1.2 or 1.3", name(alert)));
     }
     let (blame, retry, meaning) = match alert {
-        A::HandshakeFailure => (Blame::Tls, false, ": no cipher suite, group or signature scheme in common, or it wants a client certificate"),
+        A::HandshakeFailure => {
+            (Blame::Tls, false, ": no cipher suite, group or signature scheme in common, or it wants a client certificate")
+        }
         A::ProtocolVersion => (Blame::Tls, false, ": it speaks only TLS 1.1 or older"),
         A::InsufficientSecurity => (Blame::Tls, false, ": it wants stronger parameters"),
         A::UnrecognisedName => (Blame::Peer, false, ": it has nothing for this server name"),

@@ -122,14 +122,18 @@ mod tests {
         let times = Arc::new(Mutex::new(vec![0.0; lengths.len()]));
         let mut items = lengths.iter().copied().enumerate();
         let record = Arc::clone(&times);
-        run(lanes, async || items.next(), move |(n, length)| {
-            let record = Arc::clone(&record);
-            async move {
-                sleep(Duration::from_secs(length)).await;
-                record.lock().unwrap()[n] = (Instant::now() - start).as_secs_f64();
-                Vec::new()
-            }
-        })
+        run(
+            lanes,
+            async || items.next(),
+            move |(n, length)| {
+                let record = Arc::clone(&record);
+                async move {
+                    sleep(Duration::from_secs(length)).await;
+                    record.lock().unwrap()[n] = (Instant::now() - start).as_secs_f64();
+                    Vec::new()
+                }
+            },
+        )
         .await;
         Arc::into_inner(times).unwrap().into_inner().unwrap()
     }
@@ -158,14 +162,18 @@ mod tests {
         let mut names = [200].into_iter();
         let counter = Arc::clone(&count);
         let lanes = Lanes { quick: 50, ..LANES };
-        run(lanes, async || names.next(), move |addresses: usize| {
-            let counter = Arc::clone(&counter);
-            async move {
-                sleep(Duration::from_millis(100)).await;
-                *counter.lock().unwrap() += 1;
-                vec![0; addresses]
-            }
-        })
+        run(
+            lanes,
+            async || names.next(),
+            move |addresses: usize| {
+                let counter = Arc::clone(&counter);
+                async move {
+                    sleep(Duration::from_millis(100)).await;
+                    *counter.lock().unwrap() += 1;
+                    vec![0; addresses]
+                }
+            },
+        )
         .await;
         assert_eq!(*count.lock().unwrap(), 201);
         assert!(Instant::now() - start < Duration::from_secs(1), "{:?}", Instant::now() - start);

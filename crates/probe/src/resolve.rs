@@ -1,10 +1,6 @@
 //! Name to addresses: all of them, within a time limit, up to a number that is said aloud.
 
-use std::{
-    collections::BTreeMap,
-    net::IpAddr,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use tokio::{net::lookup_host, time::timeout};
 

@@ -129,10 +129,8 @@ impl Target {
             return Err(TargetError::TooLong);
         }
         let (scheme, rest) = text.trim().split_once("://").unwrap_or(("tls", text.trim()));
-        let (_, protocol, default_port) = *SCHEMES
-            .iter()
-            .find(|(name, ..)| scheme.eq_ignore_ascii_case(name))
-            .ok_or_else(|| TargetError::Protocol(show(scheme)))?;
+        let (_, protocol, default_port) =
+            *SCHEMES.iter().find(|(name, ..)| scheme.eq_ignore_ascii_case(name)).ok_or_else(|| TargetError::Protocol(show(scheme)))?;
         let rest = rest.split_once('/').map_or(rest, |(authority, _)| authority);
         let (authority, address) = match rest.rsplit_once('@') {
             Some((authority, pin)) => {

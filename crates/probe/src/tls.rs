@@ -3,8 +3,7 @@
 use std::{cell::RefCell, sync::Arc};
 
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved, SignatureScheme,
-    SupportedCipherSuite,
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved, SignatureScheme, SupportedCipherSuite,
     client::{
         ResolvesClientCert, Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -63,11 +62,7 @@ impl Offer {
     /// AES-128-GCM with SHA-256 first: a scan carries no secret, and SHA-384 costs a quarter of the handshake on machines with SHA
     /// instructions. The rest is still offered.
     fn suites(self) -> Vec<SupportedCipherSuite> {
-        let mut suites = vec![
-            suite::TLS13_AES_128_GCM_SHA256,
-            suite::TLS13_AES_256_GCM_SHA384,
-            suite::TLS13_CHACHA20_POLY1305_SHA256,
-        ];
+        let mut suites = vec![suite::TLS13_AES_128_GCM_SHA256, suite::TLS13_AES_256_GCM_SHA384, suite::TLS13_CHACHA20_POLY1305_SHA256];
         if self != Offer::RsaOnly {
             suites.extend([
                 suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
@@ -156,11 +151,7 @@ struct Witness {
 
 impl Witness {
     fn offered(&self, signed: &DigitallySignedStruct) -> Result<(), Error> {
-        if self.schemes.contains(&signed.scheme) {
-            Ok(())
-        } else {
-            Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into())
-        }
+        if self.schemes.contains(&signed.scheme) { Ok(()) } else { Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into()) }
     }
 }
 

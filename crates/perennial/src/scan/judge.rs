@@ -99,14 +99,19 @@ struct Basis {
     offer: Offer,
     /// Certificates above leaves are few and come again and again.
     parsed: Mutex<HashMap<Fingerprint, Certificate>>,
+    /// Chains that verify for a name, until when.
+    good: Mutex<HashMap<Fingerprint, Time>>,
 }
+
+/// So many good chains are remembered; then it starts anew.
+const REMEMBERED: usize = 50_000;
 
 /// So many certificates above leaves are kept parsed; then it starts anew.
 const KEPT: usize = 512;
 
 impl Judge {
     pub(super) fn new(dialer: Dialer, verifier: Arc<Verifier>, now: Time, offer: Offer) -> Judge {
-        Judge(Arc::new(Basis { dialer, verifier, now, offer, parsed: Mutex::default() }))
+        Judge(Arc::new(Basis { dialer, verifier, now, offer, parsed: Mutex::default(), good: Mutex::default() }))
     }
 
     /// Dials an item with an address; one without is resolved, and its addresses are the further items.
@@ -131,12 +136,9 @@ impl Basis {
         let name = item.target.server_name.as_deref().unwrap_or(&item.target.host);
         let result = match attempt.result {
             Ok(presented) => self.assess(presented, name),
-            Err(failure) => Err(Trouble {
-                phase: failure.phase.as_str(),
-                blame: failure.blame,
-                retry: failure.retry,
-                detail: failure.detail,
-            }),
+            Err(failure) => {
+                Err(Trouble { phase: failure.phase.as_str(), blame: failure.blame, retry: failure.retry, detail: failure.detail })
+            }
         };
         let standing = result.as_ref().map_or(Standing::Unreachable, |served| standing(served, self.now));
         Report { item, address: attempt.address, elapsed: attempt.elapsed, now: self.now, standing, result }
@@ -152,8 +154,7 @@ impl Basis {
         })?;
         let chain: Vec<Link> = std::iter::once(Link::Certificate(leaf.clone())).chain(ders.map(|der| self.above(der))).collect();
         let readable: Vec<Certificate> = chain.iter().filter_map(Link::certificate).cloned().collect();
-        let outlook = self.verifier.outlook(&readable, Some(name), self.now, &[]);
-        let limiting = outlook.best_until.map(|(_, fingerprint, _)| fingerprint);
+        let (verified, served_until, limited_by) = self.verify(&readable, name);
         Ok(Served {
             protocol: presented.protocol,
             cipher: presented.cipher,
@@ -161,11 +162,36 @@ impl Basis {
             client_certificate_asked: presented.client_certificate_asked,
             aftermath: presented.aftermath,
             chain,
-            verified: outlook.now.map(drop),
-            served_until: outlook.best_until.map(|(until, ..)| until),
-            limited_by: limiting.filter(|fingerprint| *fingerprint != leaf.fingerprint()),
+            verified,
+            served_until,
+            limited_by,
             leaf,
         })
+    }
+
+    /// The verdict, when it ends, and what ends it if that is not the leaf. All of a scan is judged at one moment, so what was found good
+    /// for a chain and a name stays good; only that, and only where the leaf ends first, is remembered: 40 bytes for each.
+    fn verify(&self, chain: &[Certificate], name: &str) -> (Result<(), PathError>, Option<Time>, Option<Fingerprint>) {
+        let mut key = Vec::with_capacity(32 * chain.len() + name.len());
+        chain.iter().for_each(|certificate| key.extend_from_slice(certificate.fingerprint().as_bytes()));
+        key.extend_from_slice(name.as_bytes());
+        let key = Fingerprint::of(&key);
+        let good = || self.good.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(until) = good().get(&key) {
+            return (Ok(()), Some(*until), None);
+        }
+        let outlook = self.verifier.outlook(chain, Some(name), self.now, &[]);
+        let leaf = chain.first().map(Certificate::fingerprint);
+        let until = outlook.best_until.map(|(until, ..)| until);
+        let limited_by = outlook.best_until.map(|(_, limiting, _)| limiting).filter(|limiting| Some(*limiting) != leaf);
+        if let (Ok(_), Some(until), None) = (&outlook.now, until, limited_by) {
+            let mut good = good();
+            if good.len() >= REMEMBERED {
+                good.clear();
+            }
+            good.insert(key, until);
+        }
+        (outlook.now.map(drop), until, limited_by)
     }
 
     /// Reads a certificate above the leaf, or remembers it.

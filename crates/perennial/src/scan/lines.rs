@@ -156,9 +156,7 @@ fn facts(link: &Link, now: Time) -> Facts<'_> {
             signature_algorithm: certificate.signature_algorithm(),
             is_ca: certificate.is_ca(),
         },
-        Link::Unreadable(fingerprint, why) => {
-            Facts::Unreadable { fingerprint_sha256: Shown(*fingerprint), unreadable: why }
-        }
+        Link::Unreadable(fingerprint, why) => Facts::Unreadable { fingerprint_sha256: Shown(*fingerprint), unreadable: why },
     }
 }
 
@@ -207,7 +205,8 @@ fn write_served(served: &Served, report: &Report, out: &mut Vec<u8>) -> std::io:
         write!(out, "  ({}: {})", code(error.code), error.detail)?;
     }
     if let (Some(by), Some(until)) = (served.limited_by, served.served_until) {
-        let who = served.chain.iter().filter_map(Link::certificate).find(|certificate| certificate.fingerprint() == by).map(Certificate::subject);
+        let who =
+            served.chain.iter().filter_map(Link::certificate).find(|certificate| certificate.fingerprint() == by).map(Certificate::subject);
         write!(out, "  (breaks sooner, {}, with {})", zoned(until), who.unwrap_or("its root"))?;
     }
     if let Some(note) = &served.aftermath {

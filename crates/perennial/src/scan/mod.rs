@@ -36,8 +36,8 @@ const WRONG_CALL: u8 = 2;
 const MAX_THREADS: usize = 8;
 /// Names that are looked up at the same time, per thread.
 const LOOKUPS: usize = 32;
-/// What is remembered of chains that were judged, so that the many addresses of one service cost one judgement.
-const REMEMBERED: CacheLimits = CacheLimits { verdicts: 65_536, intermediates: 1_024 };
+/// Intermediates are remembered as proven; whole chains are remembered, smaller, where they are judged.
+const REMEMBERED: CacheLimits = CacheLimits { verdicts: 0, intermediates: 1_024 };
 /// Descriptors left for everything that is not a dial.
 const OTHER_DESCRIPTORS: usize = 64;
 
@@ -116,10 +116,11 @@ fn scan(args: ScanArgs) -> Result<u8, String> {
 
     let (items, feeder) = source::feed(sources, output.progress());
     let items = Arc::new(items);
+    let judge = Judge::new(dialer, verifier, now, args.offer);
     let workers: Vec<_> = (0..threads)
         .map(|_| {
             let items = Arc::clone(&items);
-            let judge = Judge::new(dialer.clone(), Arc::clone(&verifier), now, args.offer);
+            let judge = judge.clone();
             let pen = output.pen();
             thread::spawn(move || work(lanes, &items, &judge, &pen))
         })

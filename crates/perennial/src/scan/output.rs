@@ -78,10 +78,14 @@ impl Progress {
     }
 }
 
+/// Pieces that were written, to be filled again: large blocks that come and go keep the allocator busy.
+type Blank = Arc<Mutex<Vec<Vec<u8>>>>;
+
 /// Standard output, the tally and the bar.
 pub(super) struct Output {
     form: Form,
     writer: Sender<Vec<u8>>,
+    blank: Blank,
     thread: JoinHandle<io::Result<()>>,
     tally: Arc<Tally>,
     progress: Progress,
@@ -95,6 +99,7 @@ struct Piece {
     form: Form,
     bytes: Mutex<Vec<u8>>,
     writer: Sender<Vec<u8>>,
+    blank: Blank,
     tally: Arc<Tally>,
     progress: Progress,
 }
@@ -111,8 +116,10 @@ impl Output {
         let (writer, pieces) = mpsc::channel(PIECES);
         let progress = Progress::new(known);
         let bar = progress.clone();
-        let thread = thread::spawn(move || write_all(pieces, &bar));
-        Output { form, writer, thread, tally: Arc::default(), progress }
+        let blank = Blank::default();
+        let written = Arc::clone(&blank);
+        let thread = thread::spawn(move || write_all(pieces, &written, &bar));
+        Output { form, writer, blank, thread, tally: Arc::default(), progress }
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -125,6 +132,7 @@ impl Output {
             form: self.form,
             bytes: Mutex::default(),
             writer: self.writer.clone(),
+            blank: Arc::clone(&self.blank),
             tally: Arc::clone(&self.tally),
             progress: self.progress.clone(),
         }))
@@ -185,7 +193,8 @@ impl Pen {
             if bytes.is_empty() {
                 return;
             }
-            std::mem::replace(&mut *bytes, Vec::with_capacity(PIECE + PIECE / 4))
+            let blank = self.0.blank.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            std::mem::replace(&mut *bytes, blank.unwrap_or_else(|| Vec::with_capacity(PIECE + PIECE / 4)))
         };
         // Whoever closed the output is noticed in `closed`.
         let _ = self.0.writer.send(piece).await;
@@ -206,17 +215,23 @@ impl Pen {
 }
 
 /// Writes until there is no more, or nobody reads. A reader that has seen enough is no error.
-fn write_all(mut pieces: Receiver<Vec<u8>>, progress: &Progress) -> io::Result<()> {
+fn write_all(mut pieces: Receiver<Vec<u8>>, blank: &Blank, progress: &Progress) -> io::Result<()> {
     let mut stdout = io::stdout();
     let together = progress.0.as_ref().filter(|_| stdout.is_terminal());
-    while let Some(piece) = pieces.blocking_recv() {
+    while let Some(mut piece) = pieces.blocking_recv() {
         let mut write = || stdout.write_all(&piece).and_then(|()| stdout.flush());
         let done = match together {
             Some(bar) => bar.suspend(write),
             None => write(),
         };
         match done {
-            Ok(()) => {}
+            Ok(()) => {
+                piece.clear();
+                // A line may have been huge; such a piece is not kept.
+                if piece.capacity() <= 2 * PIECE {
+                    blank.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             Err(error) => return Err(error),
         }

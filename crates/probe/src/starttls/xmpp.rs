@@ -44,7 +44,9 @@ impl Talk<'_> {
             if let Some(end) = first {
                 return Ok(self.buffer.drain(..end).collect());
             }
-            if self.buffer.first().is_some_and(|byte| *byte != b'<' && !byte.is_ascii_whitespace()) && self.buffer.len() >= 5 && ends.len() > 1
+            if self.buffer.first().is_some_and(|byte| *byte != b'<' && !byte.is_ascii_whitespace())
+                && self.buffer.len() >= 5
+                && ends.len() > 1
             {
                 return Err(foreign("XMPP", &self.buffer));
             }

@@ -46,8 +46,7 @@ fn installed(test: &str, package: &str, candidates: &[&str]) -> Option<PathBuf> 
 fn versions(pattern: &Path) -> Vec<PathBuf> {
     let text = pattern.to_string_lossy().into_owned();
     let Some((before, after)) = text.split_once("/*/") else { return vec![pattern.to_owned()] };
-    let mut found: Vec<PathBuf> =
-        fs::read_dir(before).into_iter().flatten().flatten().map(|entry| entry.path().join(after)).collect();
+    let mut found: Vec<PathBuf> = fs::read_dir(before).into_iter().flatten().flatten().map(|entry| entry.path().join(after)).collect();
     found.sort();
     found.reverse();
     found
@@ -173,8 +172,7 @@ fn openssl_servers_old_and_odd() {
 
 #[test]
 fn postgresql_upgrades_and_refuses() {
-    let Some(initdb) = installed("postgresql_upgrades_and_refuses", "postgresql", &["/usr/lib/postgresql/*/bin/initdb", "initdb"])
-    else {
+    let Some(initdb) = installed("postgresql_upgrades_and_refuses", "postgresql", &["/usr/lib/postgresql/*/bin/initdb", "initdb"]) else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();

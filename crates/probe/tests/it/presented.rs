@@ -15,10 +15,9 @@ use crate::peers::{Key, config, dialer, identity, impostor, serve, target};
 
 #[tokio::test]
 async fn the_whole_chain_is_reported_though_it_is_worth_nothing_and_the_close_is_polite() {
-    for (version, protocol, cipher) in [
-        (&TLS13, "TLSv1.3", "TLS_AES_128_GCM_SHA256"),
-        (&TLS12, "TLSv1.2", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"),
-    ] {
+    for (version, protocol, cipher) in
+        [(&TLS13, "TLSv1.3", "TLS_AES_128_GCM_SHA256"), (&TLS12, "TLSv1.2", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384")]
+    {
         let identity = identity(Key::Ecdsa);
         let mut config = config(&[&identity], version);
         config.ignore_client_order = protocol == "TLSv1.2";

@@ -150,7 +150,10 @@ async fn every_protocol_cut_inside_its_last_words_is_a_failure() {
         let mut steps = script(protocol);
         let Some(Say(words)) = steps.iter_mut().rev().find(|step| matches!(step, Say(_))) else { continue };
         words.pop();
-        let address = peer_that_ends(steps.into_iter().rev().skip_while(|step| matches!(step, Hear(_))).collect::<Vec<_>>().into_iter().rev().collect()).await;
+        let address = peer_that_ends(
+            steps.into_iter().rev().skip_while(|step| matches!(step, Hear(_))).collect::<Vec<_>>().into_iter().rev().collect(),
+        )
+        .await;
         let failure = dial(address, protocol, |_| {}).await.result.unwrap_err();
         assert_eq!((failure.phase, failure.blame), (Phase::StartTls, Blame::Peer), "{protocol:?}: {failure}");
     }
@@ -203,15 +206,14 @@ async fn refusals_are_told_in_the_peers_own_words() {
     check(Protocol::Xmpp, vec![Hear(b"'1.0'>"), say(bare)], "does not offer STARTTLS").await;
     check(Protocol::Xmpp, vec![Hear(b"'1.0'>"), say(b"<stream:stream><stream:error>host-unknown")], "ends the stream").await;
     let offers = b"<stream:stream><stream:features><starttls xmlns='x'/></stream:features>";
-    check(Protocol::Xmpp, vec![Hear(b"'1.0'>"), say(offers), Hear(b"xmpp-tls'/>"), say(b"<failure/></stream:stream>")], "refuses STARTTLS").await;
+    check(Protocol::Xmpp, vec![Hear(b"'1.0'>"), say(offers), Hear(b"xmpp-tls'/>"), say(b"<failure/></stream:stream>")], "refuses STARTTLS")
+        .await;
     check(Protocol::Xmpp, vec![Hear(b"'1.0'>"), say(b"HTTP/1.1 400 Bad Request\r\n")], "does not speak XMPP").await;
 }
 
 #[tokio::test]
 async fn endless_words_and_long_silence_end_at_the_limits() {
-    let endless = |chunk: &'static [u8]| {
-        listen(move |mut stream| async move { while stream.write_all(chunk).await.is_ok() {} })
-    };
+    let endless = |chunk: &'static [u8]| listen(move |mut stream| async move { while stream.write_all(chunk).await.is_ok() {} });
     for (protocol, chunk) in [
         (Protocol::Smtp, &b"220-more\r\n"[..]),
         (Protocol::Smtp, b"2222222222222222"),
