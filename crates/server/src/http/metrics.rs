@@ -155,6 +155,20 @@ mod tests {
         metrics.answered("GET", "/v1/status", StatusCode::NOT_FOUND);
         let text = metrics.encode(&Standing { sealed: true, last_sweep: 7, ..Standing::default() }).unwrap();
         let values: Vec<&str> = text.lines().filter(|l| !l.starts_with('#')).collect();
-        insta::assert_snapshot!(values.join("\n"), @r"");
+        insta::assert_snapshot!(values.join("\n"), @r#"
+        perennial_http_requests_total{method="GET",route="/v1/status",status="4xx"} 1
+        perennial_loop_runs_total{loop="observe"} 2
+        perennial_loop_items_total{loop="observe"} 7
+        perennial_loop_busy_seconds_total{loop="observe"} 0.75
+        perennial_loop_failures_total{loop="observe"} 1
+        perennial_secrets 0
+        perennial_targets 0
+        perennial_open_incidents 0
+        perennial_outbox_waiting 0
+        perennial_outbox_stuck 0
+        perennial_sealed 1
+        perennial_clock_believed 0
+        perennial_last_sweep_timestamp_seconds 7
+        "#);
     }
 }

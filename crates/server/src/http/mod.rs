@@ -47,6 +47,8 @@ pub struct App {
     pub engine: Engine,
     /// The one door to the clock.
     pub tick: Arc<dyn Fn() -> Tick + Send + Sync>,
+    /// Told when a person says that the clock is right now.
+    pub confirm_clock: Arc<dyn Fn() + Send + Sync>,
     /// Notified after every successful write, so that the loops look.
     pub wake: Arc<tokio::sync::Notify>,
     /// Fills a buffer with randomness.

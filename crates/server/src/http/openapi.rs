@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use api::v1::Problem;
+use api::v1;
 use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 use utoipa::{
@@ -12,7 +12,7 @@ use utoipa::{
         Required, ResponseBuilder, SecurityRequirement,
         path::{OperationBuilder, ParameterBuilder, ParameterIn},
         request_body::RequestBodyBuilder,
-        schema::{ObjectBuilder, Type},
+        schema::{ArrayBuilder, ObjectBuilder, Type},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -58,21 +58,29 @@ pub(crate) fn schema<T: ToSchema>(known: &mut Schemas) -> RefOr<utoipa::openapi:
     let mut referred = Vec::new();
     T::schemas(&mut referred);
     known.extend(referred);
-    // A list has no name of its own.
-    match T::schema() {
-        RefOr::T(inline @ utoipa::openapi::Schema::Array(_)) => RefOr::T(inline),
-        inline => {
-            let name = T::name().into_owned();
-            known.insert(name.clone(), inline);
-            RefOr::Ref(Ref::from_schema_name(name))
-        }
-    }
+    let name = T::name().into_owned();
+    known.insert(name.clone(), T::schema());
+    RefOr::Ref(Ref::from_schema_name(name))
+}
+
+/// A page of a type. It names the type, but does not describe it.
+pub(crate) fn page<T: ToSchema>(known: &mut Schemas) -> RefOr<utoipa::openapi::Schema>
+where
+    v1::Page<T>: ToSchema,
+{
+    schema::<T>(known);
+    schema::<v1::Page<T>>(known)
+}
+
+/// A list of a type, which has no name of its own.
+pub(crate) fn list<T: ToSchema>(known: &mut Schemas) -> RefOr<utoipa::openapi::Schema> {
+    ArrayBuilder::new().items(schema::<T>(known)).into()
 }
 
 /// The whole description.
 pub fn document() -> OpenApi {
     let mut schemas = Schemas::new();
-    let problem = schema::<Problem>(&mut schemas);
+    let problem = schema::<v1::Problem>(&mut schemas);
     let mut paths = PathsBuilder::new();
     for route in ROUTES {
         let operation = operation(route, &mut schemas, &problem);

@@ -13,7 +13,7 @@ use super::{
     incidents, keys,
     limits::{BULK_CHUNK_BYTES, FLEET_BYTES, IMPORT_BYTES, JSON_BYTES, REPORT_BYTES, UNSEAL_BYTES},
     observations, openapi,
-    openapi::{Schema, schema},
+    openapi::{Schema, list, page, schema},
     permission::Action,
     secrets, status, targets, tokens, upkeep,
 };
@@ -143,9 +143,7 @@ const PAGED: &[&str] = &["after", "limit"];
 /// Every route.
 pub(crate) static ROUTES: &[Route] = &[
     read("/v1/status", "How the store stands", &[], schema::<v1::Status>, || get(status::show)),
-    read("/v1/secrets", "Secrets, the least margin first", &["team", "after", "limit"], schema::<v1::Page<v1::Secret>>, || {
-        get(secrets::list)
-    }),
+    read("/v1/secrets", "Secrets, the least margin first", &["team", "after", "limit"], page::<v1::Secret>, || get(secrets::list)),
     read("/v1/secrets/{name}", "A secret with versions, targets and findings", &[], schema::<v1::SecretDetail>, || get(secrets::show)),
     write("/v1/secrets/{name}/versions", Action::Store, "Store a certificate", schema::<v1::Import>, schema::<v1::Stored>, || {
         post(secrets::import)
@@ -163,9 +161,7 @@ pub(crate) static ROUTES: &[Route] = &[
         schema::<openapi::Done>,
         || post(secrets::attest),
     ),
-    read("/v1/targets", "Targets, the least margin first", &["secret", "after", "limit"], schema::<v1::Page<v1::Target>>, || {
-        get(targets::list)
-    }),
+    read("/v1/targets", "Targets, the least margin first", &["secret", "after", "limit"], page::<v1::Target>, || get(targets::list)),
     read("/v1/targets/{name}", "A target with what was observed", &[], schema::<v1::TargetDetail>, || get(targets::show)),
     write("/v1/targets/{name}/look", Action::Look, "Look at a target now", schema::<v1::Reason>, schema::<openapi::Done>, || {
         post(targets::look)
@@ -178,16 +174,10 @@ pub(crate) static ROUTES: &[Route] = &[
         schema::<openapi::Done>,
         || post(targets::retire),
     ),
-    read("/v1/findings", "What the rules say now", &["secret", "after", "limit"], schema::<v1::Page<v1::Finding>>, || {
-        get(findings::findings)
+    read("/v1/findings", "What the rules say now", &["secret", "after", "limit"], page::<v1::Finding>, || get(findings::findings)),
+    read("/v1/incidents", "Incidents, the newest first; open ones, or all", &["all", "after", "limit"], page::<v1::Incident>, || {
+        get(incidents::list)
     }),
-    read(
-        "/v1/incidents",
-        "Incidents, the newest first; open ones, or all",
-        &["all", "after", "limit"],
-        schema::<v1::Page<v1::Incident>>,
-        || get(incidents::list),
-    ),
     read("/v1/incidents/{id}", "An incident with its lines and actions", &[], schema::<v1::IncidentDetail>, || get(incidents::show)),
     write(
         "/v1/incidents/{id}/acknowledge",
@@ -216,7 +206,7 @@ pub(crate) static ROUTES: &[Route] = &[
     write("/v1/actions/{id}/done", Action::Finish, "A corrective action was done", schema::<v1::Reason>, schema::<openapi::Done>, || {
         post(incidents::action_done)
     }),
-    read("/v1/notices", "Notices that went to owners, the newest first", PAGED, schema::<v1::Page<v1::Notice>>, || get(findings::notices)),
+    read("/v1/notices", "Notices that went to owners, the newest first", PAGED, page::<v1::Notice>, || get(findings::notices)),
     write("/v1/fleet", Action::Apply, "Put an inventory in place", schema::<v1::Apply>, schema::<v1::Applied>, || post(fleet::apply))
         .brings(Brings::Fleet)
         .long(),
@@ -227,10 +217,10 @@ pub(crate) static ROUTES: &[Route] = &[
         })
         .brings(Brings::Lines)
     },
-    read("/v1/expiring", "Stored certificates that end soon", &["within", "after", "limit"], schema::<v1::Page<v1::Ending>>, || {
+    read("/v1/expiring", "Stored certificates that end soon", &["within", "after", "limit"], page::<v1::Ending>, || {
         get(findings::expiring)
     }),
-    read("/v1/expiring/weeks", "How many end per region and week", &["within"], schema::<Vec<v1::WeekCount>>, || get(findings::weeks)),
+    read("/v1/expiring/weeks", "How many end per region and week", &["within"], list::<v1::WeekCount>, || get(findings::weeks)),
     Route {
         takes: None,
         ..write("/v1/sweep", Action::Sweep, "Sweep over everything now", schema::<openapi::Done>, schema::<v1::Sweep>, || {
@@ -238,8 +228,8 @@ pub(crate) static ROUTES: &[Route] = &[
         })
         .long()
     },
-    read("/v1/sweeps", "Sweeps, the newest first", &[], schema::<Vec<v1::Sweep>>, || get(upkeep::sweeps)),
-    read("/v1/audit", "The journal, in its order", PAGED, schema::<v1::Page<v1::AuditEntry>>, || get(upkeep::audit)).needs(Action::Audit),
+    read("/v1/sweeps", "Sweeps, the newest first", &[], list::<v1::Sweep>, || get(upkeep::sweeps)),
+    read("/v1/audit", "The journal, in its order", PAGED, page::<v1::AuditEntry>, || get(upkeep::audit)).needs(Action::Audit),
     read(
         "/v1/audit/verify",
         "Verify the journal, against a head noted elsewhere where given",
@@ -249,7 +239,7 @@ pub(crate) static ROUTES: &[Route] = &[
     )
     .needs(Action::Audit)
     .long(),
-    read("/v1/tokens", "Tokens; their values are nowhere", &[], schema::<Vec<v1::Token>>, || get(tokens::list)).needs(Action::Tokens),
+    read("/v1/tokens", "Tokens; their values are nowhere", &[], list::<v1::Token>, || get(tokens::list)).needs(Action::Tokens),
     write("/v1/tokens", Action::Tokens, "Make a token; its value is shown once", schema::<v1::NewToken>, schema::<v1::MadeToken>, || {
         post(tokens::create)
     }),

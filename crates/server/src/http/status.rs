@@ -73,7 +73,10 @@ pub(crate) async fn confirm_clock(State(shared): State<Shared>, caller: Caller, 
     let work = move |permitted: &super::permission::Permitted, call: &Call| {
         let now = call.tick.now;
         call.engine().store().write(&permitted.actor(), now, |tx| meta::reset_high_water(tx, now, &body.reason))?;
-        status(call)
+        (call.shared.app.confirm_clock)();
+        // Read again: whether it is believed is what has changed.
+        let tick = (call.shared.app.tick)();
+        status(&Call { shared: call.shared.clone(), tick })
     };
     shared.run(caller, Scope::Store, work).await.map(json)
 }

@@ -1,0 +1,13 @@
+//! The API as peers meet it: over TCP, with real certificates and a real database.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+
+mod auth;
+mod bulk;
+mod description;
+mod imports;
+mod incidents;
+mod leaks;
+mod limits;
+mod problems;
+mod support;
+mod vantage;
