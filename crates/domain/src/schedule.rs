@@ -40,7 +40,8 @@ pub fn next_look(target: &Target, standing: &Standing, records: &[Record], polic
             let pause = RETRY.as_secs().saturating_mul(1_i64 << count.min(12));
             Span::seconds(pause).min(interval)
         }
-        None if waiting => Span::seconds(RETRY.as_secs()).min(interval),
+        // Everything answered, and what was seen is only too young to prove anything: nearly there.
+        None if waiting => BURST_PAUSE,
         None => interval,
     };
     let step = soon.max(Span::seconds(1));

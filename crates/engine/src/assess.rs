@@ -186,7 +186,7 @@ fn lines(tx: &mut Tx<'_>, t: &target::Target, owner: Option<&secret::Secret>, st
     let open = incident::open_lines_of_target(tx, t.facts.id)?;
     let facts: Vec<_> = open.iter().map(incident::open_line).collect();
     let done = reconcile(&facts, standing, t.facts.baseline.as_ref(), tick.clock.is_believed(), tick.now);
-    let waiting = !done.wait.is_empty();
+    let waiting = !done.wait.is_empty() && tick.clock.is_believed();
 
     let mut touched: BTreeSet<IncidentId> = BTreeSet::new();
     for (line, finding) in &done.keep {

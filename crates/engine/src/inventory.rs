@@ -4,6 +4,7 @@ use crate::{
     Engine, Error, Refusal, Result, Tick, assess,
     look::wake_vantages,
     loops,
+    own::PREFIX,
     vault::blank,
 };
 use api::fleet::{self as model, self as fleet, Fleet};
@@ -161,7 +162,7 @@ impl Apply<'_> {
                 rows::put(tx, table, name, values.clone())?;
             }
         }
-        for name in stored.keys().filter(|n| !wanted.contains_key(*n)) {
+        for name in stored.keys().filter(|n| !wanted.contains_key(*n) && !n.starts_with(PREFIX)) {
             self.gone(table.name, name);
             if self.writes && self.options.prune {
                 rows::retire(tx, table, name, self.now)?;
@@ -272,7 +273,7 @@ impl Apply<'_> {
             let page = target::page(tx, after, 1000)?;
             let Some(last) = page.last() else { break };
             after = last.facts.id;
-            for t in page.into_iter().filter(|t| t.retired_at.is_none() && !declared.contains(&t.facts.name)) {
+            for t in page.into_iter().filter(|t| t.retired_at.is_none() && !declared.contains(&t.facts.name) && !t.facts.name.starts_with(PREFIX)) {
                 self.gone("target", &t.facts.name);
                 if self.options.prune {
                     if !incident::open_lines_of_target(tx, t.facts.id)?.is_empty() {

@@ -18,6 +18,7 @@ pub mod inventory;
 pub mod judge;
 pub mod look;
 pub mod message;
+pub mod own;
 pub mod ports;
 pub mod secrets;
 pub mod sweep;

@@ -6,7 +6,7 @@ use crate::{
 };
 use domain::{
     Time,
-    finding::{Finding, Subject},
+    finding::{Code, Finding, Subject},
     incident::{Incident as Facts, State},
     policy,
     secret::Telling,
@@ -62,7 +62,14 @@ pub fn new_incident(
     let title = match subject {
         Subject::Baseline(name) => format!("what was already bad when {} was adopted", pki::text::escape(name)),
         Subject::Store(code) => format!("the store: {code}"),
-        _ => format!("{whose}: {}", f.detail),
+        // A title outlives the day on which it was written: it says when, and never how long until then.
+        _ => match (f.code, f.until) {
+            (Code::LeafExpiring, Some(until)) => format!("{whose}: the served leaf expires {until}"),
+            (Code::PathExpiring, Some(until)) => format!("{whose}: a certificate above the served leaf expires {until}"),
+            (Code::Expired, Some(until)) => format!("{whose}: expired {until} and still in use"),
+            (Code::SecretExpiring, Some(until)) => format!("{whose}: expires {until}"),
+            _ => format!("{whose}: {}", f.detail),
+        },
     };
     incident::Incident {
         facts: Facts {
@@ -148,7 +155,7 @@ pub fn incident_to(tx: &mut Tx<'_>, it: &incident::Incident, news: News, teams: 
     let loud = if it.repeats.is_some() { "REPEAT: " } else { "" };
     let message = Message {
         kind,
-        subject: format!("incident/{}", f.id),
+        subject: format!("{}/incident/{}", prefix(tx)?, f.id),
         title: format!("{loud}{verb}{}", it.title),
         severity,
         page: f.page && only_open,
@@ -185,7 +192,9 @@ pub fn notice(tx: &mut Tx<'_>, s: &secret::Secret, telling: &Telling, team: &str
     let worst = target::by_margin(tx, Some(s.id), None, TARGETS_SHOWN)?;
     let mut places = Vec::new();
     let mut regions = Vec::new();
+    let mut behind = false;
     for (_, t) in worst {
+        behind |= t.current < t.required;
         if !t.facts.region.is_empty() && !regions.contains(&t.facts.region) {
             regions.push(t.facts.region.clone());
         }
@@ -198,7 +207,7 @@ pub fn notice(tx: &mut Tx<'_>, s: &secret::Secret, telling: &Telling, team: &str
     }
     let versions = secret::versions(tx, s.id, 1)?;
     let release = match versions.first() {
-        Some(v) if telling.rung.is_some() => {
+        Some(v) if telling.rung.is_some() && behind => {
             format!("version {} has been stored since {} and production does not serve it; {NO_RELEASE}", v.number, v.stored_at)
         }
         _ => NO_RELEASE.into(),
@@ -213,7 +222,7 @@ pub fn notice(tx: &mut Tx<'_>, s: &secret::Secret, telling: &Telling, team: &str
     }
     let message = Message {
         kind: Kind::Notice,
-        subject: format!("notice/{}/{}", pki::text::escape(&s.name), telling.code),
+        subject: format!("{}/notice/{}/{}", prefix(tx)?, pki::text::escape(&s.name), telling.code),
         title: format!("{}: {}", pki::text::escape(&s.name), telling.detail),
         severity: Severity::Warning,
         page: false,
@@ -255,6 +264,12 @@ pub fn notice(tx: &mut Tx<'_>, s: &secret::Secret, telling: &Telling, team: &str
         detail: telling.detail.clone(),
     };
     Ok(notice::insert(tx, &row)?)
+}
+
+/// What tells the subjects of this life of this store from those of others.
+pub(crate) fn prefix(tx: &mut Tx<'_>) -> store::Result<String> {
+    let own = store::meta::identity(tx)?;
+    Ok(format!("{}.{}", own.store_id.get(..8).unwrap_or(&own.store_id), own.epoch))
 }
 
 /// Puts a message into the outbox, once per contact of the team. A team without contacts is told in the log.

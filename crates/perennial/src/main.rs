@@ -3,7 +3,9 @@
 mod adopt;
 mod cli;
 mod clock;
+mod demo;
 mod scan;
+mod serve;
 mod vantage;
 
 use std::process::ExitCode;
@@ -31,6 +33,8 @@ Data goes to standard output, talk to standard error. With --json each line is o
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Args),
+    Server(serve::Args),
     /// Look at TLS endpoints without a server
     Scan(scan::ScanArgs),
     Adopt(client::adopt::AdoptArgs),
@@ -41,6 +45,8 @@ enum Command {
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
+        Command::Demo(args) => demo::run(args),
+        Command::Server(args) => serve::run(args),
         Command::Scan(args) => scan::run(args),
         Command::Adopt(args) => adopt::run(&args),
         Command::Operate(command) => cli::run(command),

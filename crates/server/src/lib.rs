@@ -2,3 +2,9 @@
 
 pub mod deliver;
 pub mod http;
+pub mod clock;
+pub mod drive;
+pub mod network;
+pub mod post;
+pub mod run;
+pub mod tls;

@@ -1,12 +1,12 @@
 //! The description of the API (OpenAPI 3.1), made from the table of routes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::v1;
 use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 use utoipa::{
-    ToSchema,
+    PartialSchema, ToSchema,
     openapi::{
         Components, ComponentsBuilder, Content, HttpMethod, InfoBuilder, OpenApi, OpenApiBuilder, PathItem, PathsBuilder, Ref, RefOr,
         Required, ResponseBuilder, SecurityRequirement,
@@ -49,37 +49,105 @@ pub struct BackedUp {
     pub file: String,
 }
 
-type Schemas = BTreeMap<String, RefOr<utoipa::openapi::Schema>>;
-/// Adds a schema and what it refers to, and says how to refer to it.
-pub(crate) type Schema = fn(&mut Schemas) -> RefOr<utoipa::openapi::Schema>;
-
-/// The schema of a type.
-pub(crate) fn schema<T: ToSchema>(known: &mut Schemas) -> RefOr<utoipa::openapi::Schema> {
-    let mut referred = Vec::new();
-    T::schemas(&mut referred);
-    known.extend(referred);
-    let name = T::name().into_owned();
-    known.insert(name.clone(), T::schema());
-    RefOr::Ref(Ref::from_schema_name(name))
+/// The schemas of the description, by name.
+#[derive(Default)]
+pub(crate) struct Schemas {
+    all: BTreeMap<String, Described>,
+    /// Names that two different types have: the description would lie about one of them.
+    clashes: BTreeSet<String>,
 }
 
-/// A page of a type. It names the type, but does not describe it.
-pub(crate) fn page<T: ToSchema>(known: &mut Schemas) -> RefOr<utoipa::openapi::Schema>
+type Described = RefOr<utoipa::openapi::Schema>;
+/// Adds a schema and what it refers to, and says how to refer to it.
+pub(crate) type Schema = fn(&mut Schemas) -> Described;
+
+impl Schemas {
+    fn add(&mut self, name: String, schema: Described) -> Described {
+        let reference = RefOr::Ref(Ref::from_schema_name(&name));
+        if self.all.get(&name).is_some_and(|known| *known != schema) {
+            self.clashes.insert(name.clone());
+        }
+        self.all.insert(name, schema);
+        reference
+    }
+}
+
+/// The schema of a type.
+pub(crate) fn schema<T: ToSchema>(known: &mut Schemas) -> Described {
+    let mut referred = Vec::new();
+    T::schemas(&mut referred);
+    for (name, schema) in referred {
+        known.add(name, schema);
+    }
+    known.add(T::name().into_owned(), T::schema())
+}
+
+/// A page of a type; each has its own name.
+pub(crate) fn page<T: ToSchema>(known: &mut Schemas) -> Described
 where
     v1::Page<T>: ToSchema,
 {
     schema::<T>(known);
-    schema::<v1::Page<T>>(known)
+    known.add(format!("PageOf{}", T::name()), <v1::Page<T> as PartialSchema>::schema())
 }
 
 /// A list of a type, which has no name of its own.
-pub(crate) fn list<T: ToSchema>(known: &mut Schemas) -> RefOr<utoipa::openapi::Schema> {
+pub(crate) fn list<T: ToSchema>(known: &mut Schemas) -> Described {
     ArrayBuilder::new().items(schema::<T>(known)).into()
 }
 
+/// An inventory, which has secrets, targets and vantages of its own: what people declare, not what is stored. Its types are named
+/// apart from those of the answers.
+pub(crate) fn apply(known: &mut Schemas) -> Described {
+    let mut declared = Vec::new();
+    <api::fleet::Fleet as ToSchema>::schemas(&mut declared);
+    declared.push((api::fleet::Fleet::name().into_owned(), api::fleet::Fleet::schema()));
+    let names: BTreeSet<String> = declared.iter().map(|(name, _)| name.clone()).collect();
+    for (name, schema) in declared {
+        known.add(apart(&name), renamed(schema, &names));
+    }
+    known.add(v1::Apply::name().into_owned(), renamed(v1::Apply::schema(), &names))
+}
+
+fn apart(name: &str) -> String {
+    if name == "Fleet" { name.to_owned() } else { format!("Fleet{name}") }
+}
+
+/// The same schema, with other names where it refers.
+fn renamed(schema: Described, names: &BTreeSet<String>) -> Described {
+    let rename = |mut value: serde_json::Value| {
+        rename(&mut value, names);
+        serde_json::from_value(value)
+    };
+    serde_json::to_value(&schema).and_then(rename).unwrap_or(schema)
+}
+
+fn rename(value: &mut serde_json::Value, names: &BTreeSet<String>) {
+    use serde_json::Value;
+    match value {
+        Value::Object(fields) => {
+            for (key, field) in fields {
+                match (key.as_str(), field.as_str().and_then(|r| r.strip_prefix(SCHEMAS))) {
+                    ("$ref", Some(name)) if names.contains(name) => *field = Value::String(format!("{SCHEMAS}{}", apart(name))),
+                    _ => rename(field, names),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|i| rename(i, names)),
+        _ => {}
+    }
+}
+
+/// Where references lead.
+const SCHEMAS: &str = "#/components/schemas/";
+
 /// The whole description.
 pub fn document() -> OpenApi {
-    let mut schemas = Schemas::new();
+    described().0
+}
+
+fn described() -> (OpenApi, BTreeSet<String>) {
+    let mut schemas = Schemas::default();
     let problem = schema::<v1::Problem>(&mut schemas);
     let mut paths = PathsBuilder::new();
     for route in ROUTES {
@@ -92,22 +160,24 @@ pub fn document() -> OpenApi {
         paths = paths.path(route.path, PathItem::new(method, operation));
     }
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A token: prn_ and 43 characters")).build();
-    OpenApiBuilder::new()
+    let clashes = std::mem::take(&mut schemas.clashes);
+    let document = OpenApiBuilder::new()
         .info(InfoBuilder::new().title("Perennial").version("1").description(Some(ABOUT)).build())
         .paths(paths.build())
         .components(Some(components(schemas, bearer)))
-        .build()
+        .build();
+    (document, clashes)
 }
 
 const ABOUT: &str = "A store for certificates and other secrets whose renewal is done only when production was observed serving it. \
     Fields are only ever added. Refusals are RFC 9457 problems with a stable `code`. No answer holds private material.";
 
 fn components(schemas: Schemas, bearer: utoipa::openapi::security::Http) -> Components {
-    let all = schemas.into_iter().fold(ComponentsBuilder::new(), |c, (name, schema)| c.schema(name, schema));
+    let all = schemas.all.into_iter().fold(ComponentsBuilder::new(), |c, (name, schema)| c.schema(name, schema));
     all.security_scheme("token", SecurityScheme::Http(bearer)).build()
 }
 
-fn operation(route: &Route, schemas: &mut Schemas, problem: &RefOr<utoipa::openapi::Schema>) -> OperationBuilder {
+fn operation(route: &Route, schemas: &mut Schemas, problem: &Described) -> OperationBuilder {
     let mut operation = OperationBuilder::new().summary(Some(route.summary)).operation_id(Some(operation_id(route)));
     for name in route.path.split('/').filter_map(|p| p.strip_prefix('{')?.strip_suffix('}')) {
         let kind = if name == "id" { Type::Integer } else { Type::String };
@@ -133,8 +203,8 @@ fn operation(route: &Route, schemas: &mut Schemas, problem: &RefOr<utoipa::opena
     });
     let good = match route.gives {
         Gives::Json(gives) => good.content("application/json", Content::new(Some(gives(schemas)))),
-        Gives::Text => good.content("text/plain", Content::new::<RefOr<utoipa::openapi::Schema>>(None)),
-        Gives::Description => good.content("application/json", Content::new::<RefOr<utoipa::openapi::Schema>>(None)),
+        Gives::Text => good.content("text/plain", Content::new::<Described>(None)),
+        Gives::Description => good.content("application/json", Content::new::<Described>(None)),
     };
     let bad = ResponseBuilder::new().description("A problem").content("application/problem+json", Content::new(Some(problem.clone())));
     operation = operation.response("200", good.build()).response("default", bad.build());
@@ -158,4 +228,14 @@ fn operation_id(route: &Route) -> String {
 /// `GET /v1/openapi.json`.
 pub(crate) async fn serve(State(_): State<Shared>) -> Json<OpenApi> {
     Json(document())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_types_have_one_name() {
+        assert_eq!(described().1, BTreeSet::new());
+    }
 }

@@ -207,7 +207,7 @@ pub(crate) static ROUTES: &[Route] = &[
         post(incidents::action_done)
     }),
     read("/v1/notices", "Notices that went to owners, the newest first", PAGED, page::<v1::Notice>, || get(findings::notices)),
-    write("/v1/fleet", Action::Apply, "Put an inventory in place", schema::<v1::Apply>, schema::<v1::Applied>, || post(fleet::apply))
+    write("/v1/fleet", Action::Apply, "Put an inventory in place", openapi::apply, schema::<v1::Applied>, || post(fleet::apply))
         .brings(Brings::Fleet)
         .long(),
     Route {

@@ -191,3 +191,12 @@ pub fn deliveries(tx: &mut Tx<'_>, outbox: i64, limit: i64) -> Result<Vec<Delive
         .map(|r| Ok(Delivery { at: r.time(0)?, ok: r.bool(1)?, detail: r.text(2)?.into() }))
         .collect()
 }
+
+/// The latest message of each line that begins with a text.
+pub fn latest_of_lines(tx: &mut Tx<'_>, prefix: &str) -> Result<Vec<Outgoing>> {
+    // Lines are compared byte by byte, so everything with the prefix lies between it and the prefix with the highest end.
+    let sql = format!(
+        "SELECT {OUTGOING} FROM outbox WHERE id IN (SELECT max(id) FROM outbox WHERE line >= $1 AND line < $2 GROUP BY line) ORDER BY id"
+    );
+    tx.query(&sql, &[prefix.into(), format!("{prefix}\u{10ffff}").into()])?.iter().map(outgoing).collect()
+}

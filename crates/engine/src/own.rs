@@ -1,0 +1,218 @@
+//! The store as its own subject: findings about itself, the certificate of its own API, alerts that stand.
+
+use crate::{
+    Engine, Error, Result, Tick, loops, look,
+    message::{Kind, Message, Severity},
+    ports::{Parcel, Post},
+    tell,
+    vault::{Import, Incoming},
+};
+use domain::{
+    Span, delivery,
+    finding::{Code, Finding, Subject},
+    policy::Level,
+    words::{Backends, Offer, SecretId, TargetId, TargetState},
+};
+use serde_json::json;
+use store::{
+    Actor,
+    journal::Entry,
+    meta,
+    model::{incident, inventory, notice, secret, target},
+    timer,
+};
+
+/// What begins with this is the store's own, and not the inventory file's.
+pub const PREFIX: &str = "perennial-";
+/// The secret and the target of the store's own API.
+pub const API: &str = "perennial-api";
+/// The roots that its clients trust.
+pub const ROOTS: &str = "perennial-ca";
+/// A finding of the store is told again after this long.
+const REMIND_AFTER: Span = Span::days(1);
+
+impl Engine {
+    /// What the rules say about the store itself.
+    pub fn own_findings(&self, tick: &Tick) -> Result<Vec<Finding>> {
+        let mut all: Vec<Finding> = self.sweep_finding(tick)?.into_iter().collect();
+        let find = |code, detail| Finding {
+            code,
+            level: Level::Notice,
+            subject: Subject::Store(code),
+            broken: false,
+            about: None,
+            since: None,
+            until: None,
+            detail,
+        };
+        if let domain::clock::Belief::Doubted(reasons) = &tick.clock {
+            let detail = format!("{}; closings wait, openings are grouped; when it is right, say so: perennial clock confirm", reasons.join("; "));
+            all.push(find(Code::ClockNotBelieved, detail));
+        }
+        let (_, stuck) = self.store.read(|tx| notice::waiting(tx, i64::from(delivery::REPORT_AFTER)))?;
+        if stuck > 0 {
+            all.push(find(Code::Undeliverable, format!("{stuck} messages failed at least {} times and are still tried", delivery::REPORT_AFTER)));
+        }
+        Ok(all)
+    }
+
+    /// Tells the default owner about them, once a day while they stay.
+    pub fn own_once(&self, tick: &Tick) -> Result<usize> {
+        let findings = self.own_findings(tick)?;
+        let mut told = 0;
+        for f in findings {
+            told += self.store.try_write(&crate::rules(), tick.now, |tx| {
+                let last = notice::told(tx, SecretId(0), 100)?.into_iter().find(|t| t.key == f.subject.to_string());
+                // A clock that jumped may have told it in what is the future now.
+                if last.is_some_and(|t| (tick.now - t.at).as_secs().abs() < REMIND_AFTER.as_secs()) {
+                    return Ok::<_, Error>(0);
+                }
+                let team = inventory::setting(tx, "default_owner")?.unwrap_or_default();
+                let message = Message {
+                    kind: Kind::Notice,
+                    subject: format!("{}/{}", tell::prefix(tx)?, f.subject),
+                    title: format!("the store itself: {}", f.detail),
+                    severity: Severity::Warning,
+                    page: false,
+                    team: team.clone(),
+                    teams: vec![team.clone()],
+                    services: Vec::new(),
+                    regions: Vec::new(),
+                    code: f.code.to_string(),
+                    incident: None,
+                    repeats: None,
+                    secret: None,
+                    targets: Vec::new(),
+                    target_count: 0,
+                    served: None,
+                    should_be: None,
+                    since: f.since.map(|t| t.to_string()),
+                    served_until: None,
+                    remaining_seconds: None,
+                    release: String::new(),
+                    next_step: String::from("look at perennial status"),
+                    evidence: Vec::new(),
+                    at: tick.now.to_string(),
+                    at_unix: tick.now.unix(),
+                    started_unix: tick.now.unix(),
+                };
+                tell::send(tx, &team, &message, tick.now)?;
+                let id = tx.next_id("notice")?;
+                let row = notice::Notice {
+                    id,
+                    secret: SecretId(0),
+                    key: f.subject.to_string(),
+                    code: f.code.to_string(),
+                    rung: None,
+                    team,
+                    at: tick.now,
+                    until: None,
+                    detail: f.detail.clone(),
+                };
+                notice::insert(tx, &row)?;
+                tx.journal(Entry::new("store.finding", "store", "", &json!({ "code": f.code.as_str(), "detail": f.detail })))?;
+                Ok(1)
+            })?;
+        }
+        Ok(told)
+    }
+
+    /// Raises the high-water mark of a clock that is believed.
+    pub fn note_time(&self, tick: &Tick) -> Result<()> {
+        if tick.clock.is_believed() {
+            self.store.write(&crate::rules(), tick.now, |tx| meta::raise_high_water(tx, tick.now))?;
+        }
+        Ok(())
+    }
+
+    /// Puts the certificate of the store's own API under its own care: a version without key, and a target where it listens.
+    pub fn register_api(&self, chain_pem: &str, roots_pem: &str, host: &str, port: u16, actor: &Actor, tick: &Tick) -> Result<()> {
+        let leaf = pki::load(chain_pem.as_bytes(), None, pki::Limits::default())
+            .ok()
+            .and_then(|l| l.certificates.into_iter().next())
+            .ok_or_else(|| Error::Outside("the API's own certificate cannot be read".into()))?;
+        let current = self.store.read(|tx| {
+            let Some(s) = secret::by_name(tx, API)? else { return Ok(false) };
+            Ok(secret::instances(tx, s.id, Some(s.newest_version))?.iter().any(|i| i.leaf == leaf.fingerprint()))
+        })?;
+        if !current {
+            let import = Import {
+                name: API,
+                instances: vec![Incoming { scope: "all".into(), chain: chain_pem.as_bytes().to_vec(), key: None, password: None }],
+                accept_change: true,
+                roots: None,
+                reason: "the store's own API",
+                dry_run: false,
+            };
+            let prepared = self.prepare(import, tick)?;
+            self.store_all(&[prepared], &mut |_| {}, actor, tick)?;
+        }
+        self.store.try_write(actor, tick.now, |tx| {
+            inventory::put(tx, inventory::ROOTS, ROOTS, vec![roots_pem.into()])?;
+            let Some(s) = secret::by_name(tx, API)? else { return Ok::<_, Error>(()) };
+            let stored = target::by_name(tx, API)?;
+            let id = match &stored {
+                Some(t) => t.facts.id,
+                None => TargetId(tx.next_id("target")?),
+            };
+            let t = target::Target {
+                facts: domain::words::Target {
+                    id,
+                    name: API.into(),
+                    declared_at: stored.as_ref().map_or(tick.now, |t| t.facts.declared_at),
+                    state: TargetState::Active,
+                    drained_until: None,
+                    production: true,
+                    backends: Backends::Direct,
+                    server_name: String::from("localhost"),
+                    region: String::new(),
+                    required_vantages: vec![crate::LOCAL.into()],
+                    offers: vec![Offer::All],
+                    baseline: None,
+                },
+                secret: s.id,
+                kind: "endpoint".into(),
+                protocol: "tls".into(),
+                host: host.into(),
+                port: i64::from(port),
+                stamp: String::new(),
+                service: String::new(),
+                team: String::new(),
+                roots: ROOTS.into(),
+                optional_vantages: Vec::new(),
+                check_name: true,
+                retired_at: None,
+                served: domain::target::Served::Unknown,
+                worst: None,
+                current: 0,
+                required: 0,
+                level: Level::Info,
+                observed_at: None,
+            };
+            target::put(tx, &t)?;
+            look::wake_vantages(tx, &t, tick.now)?;
+            timer::set_earlier(tx, loops::SECRET, s.id.0, tick.now)?;
+            Ok(())
+        })
+    }
+
+    /// Posts the alerts of open incidents again: an Alertmanager forgets what it is not told again. Says how many.
+    pub fn repost_alerts(&self, post: &dyn Post, tick: &Tick) -> Result<usize> {
+        let parcels = self.store.read(|tx| {
+            let mut parcels = Vec::new();
+            for it in incident::list_page(tx, true, None, 1000)? {
+                let line = format!("{}/incident/{}|", tell::prefix(tx)?, it.facts.id);
+                for o in notice::latest_of_lines(tx, &line)? {
+                    if o.channel.contains("\"alertmanager\"") && o.state != "waiting" {
+                        parcels.push(Parcel { id: o.id, channel: o.channel, message: o.message, secret: None });
+                    }
+                }
+            }
+            Ok(parcels)
+        })?;
+        if !parcels.is_empty() {
+            post.post(&parcels, tick.now);
+        }
+        Ok(parcels.len())
+    }
+}

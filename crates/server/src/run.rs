@@ -1,0 +1,370 @@
+//! Starting a server: a store, its key, the loops, the API.
+
+use crate::{
+    clock::{Door, wall},
+    drive::{self, Drive, Heartbeat},
+    http,
+    network::Sockets,
+    post::Outside,
+    tls::{OwnCertificate, TlsError, private_file},
+};
+use engine::{Engine, Tick};
+use envelope::{KeyFile, Passphrase, Provider};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use std::{
+    io::Write,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use store::{Actor, Store, StoreError};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, Semaphore},
+    task::JoinSet,
+    time,
+};
+use tokio_rustls::TlsAcceptor;
+use zeroize::Zeroizing;
+
+/// Connections at a time.
+const MOST_CONNECTIONS: usize = 4096;
+/// How long a client may take for its handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long requests under way are waited for at the end.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How a server is started.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where its own files lie.
+    pub data: PathBuf,
+    /// The database; SQLite in the data folder where absent.
+    pub database: Option<String>,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Names and addresses that its certificate covers besides its own.
+    pub names: Vec<String>,
+    /// A file that holds the passphrase.
+    pub passphrase_file: Option<PathBuf>,
+    /// A key file; made where it does not exist and the store has no key yet.
+    pub key_file: Option<PathBuf>,
+    /// Hosts that messages may go to although they lie inside.
+    pub allow_inside: Vec<String>,
+    /// The outgoing heartbeat and its interval in seconds.
+    pub heartbeat: Option<(String, u64)>,
+    /// Names that are not looked up when targets are dialled: name → addresses.
+    pub resolve: Vec<(String, Vec<std::net::IpAddr>)>,
+    /// Dials per second to one address; 0 is unlimited.
+    pub rate_per_address: Option<u32>,
+    /// PEM files of roots to trust besides the system's, for messages that go out.
+    pub outgoing_ca: Option<PathBuf>,
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+    /// The API's certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A file or a socket.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The key.
+    #[error("{0}")]
+    Key(String),
+    /// Something that was asked for cannot be.
+    #[error("{0}")]
+    Setup(String),
+}
+
+fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> StartError {
+    let what = what.into();
+    move |error| StartError::Io { what, error }
+}
+
+/// A server that runs.
+pub struct Running {
+    /// Where the API listens.
+    pub address: SocketAddr,
+    /// `https://…`.
+    pub url: String,
+    /// What clients trust.
+    pub ca: PathBuf,
+    /// The file that says all this to the client's commands.
+    pub client_file: PathBuf,
+    /// The token that was made at the first start, where this was one.
+    pub first_token: Option<Zeroizing<String>>,
+    /// The engine behind it.
+    pub engine: Engine,
+    /// Wakes the loops.
+    pub wake: Arc<Notify>,
+    door: Arc<Door>,
+    stop: Arc<Notify>,
+    serving: tokio::task::JoinHandle<()>,
+    _loops: JoinSet<()>,
+}
+
+impl Running {
+    /// Now, as the server sees it.
+    pub fn tick(&self) -> Tick {
+        self.door.tick()
+    }
+
+    /// Waits for the end of requests under way, and ends.
+    pub async fn stop(self) {
+        self.stop.notify_one();
+        let _ = time::timeout(FAREWELL, self.serving).await;
+    }
+
+    /// Runs until the task is ended.
+    pub async fn serve(&mut self) {
+        let _ = (&mut self.serving).await;
+    }
+}
+
+/// Fills a buffer with randomness of the operating system.
+pub fn entropy(buffer: &mut [u8]) {
+    if aws_lc_rs::rand::fill(buffer).is_err() {
+        // All zeros are refused by whoever asks for a key, a token or an id.
+        buffer.fill(0);
+    }
+}
+
+/// The actor of what a start does by itself.
+fn starter() -> Actor {
+    Actor::new("perennial", "server")
+}
+
+/// Starts a server.
+pub async fn start(options: Options) -> Result<Running, StartError> {
+    private_folder(&options.data)?;
+    let url = options.database.clone().unwrap_or_else(|| format!("sqlite:{}", options.data.join("perennial.db").display()));
+    let for_store = options.clone();
+    let (engine, door) = tokio::task::spawn_blocking(move || open(&for_store, &url)).await.map_err(|e| StartError::Setup(e.to_string()))??;
+
+    let listener = TcpListener::bind(options.listen).await.map_err(io(format!("listening on {}", options.listen)))?;
+    let address = listener.local_addr().map_err(io("asking for the own address"))?;
+    let mut names = vec![String::from("localhost"), String::from("127.0.0.1"), String::from("::1")];
+    if !address.ip().is_unspecified() {
+        names.push(address.ip().to_string());
+    }
+    names.extend(options.names.iter().cloned());
+    names.sort();
+    names.dedup();
+    let own = OwnCertificate::open(&options.data.join("tls"), &names)?;
+
+    let wake = Arc::new(Notify::new());
+    let mut overrides = probe::Overrides::default();
+    for (name, addresses) in &options.resolve {
+        overrides.set(name, addresses.clone());
+    }
+    let mut settings = probe::Settings { overrides, ..probe::Settings::default() };
+    if let Some(rate) = options.rate_per_address {
+        settings.rate_per_address = rate;
+    }
+    let dialer = probe::Dialer::new(settings).map_err(|f| StartError::Setup(f.detail))?;
+    let handle = tokio::runtime::Handle::current();
+    let client = outgoing(&options)?;
+    let metrics = Arc::new(http::metrics::Metrics::new());
+    let measured = metrics.clone();
+    let drive = Drive {
+        engine: engine.clone(),
+        door: door.clone(),
+        wake: wake.clone(),
+        sockets: Arc::new(Sockets::new(dialer, handle.clone())),
+        outside: Arc::new(Outside::new(client.clone(), handle, |line| tracing::warn!(target: "perennial::notice", "{line}"))),
+        heartbeat: options.heartbeat.clone().map(|(url, every)| Heartbeat { url, every: Duration::from_secs(every.max(1)), client }),
+        own: Some((own.clone(), address)),
+        meter: Arc::new(move |name, round| match round {
+            drive::Round::Done(n, seconds) => measured.loop_done(name, n, seconds),
+            drive::Round::Failed => measured.loop_failed(name),
+        }),
+    };
+
+    let shown = if address.ip().is_unspecified() { SocketAddr::new([127, 0, 0, 1].into(), address.port()) } else { address };
+    let url = format!("https://{shown}");
+    let client_file = options.data.join("client.toml");
+    let first_token = first_token(&engine, &door, &client_file, &url, &own.ca_path())?;
+
+    let loops = drive::start(&drive);
+    let confirm = door.clone();
+    let tick = door.clone();
+    let app = http::App {
+        engine: engine.clone(),
+        tick: Arc::new(move || tick.tick()),
+        confirm_clock: Arc::new(move || confirm.confirm()),
+        wake: wake.clone(),
+        entropy,
+        metrics_open: address.ip().is_loopback(),
+        metrics,
+        data_dir: Some(options.data.clone()),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let stop = Arc::new(Notify::new());
+    let serving = tokio::spawn(accept(listener, TlsAcceptor::from(own.config()?), http::router(app), stop.clone()));
+    Ok(Running { address, url, ca: own.ca_path(), client_file, first_token, engine, wake, door, stop, serving, _loops: loops })
+}
+
+/// Opens the store and, where a way to its key was given, its vault.
+fn open(options: &Options, url: &str) -> Result<(Engine, Arc<Door>), StartError> {
+    let store = Store::open(url, wall(), || {
+        let mut id = [0; 16];
+        entropy(&mut id);
+        id
+    })?;
+    let high_water = store.read(store::meta::high_water)?;
+    let door = Arc::new(Door::new(Some(high_water)));
+    let roots = rustls_native_certs::load_native_certs();
+    for error in &roots.errors {
+        tracing::warn!(%error, "a root certificate of the system was left out");
+    }
+    let holder = format!("server-{}", hex_id());
+    let engine = Engine::new(store, &holder, roots.certs.into_iter().map(|c| c.to_vec()).collect());
+    if let Some(provider) = provider(options, engine.is_initialised()?)? {
+        let tick = door.tick();
+        if engine.is_initialised()? {
+            engine.unseal(&*provider, &starter(), &tick)?;
+        } else {
+            engine.initialise(&*provider, &mut entropy, &starter(), &tick)?;
+        }
+    }
+    Ok((engine, door))
+}
+
+fn hex_id() -> String {
+    let mut id = [0; 8];
+    entropy(&mut id);
+    id.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The provider that the options name.
+fn provider(options: &Options, initialised: bool) -> Result<Option<Box<dyn Provider>>, StartError> {
+    let key = |e: envelope::UnlockError| StartError::Key(e.to_string());
+    if let Some(path) = &options.passphrase_file {
+        let text = Zeroizing::new(std::fs::read(path).map_err(io(format!("reading the passphrase from {}", path.display())))?);
+        let end = text.iter().rposition(|b| *b != b'\n' && *b != b'\r').map_or(0, |at| at + 1);
+        return Ok(Some(Box::new(Passphrase::new(Zeroizing::new(text[..end].to_vec())))));
+    }
+    let Some(path) = &options.key_file else { return Ok(None) };
+    if !path.exists() {
+        if initialised {
+            return Err(StartError::Key(format!("the key file {} does not exist, and this store has a key already", path.display())));
+        }
+        let made = KeyFile::generate(&mut entropy).map_err(key)?;
+        private_file(path)
+            .and_then(|mut f| f.write_all(&made).and_then(|()| f.sync_all()))
+            .map_err(io(format!("writing the key file {}", path.display())))?;
+    }
+    let content = Zeroizing::new(std::fs::read(path).map_err(io(format!("reading the key file {}", path.display())))?);
+    Ok(Some(Box::new(KeyFile::parse(&content).map_err(key)?)))
+}
+
+/// The client for everything that goes out.
+fn outgoing(options: &Options) -> Result<outbound::Client, StartError> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(path) = &options.outgoing_ca {
+        let pem = std::fs::read(path).map_err(io(format!("reading {}", path.display())))?;
+        let own = outbound::roots_from_pem(&pem).map_err(|e| StartError::Setup(format!("{}: {e}", path.display())))?;
+        roots.roots.extend(own.roots);
+    }
+    let policy = outbound::Policy { allow: options.allow_inside.iter().cloned().collect(), ..outbound::Policy::new(roots) };
+    outbound::Client::new(policy).map_err(|e| StartError::Setup(e.to_string()))
+}
+
+/// A store without any token gets one for its first person. It lies beside the store, readable by its owner alone.
+fn first_token(engine: &Engine, door: &Door, file: &Path, url: &str, ca: &Path) -> Result<Option<Zeroizing<String>>, StartError> {
+    let text = |s: &str| s.replace('\\', "\\\\").replace('"', "\\\"");
+    let ca = std::fs::canonicalize(ca).unwrap_or_else(|_| ca.to_path_buf());
+    let any = !engine.store().read(store::model::token::list_all)?.is_empty();
+    if any {
+        // The address may have changed; the token stays what it was.
+        if let Ok(before) = std::fs::read_to_string(file) {
+            let token = before.lines().find(|l| l.starts_with("token")).unwrap_or_default().to_owned();
+            let content = format!("server = \"{}\"\nca = \"{}\"\n{token}\n", text(url), text(&ca.display().to_string()));
+            private_file(file).and_then(|mut f| f.write_all(content.as_bytes())).map_err(io(format!("writing {}", file.display())))?;
+        }
+        return Ok(None);
+    }
+    let wanted = api::v1::NewToken { name: "first".into(), role: "admin".into(), teams: Vec::new(), vantage: None, expires_at: None };
+    let made = http::token::create(engine, &wanted, entropy, &starter(), &door.tick())
+        .map_err(|_| StartError::Setup("the first token could not be made".into()))?;
+    let value = Zeroizing::new(made.value);
+    let content = Zeroizing::new(format!(
+        "server = \"{}\"\nca = \"{}\"\ntoken = \"{}\"\n",
+        text(url),
+        text(&ca.display().to_string()),
+        value.as_str()
+    ));
+    private_file(file)
+        .and_then(|mut f| f.write_all(content.as_bytes()).and_then(|()| f.sync_all()))
+        .map_err(io(format!("writing {}", file.display())))?;
+    Ok(Some(value))
+}
+
+fn private_folder(path: &Path) -> Result<(), StartError> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(io(format!("making the folder {}", path.display())))
+}
+
+/// Accepts until it is told to stop, and then waits for what is under way.
+async fn accept(listener: TcpListener, tls: TlsAcceptor, router: axum::Router, stop: Arc<Notify>) {
+    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let mut running = JoinSet::new();
+    let end = Arc::new(Notify::new());
+    loop {
+        let Ok(slot) = room.clone().acquire_owned().await else { return };
+        let (socket, peer) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(pair) => pair,
+                Err(error) => {
+                    // Out of descriptors: others will be freed.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+            () = stop.notified() => break,
+        };
+        while running.try_join_next().is_some() {}
+        let (tls, router, end) = (tls.clone(), router.clone(), end.clone());
+        running.spawn(async move {
+            let _slot = slot;
+            let Ok(Ok(stream)) = time::timeout(HANDSHAKE, tls.accept(socket)).await else { return };
+            let service = router.layer(axum::Extension(axum::extract::ConnectInfo(peer)));
+            let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
+            builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE).max_buf_size(64 * 1024);
+            let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+            let mut connection = std::pin::pin!(connection);
+            tokio::select! {
+                _ = connection.as_mut() => {}
+                () = end.notified() => {
+                    connection.as_mut().graceful_shutdown();
+                    let _ = time::timeout(FAREWELL, connection).await;
+                }
+            }
+        });
+    }
+    end.notify_waiters();
+    while running.join_next().await.is_some() {}
+}

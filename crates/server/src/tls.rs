@@ -1,0 +1,207 @@
+//! The certificate of the store's own API: made by an authority of its own in the data folder, renewed while the server runs, and
+//! made anew at a start after it has expired. Its keys do not lie in the vault: a sealed store must still answer.
+
+use crate::clock::wall;
+use domain::{Span, Time};
+use pki::{
+    Certificate, PrivateKey,
+    build::{Authority, BuildError},
+    key::KeyType,
+};
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+/// How long the API's certificate lives.
+const LIFETIME: Span = Span::days(90);
+/// How long its authority lives.
+const AUTHORITY: Span = Span::days(3650);
+
+/// What can go wrong with it.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file.
+    #[error("{path}: {error}")]
+    File {
+        /// Which one.
+        path: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// A file that is not what it should be.
+    #[error("{path} cannot be used: {detail}; move the folder away and start again, and give clients the new ca.pem")]
+    Content {
+        /// Which one.
+        path: String,
+        /// Why.
+        detail: String,
+    },
+    /// The certificate cannot be made.
+    #[error("the API's certificate cannot be made: {0}")]
+    Build(#[from] BuildError),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// The certificate that is served now, and the authority that makes the next.
+pub struct OwnCertificate {
+    folder: PathBuf,
+    names: Vec<String>,
+    served: RwLock<Arc<CertifiedKey>>,
+    chain: RwLock<Vec<Certificate>>,
+}
+
+impl std::fmt::Debug for OwnCertificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OwnCertificate").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+impl ResolvesServerCert for OwnCertificate {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.served.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
+impl OwnCertificate {
+    /// Opens what lies in `folder`, or makes it. A certificate that has expired, or that lacks a name, is made anew.
+    pub fn open(folder: &Path, names: &[String]) -> Result<Arc<OwnCertificate>, TlsError> {
+        std::fs::create_dir_all(folder).map_err(|error| file(folder, error))?;
+        let now = wall();
+        let authority = authority(folder, now)?;
+        let known = read(&folder.join("api.pem"), &folder.join("api.key"))?;
+        let good = known.filter(|(chain, _)| {
+            chain.first().is_some_and(|leaf| !due(leaf, now) && names.iter().all(|n| leaf.covers(n)) && leaf.issuer_der() == authority.certificate().subject_der())
+        });
+        let (chain, key) = match good {
+            Some(pair) => pair,
+            None => make(folder, &authority, names, now)?,
+        };
+        Ok(Arc::new(OwnCertificate {
+            folder: folder.into(),
+            names: names.to_vec(),
+            served: RwLock::new(certified(&chain, &key)?),
+            chain: RwLock::new(chain),
+        }))
+    }
+
+    /// Makes the next certificate when it is due. Says whether it did.
+    pub fn renew(&self) -> Result<bool, TlsError> {
+        let now = wall();
+        let leaf_due = self.chain.read().unwrap_or_else(PoisonError::into_inner).first().is_none_or(|leaf| due(leaf, now));
+        if !leaf_due {
+            return Ok(false);
+        }
+        let authority = authority(&self.folder, now)?;
+        let (chain, key) = make(&self.folder, &authority, &self.names, now)?;
+        *self.served.write().unwrap_or_else(PoisonError::into_inner) = certified(&chain, &key)?;
+        *self.chain.write().unwrap_or_else(PoisonError::into_inner) = chain;
+        Ok(true)
+    }
+
+    /// The chain that is served, as PEM.
+    pub fn chain_pem(&self) -> String {
+        self.chain.read().unwrap_or_else(PoisonError::into_inner).iter().map(Certificate::to_pem).collect()
+    }
+
+    /// What clients trust, as PEM.
+    pub fn ca_pem(&self) -> Result<String, TlsError> {
+        let path = self.ca_path();
+        std::fs::read_to_string(&path).map_err(|error| file(&path, error))
+    }
+
+    /// Where that lies.
+    pub fn ca_path(&self) -> PathBuf {
+        self.folder.join("ca.pem")
+    }
+
+    /// The server's side of TLS.
+    pub fn config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, TlsError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(self.clone());
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+/// A third of its life is left.
+fn due(leaf: &Certificate, now: Time) -> bool {
+    leaf.not_after() - now < Span::seconds(leaf.lifetime().as_secs() / 3)
+}
+
+fn authority(folder: &Path, now: Time) -> Result<Authority, TlsError> {
+    let (pem, key) = (folder.join("ca.pem"), folder.join("ca.key"));
+    if let Some((chain, key)) = read(&pem, &key)? {
+        if let Some(root) = chain.into_iter().next().filter(|c| c.not_after() > now + LIFETIME) {
+            return Ok(Authority::resume(root, key)?);
+        }
+    }
+    let authority = Authority::new("Perennial API", now - Span::hours(1), now + AUTHORITY)?;
+    write(&pem, authority.certificate().to_pem().as_bytes())?;
+    write(&key, authority.key().expose_pem().as_bytes())?;
+    Ok(authority)
+}
+
+fn make(folder: &Path, authority: &Authority, names: &[String], now: Time) -> Result<(Vec<Certificate>, PrivateKey), TlsError> {
+    let (leaf, key) = authority.leaf(names, KeyType::EcdsaP256, now - Span::hours(1), now + LIFETIME)?;
+    let chain = vec![leaf];
+    write(&folder.join("api.key"), key.expose_pem().as_bytes())?;
+    write(&folder.join("api.pem"), chain.iter().map(Certificate::to_pem).collect::<String>().as_bytes())?;
+    Ok((chain, key))
+}
+
+fn read(pem: &Path, key: &Path) -> Result<Option<(Vec<Certificate>, PrivateKey)>, TlsError> {
+    if !pem.exists() || !key.exists() {
+        return Ok(None);
+    }
+    let load = |path: &Path| {
+        let bytes = std::fs::read(path).map_err(|error| file(path, error))?;
+        pki::load(&bytes, None, pki::Limits::default())
+            .map_err(|e| TlsError::Content { path: path.display().to_string(), detail: e.to_string() })
+    };
+    let chain = load(pem)?.certificates;
+    let keys = load(key)?.keys;
+    let pair = chain.first().zip(keys.into_iter().next()).filter(|(leaf, key)| key.fits(leaf)).map(|(_, key)| key);
+    Ok(pair.map(|key| (chain, key)))
+}
+
+/// Staged beside, flushed, renamed: a crash leaves the old or the new one.
+fn write(path: &Path, content: &[u8]) -> Result<(), TlsError> {
+    let staged = path.with_extension("new");
+    private_file(&staged)
+        .and_then(|mut f| f.write_all(content).and_then(|()| f.sync_all()))
+        .and_then(|()| std::fs::rename(&staged, path))
+        .map_err(|error| file(path, error))
+}
+
+/// A file that only its owner can read, from its first byte on.
+pub(crate) fn private_file(path: &Path) -> std::io::Result<std::fs::File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+fn certified(chain: &[Certificate], key: &PrivateKey) -> Result<Arc<CertifiedKey>, TlsError> {
+    let chain = chain.iter().map(|c| CertificateDer::from(c.der().to_vec())).collect();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.expose_pkcs8().to_vec()));
+    let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key)?;
+    Ok(Arc::new(CertifiedKey::new(chain, signing)))
+}
+
+fn file(path: &Path, error: std::io::Error) -> TlsError {
+    TlsError::File { path: path.display().to_string(), error }
+}
