@@ -154,7 +154,7 @@ impl Remote {
             Phase::Handshake => "name its roots with --ca F, or use --data DIR on its own machine",
             Phase::Request | Phase::Body => "it may have acted on what was asked; look before you ask again",
         };
-        Error::Unreachable(format!("no answer from {}: {error}\nnext: {hint}", escape(&self.server)))
+        Error::Unreachable(format!("no answer from {}: {}\nnext: {hint}", escape(&self.server), error.detail))
     }
 
     /// Something answered, and it does not speak like Perennial.

@@ -16,11 +16,12 @@ use crate::show::{Listed, Screen, Table};
 /// What every command that talks to a server takes.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Common {
-    #[command(flatten)]
-    pub(crate) connection: Connection,
     /// Write JSON, one value per line
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    // Last: its heading stands over all that follows.
+    #[command(flatten)]
+    pub(crate) connection: Connection,
 }
 
 /// How much of a list.
@@ -122,7 +123,7 @@ impl Session<'_, '_> {
         keep: impl Fn(&Value) -> bool,
     ) -> Result<Exit, Error> {
         let (items, next) = self.collect(route, paging, keep).await?;
-        self.show_items::<T>(&items, nothing)?;
+        self.show_items::<T>(&items, if next.is_some() { "none of these" } else { nothing })?;
         self.tell_next(next.as_deref())?;
         let due = items.iter().map(parse::<T>).collect::<Result<Vec<T>, Error>>()?.iter().any(T::is_due);
         Ok(Exit::due(due))

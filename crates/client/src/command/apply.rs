@@ -70,7 +70,7 @@ fn read(path: &Path, session: &mut Session<'_, '_>) -> Result<(String, String), 
 fn understand(name: &str, text: &str, path: &Path, now: i64) -> Result<Fleet, Error> {
     let mut fleet = fleet::parse_at(text, now).map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(|error| format!("{name}:{}:{}: {}", error.line, error.column, error.message)).collect();
-        Error::Usage(lines.join("\n"))
+        not_sent(name, &lines)
     })?;
     let beside = path.parent().unwrap_or(Path::new(""));
     fleet::resolve_files(&mut fleet, |file| {
@@ -79,9 +79,18 @@ fn understand(name: &str, text: &str, path: &Path, now: i64) -> Result<Fleet, Er
     })
     .map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(|problem| at_place(name, text, &problem.to_string())).collect();
-        Error::Usage(lines.join("\n"))
+        not_sent(name, &lines)
     })?;
     Ok(fleet)
+}
+
+/// Each problem on a line of its own that begins with its place, as editors know it.
+fn not_sent(name: &str, lines: &[String]) -> Error {
+    let count = match lines.len() {
+        1 => "1 problem".to_owned(),
+        n => format!("{n} problems"),
+    };
+    Error::Usage(format!("{name} has {count}; nothing was sent\n{}", lines.join("\n")))
 }
 
 /// The server speaks of paths; the person has lines.

@@ -18,8 +18,8 @@ use crate::session::Session;
 const PIECE_LINES: usize = 5_000;
 /// A piece is handed over when it has so many bytes.
 const PIECE_BYTES: usize = 4 * 1024 * 1024;
-/// Longest line, in bytes.
-const MAX_LINE: usize = 1024 * 1024;
+/// Longest line, in bytes; the server takes no longer one.
+const MAX_LINE: usize = 256 * 1024;
 
 pub(super) async fn run(path: &Path, from_line: u64, session: &mut Session<'_, '_>) -> Result<Exit, Error> {
     let shown = escape(&path.display().to_string());
@@ -167,9 +167,9 @@ mod tests {
         let many = "{}\n".repeat(PIECE_LINES + 1);
         let sizes: Vec<usize> = pieces(&many, 1).unwrap().iter().map(|(_, lines)| lines.len()).collect();
         assert_eq!(sizes, [PIECE_LINES, 1]);
-        let long = format!("{}\n", "x".repeat(MAX_LINE - 1)).repeat(6);
+        let long = format!("{}\n", "x".repeat(MAX_LINE - 1)).repeat(17);
         let sizes: Vec<usize> = pieces(&long, 1).unwrap().iter().map(|(_, lines)| lines.len()).collect();
-        assert_eq!(sizes, [5, 1]);
+        assert_eq!(sizes, [16, 1]);
         assert!(pieces(&"x".repeat(MAX_LINE + 1), 1).unwrap_err().to_string().contains("longer than"));
     }
 }

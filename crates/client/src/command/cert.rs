@@ -76,7 +76,7 @@ struct ImportArgs {
     #[arg(long)]
     accept_change: bool,
     /// Why
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
     /// Check everything, and store nothing
     #[arg(long)]
@@ -242,7 +242,7 @@ pub(crate) fn show(stored: &Stored, screen: &mut Screen<'_>) -> std::io::Result<
 
 /// What is not as in the version before.
 fn differences(stored: &Stored, screen: &mut Screen<'_>) -> std::io::Result<()> {
-    let mut table = Table::new(&[Left("FIELD"), Left("BEFORE"), Left("AFTER"), Left("")]);
+    let mut table = Table::new(&[Left("FIELD"), Left("BEFORE"), Left("AFTER"), Left("NOTE")]);
     for difference in &stored.differences {
         let (word, paint) = if difference.ordinary { ("as in every renewal", Paint::Faint) } else { ("CHANGES", Paint::Bad) };
         table.add(vec![

@@ -72,7 +72,7 @@ enum Command {
         #[arg(value_name = "ACTION")]
         id: u64,
         /// What was done
-        #[arg(long, value_name = "TEXT", default_value = "")]
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
     },
 }
@@ -82,7 +82,7 @@ struct Step {
     /// Its number
     id: u64,
     /// Why
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
 }
 
@@ -96,7 +96,7 @@ struct ReviewArgs {
     #[arg(long, value_name = "CAUSE", value_parser = PossibleValuesParser::new(ROOT_CAUSES))]
     cause: String,
     /// Own words for the cause; needed for "other"
-    #[arg(long, value_name = "TEXT", default_value = "", required_if_eq("cause", "other"))]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, required_if_eq("cause", "other"))]
     own_cause: String,
     /// What happened
     #[arg(long, value_name = "TEXT")]

@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long, value_name = "SPAN", default_value = DEFAULT_WAIT, value_parser = span)]
     timeout: Span,
     /// Why
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
     #[command(subcommand)]
     command: Option<Command>,

@@ -43,7 +43,7 @@ enum Command {
         #[arg(long, value_name = "T", value_parser = time)]
         expires: Option<Time>,
         /// Why
-        #[arg(long, value_name = "TEXT", default_value = "")]
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
     },
     /// List secrets, the least margin first

@@ -39,7 +39,7 @@ enum Command {
         /// The target's name
         name: String,
         /// Why
-        #[arg(long, value_name = "TEXT", default_value = "")]
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
     },
     /// Take a target out of the inventory; it is still dialled until what it serves has ended

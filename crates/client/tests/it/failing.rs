@@ -1,0 +1,65 @@
+//! How commands end when they cannot do what was asked.
+
+use insta::assert_snapshot;
+use serde_json::json;
+
+use crate::canned::{Canned, problem};
+
+#[test]
+fn refusals_are_sentences() {
+    let server = Canned::new(vec![
+        ("GET /v1/secrets/mail", 404, problem(404, "not-found", "there is no secret mail", &["there is no secret mail"])),
+        ("GET /v1/status", 401, problem(401, "unauthenticated", "this needs a token", &[])),
+        ("POST /v1/secrets/x/opaque", 503, problem(503, "sealed", "the store is sealed", &[])),
+    ])
+    .piping(b"x");
+    assert_snapshot!(server.run("secret show mail"), @r#"
+    ! perennial: refused: there is no secret mail [not-found]
+    exit 1
+    "#);
+    assert_snapshot!(server.run("status"), @r#"
+    ! perennial: refused: this needs a token [unauthenticated]
+    ! next: name a token that is valid: --token-file F, PERENNIAL_TOKEN, or --data DIR beside the server
+    exit 1
+    "#);
+    assert_snapshot!(server.run("secret put x"), @r#"
+    ! perennial: refused: the store is sealed [sealed]
+    ! next: open the store with `perennial unseal`, then try again
+    exit 1
+    "#);
+}
+
+#[test]
+fn who_answers_something_else_is_no_server() {
+    let server = Canned::new(vec![
+        ("GET /v1/status", 502, json!("<html>bad gateway</html>")),
+        ("GET /v1/sweeps", 200, json!({ "unexpected": true })),
+    ]);
+    assert_snapshot!(server.run("status"), @r#"
+    ! perennial: what answers at http://server (status 502) is not a Perennial server, or one that is much newer
+    ! next: look at --server, and at proxies in between
+    exit 3
+    "#);
+    assert_eq!(server.run("sweep --list").exit, 3);
+}
+
+#[test]
+fn nobody_there() {
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let ended = Canned::new(vec![]).run(&format!("status --server http://127.0.0.1:{port}"));
+    assert_snapshot!(ended.to_string().replace(&port.to_string(), "PORT"), @r#"
+    ! perennial: no answer from http://127.0.0.1:PORT: 127.0.0.1:PORT does not accept a connection: Connection refused (os error 111)
+    ! next: is the server running, and is its name right?
+    exit 3
+    "#);
+}
+
+#[test]
+fn a_token_does_not_travel_in_plain_text() {
+    let server = Canned::new(vec![]);
+    assert_snapshot!(server.run("status --server http://192.0.2.1"), @r#"
+    ! perennial: --server: the server's URL begins with http://, which would send the token in plain text; use https:// (host 192.0.2.1:80)
+    exit 2
+    "#);
+}
