@@ -142,7 +142,11 @@ impl House {
             for dependency in list(&package["dependencies"]) {
                 // A renamed one counts by the name that the code uses.
                 let name = dependency["rename"].as_str().or(dependency["name"].as_str()).unwrap().to_owned();
-                if dependency["kind"] == "dev" { tests.insert(name) } else { code.insert(name) };
+                if dependency["kind"] == "dev" {
+                    tests.insert(name)
+                } else {
+                    code.insert(name)
+                };
             }
             let folder = Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap().to_owned();
             let one = Crate { id: text(&package["id"]), description: text(&package["description"]), folder, code, tests };
@@ -150,7 +154,11 @@ impl House {
         }
         let mut graph = BTreeMap::new();
         for node in list(&metadata["resolve"]["nodes"]) {
-            let built_with = list(&node["deps"]).iter().filter(|d| list(&d["dep_kinds"]).iter().any(|k| k["kind"] != "dev")).map(|d| text(&d["pkg"])).collect();
+            let built_with = list(&node["deps"])
+                .iter()
+                .filter(|d| list(&d["dep_kinds"]).iter().any(|k| k["kind"] != "dev"))
+                .map(|d| text(&d["pkg"]))
+                .collect();
             let id = text(&node["id"]);
             graph.insert(id.clone(), (names[&id].clone(), built_with));
         }
@@ -271,9 +279,13 @@ fn decisions_have_no_standard_library() {
     let house = House::look();
     let domain = &house.crates["domain"];
     let first = fs::read_to_string(domain.folder.join("src/lib.rs")).unwrap();
-    assert!(first.lines().any(|line| line.trim() == "#![no_std]"), "the compiler keeps clock and environment out of `domain` by #![no_std]");
+    assert!(
+        first.lines().any(|line| line.trim() == "#![no_std]"),
+        "the compiler keeps clock and environment out of `domain` by #![no_std]"
+    );
     assert_eq!(domain.code, BTreeSet::from(["pki".to_owned()]), "`domain` uses pki and nothing else");
-    let with_std: Vec<_> = files(&domain.folder.join("src"), "rs").into_iter().filter(|(_, text)| code_alone(text).contains("extern crate std")).collect();
+    let with_std: Vec<_> =
+        files(&domain.folder.join("src"), "rs").into_iter().filter(|(_, text)| code_alone(text).contains("extern crate std")).collect();
     assert!(with_std.is_empty(), "{with_std:?}");
 }
 
@@ -293,7 +305,11 @@ fn crates_do_not_say_what_their_sentence_forbids() {
         for (path, text) in files(&one.folder.join("src"), "rs") {
             let mentions = code_alone(&text);
             for after in mentions.split("envelope::").skip(1).filter(|_| name != "engine" && name != "envelope") {
-                let list = if let Some(inside) = after.strip_prefix('{') { inside.split('}').next() } else { after.split([';', '(', ' ', ':', '<']).next() };
+                let list = if let Some(inside) = after.strip_prefix('{') {
+                    inside.split('}').next()
+                } else {
+                    after.split(|c: char| !c.is_alphanumeric() && c != '_').next()
+                };
                 for word in list.unwrap_or_default().split(',').map(str::trim).filter(|word| !word.is_empty()) {
                     if name != "server" || !OF_ENVELOPE_FOR_SERVER.contains(&word) {
                         wrong.push(format!("{} names envelope::{word}: only the engine opens sealed bytes", path.display()));
