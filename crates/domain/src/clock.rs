@@ -39,15 +39,15 @@ pub fn believe(evidence: &Evidence, now: Time) -> Belief {
     if evidence.synchronised == Some(false) {
         doubts.push(String::from("the operating system says that its clock is not synchronised"));
     }
-    if let Some(ahead) = evidence.witness_ahead {
-        if ahead > TOLERANCE || ahead < Span::seconds(-TOLERANCE.as_secs()) {
-            doubts.push(format!("an independent clock differs by {ahead}"));
-        }
+    if let Some(ahead) = evidence.witness_ahead
+        && (ahead > TOLERANCE || ahead < Span::seconds(-TOLERANCE.as_secs()))
+    {
+        doubts.push(format!("an independent clock differs by {ahead}"));
     }
-    if let Some(high) = evidence.high_water {
-        if now < high - TOLERANCE {
-            doubts.push(format!("the clock is {} behind what this store has already recorded", high - now));
-        }
+    if let Some(high) = evidence.high_water
+        && now < high - TOLERANCE
+    {
+        doubts.push(format!("the clock is {} behind what this store has already recorded", high - now));
     }
     if doubts.is_empty() { Belief::Believed } else { Belief::Doubted(doubts) }
 }

@@ -37,9 +37,14 @@ mod tests {
     fn pauses_double_up_to_a_limit_and_listen_to_the_receiver() {
         let now = Time::from_unix(0);
         let pause = |attempts, wish: Option<i64>| next_attempt(attempts, wish.map(Span::seconds), 7, now).unix();
-        for (attempts, wish, least, most) in
-            [(1, None, 5, 6), (2, None, 10, 12), (3, None, 20, 25), (30, None, 900, 1125), (1, Some(60), 60, 75), (1, Some(1 << 40), 900, 1125)]
-        {
+        for (attempts, wish, least, most) in [
+            (1, None, 5, 6),
+            (2, None, 10, 12),
+            (3, None, 20, 25),
+            (30, None, 900, 1125),
+            (1, Some(60), 60, 75),
+            (1, Some(1 << 40), 900, 1125),
+        ] {
             let got = pause(attempts, wish);
             assert!((least..=most).contains(&got), "{attempts} {wish:?}: {got}");
             assert_eq!(got, pause(attempts, wish), "drawn once");

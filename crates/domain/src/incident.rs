@@ -173,7 +173,8 @@ pub fn step(incident: &Incident, critical_path: Option<Span>, now: Time) -> Step
     let mut at = |t: Time| next = Some(next.map_or(t, |n: Time| n.min(t)));
     match (incident.state, incident.quiet_until) {
         (State::Opened, _) if !incident.escalated => {
-            let due = incident.opened_at + policy::escalates_after(incident.until.map_or(Span::days(7), |t| policy::remaining(t, incident.opened_at)));
+            let due = incident.opened_at
+                + policy::escalates_after(incident.until.map_or(Span::days(7), |t| policy::remaining(t, incident.opened_at)));
             if now >= due {
                 return Step::Escalate;
             }

@@ -171,8 +171,16 @@ pub fn assess(view: &View, now: Time) -> Standing {
         at(end.until);
         let level = end.thresholds.level(remaining);
         if level > Level::Info {
-            let detail = if remaining <= Span::seconds(0) { format!("expired {}", end.until) } else { format!("expires {}, in {remaining}", end.until) };
-            findings.push(Finding { until: Some(end.until), broken: remaining <= Span::seconds(0), ..find(Code::SecretExpiring, level, detail) });
+            let detail = if remaining <= Span::seconds(0) {
+                format!("expired {}", end.until)
+            } else {
+                format!("expires {}, in {remaining}", end.until)
+            };
+            findings.push(Finding {
+                until: Some(end.until),
+                broken: remaining <= Span::seconds(0),
+                ..find(Code::SecretExpiring, level, detail)
+            });
         }
     }
 
@@ -250,11 +258,8 @@ pub fn assess(view: &View, now: Time) -> Standing {
         });
     }
 
-    let served = if view.targets.production == 0 {
-        own_end.map_or(Served::Unknown, |e| Served::Until(e.until))
-    } else {
-        view.targets.served
-    };
+    let served =
+        if view.targets.production == 0 { own_end.map_or(Served::Unknown, |e| Served::Until(e.until)) } else { view.targets.served };
     let runway = match served {
         Served::Until(t) => Some(policy::remaining(t, now)),
         Served::Broken => Some(Span::seconds(0)),

@@ -225,8 +225,7 @@ impl<'a> Assessment<'a> {
                 || r.combination.method != Method::Dialled
         };
         let relevant: Vec<&Record> = view.records.iter().filter(fresh).filter(gone).collect();
-        let lifetime =
-            relevant.iter().flat_map(|r| r.may_serve()).filter_map(|s| view.presented.get(&s.chain)).map(|p| p.lifetime).min();
+        let lifetime = relevant.iter().flat_map(|r| r.may_serve()).filter_map(|s| view.presented.get(&s.chain)).map(|p| p.lifetime).min();
         let served = if required_records.is_empty() { Served::Unknown } else { Served::Until(Time::NO_EXPIRY) };
         let mut it = Assessment {
             view,
@@ -318,15 +317,15 @@ impl<'a> Assessment<'a> {
                     broken(self.find(problem.code, Level::Incident, Some(about), problem.detail.clone()));
                 }
             }
-            if let Some(detail) = &p.breaks_later {
-                if told.insert((Code::PathBreaksLater, *leaf)) {
-                    self.find(Code::PathBreaksLater, Level::Notice, Some(*leaf), detail.clone());
-                }
+            if let Some(detail) = &p.breaks_later
+                && told.insert((Code::PathBreaksLater, *leaf))
+            {
+                self.find(Code::PathBreaksLater, Level::Notice, Some(*leaf), detail.clone());
             }
-            if let Some(detail) = &p.superfluous_expired {
-                if told.insert((Code::IncompleteChain, *leaf)) {
-                    self.find(Code::IncompleteChain, Level::Notice, Some(*leaf), detail.clone());
-                }
+            if let Some(detail) = &p.superfluous_expired
+                && told.insert((Code::IncompleteChain, *leaf))
+            {
+                self.find(Code::IncompleteChain, Level::Notice, Some(*leaf), detail.clone());
             }
             if !p.lacks.is_empty() && told.insert((Code::WrongName, *leaf)) {
                 let lacks = p.lacks.join(", ");
@@ -388,8 +387,7 @@ impl<'a> Assessment<'a> {
             Expected::Managed(None) => {}
             Expected::Managed(Some(newest)) => {
                 let is_current = |fp: &Fingerprint| newest.leaves.contains(fp);
-                let up_to_date =
-                    |r: &&Record| r.good.is_some() && r.may_serve().all(|s| is_current(&s.leaf));
+                let up_to_date = |r: &&Record| r.good.is_some() && r.may_serve().all(|s| is_current(&s.leaf));
                 self.current = self.required.iter().flatten().copied().filter(up_to_date).count() as u32;
                 let mut older: BTreeMap<Fingerprint, i64> = BTreeMap::new();
                 let mut foreign: BTreeSet<Fingerprint> = BTreeSet::new();
@@ -438,16 +436,16 @@ impl<'a> Assessment<'a> {
             Served::Until(t) => t,
             _ => Time::NO_EXPIRY,
         };
-        let muted = target.state == TargetState::Drained
-            && target.drained_until.is_some_and(|until| self.now < until)
-            && self.now < served_until;
+        let muted =
+            target.state == TargetState::Drained && target.drained_until.is_some_and(|until| self.now < until) && self.now < served_until;
         if let Some(until) = target.drained_until {
             self.at(until);
         }
         if target.state == TargetState::Retired {
-            let back = self.view.retired_at.is_some_and(|at| {
-                self.relevant.iter().filter_map(|r| r.good).any(|g| g.at > at + crate::policy::SHORTEST_INTERVAL)
-            });
+            let back = self
+                .view
+                .retired_at
+                .is_some_and(|at| self.relevant.iter().filter_map(|r| r.good).any(|g| g.at > at + crate::policy::SHORTEST_INTERVAL));
             if back && self.now < served_until {
                 let detail = String::from("was retired and still answers with the certificate that it served then");
                 self.find(Code::CameBack, Level::Notice, None, detail);
@@ -494,7 +492,8 @@ impl<'a> Assessment<'a> {
             self.find(Code::Unreachable, level, None, detail).since = since;
         }
         if let Some(first) = routeless.first() {
-            let detail = format!("{} has no route to {}, and no other vantage covers it", first.combination.vantage, first.combination.address);
+            let detail =
+                format!("{} has no route to {}, and no other vantage covers it", first.combination.vantage, first.combination.address);
             self.find(Code::NoRoute, Level::Notice, None, detail);
         }
         if let (Some((address, at)), false) = (stale.iter().min_by_key(|s| s.1), muted) {

@@ -1,10 +1,6 @@
 //! A target's assessment, inside the transaction that changed one of its inputs.
 
-use crate::{
-    Engine, Result, Tick,
-    judge::Terms,
-    loops, tell,
-};
+use crate::{Engine, Result, Tick, judge::Terms, loops, tell};
 use domain::{
     Fingerprint, Span, Time,
     finding::{Code, Finding, Subject},
@@ -192,14 +188,20 @@ fn lines(tx: &mut Tx<'_>, t: &target::Target, owner: Option<&secret::Secret>, st
     for (line, finding) in &done.keep {
         let Some(stored) = open.iter().find(|l| l.id == line.id) else { continue };
         if stored.until != finding.until || stored.broken != finding.broken {
-            incident::put_line(tx, &incident::Line { until: finding.until, broken: finding.broken, detail: finding.detail.clone(), ..stored.clone() })?;
+            incident::put_line(
+                tx,
+                &incident::Line { until: finding.until, broken: finding.broken, detail: finding.detail.clone(), ..stored.clone() },
+            )?;
             touched.insert(line.incident);
         }
     }
     for id in &done.close {
         let Some(stored) = open.iter().find(|l| l.id == *id) else { continue };
         let evidence = format!("{:?}", standing.evidence);
-        incident::put_line(tx, &incident::Line { closed_at: Some(tick.now), how: "observed".into(), evidence: evidence.clone(), ..stored.clone() })?;
+        incident::put_line(
+            tx,
+            &incident::Line { closed_at: Some(tick.now), how: "observed".into(), evidence: evidence.clone(), ..stored.clone() },
+        )?;
         touched.insert(stored.incident);
         let body = json!({ "incident": stored.incident.0, "finding": stored.key, "evidence": standing.evidence });
         tx.journal(Entry::new("line.closed", format!("target/{}", t.facts.name), "every required observation shows it gone", &body))?;

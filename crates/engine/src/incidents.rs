@@ -26,9 +26,8 @@ pub const GATHER: Span = Span::minutes(10);
 impl Engine {
     /// Moves the incidents that are due.
     pub fn incidents_once(&self, tick: &Tick) -> Result<usize> {
-        let claims = self.store.write(&rules(), tick.now, |tx| {
-            timer::claim(tx, loops::INCIDENT, tick.now, &self.holder, schedule::LEASE, BATCH)
-        })?;
+        let claims =
+            self.store.write(&rules(), tick.now, |tx| timer::claim(tx, loops::INCIDENT, tick.now, &self.holder, schedule::LEASE, BATCH))?;
         for claim in &claims {
             self.store.try_write(&rules(), tick.now, |tx| {
                 let next = step(tx, IncidentId(claim.subject), self.critical_path, tick.now)?;
@@ -41,9 +40,8 @@ impl Engine {
 
     /// Corrective actions that are overdue: their owners are told, once a week while they stay.
     pub fn actions_once(&self, tick: &Tick) -> Result<usize> {
-        let claims = self.store.write(&rules(), tick.now, |tx| {
-            timer::claim(tx, loops::ACTION, tick.now, &self.holder, schedule::LEASE, BATCH)
-        })?;
+        let claims =
+            self.store.write(&rules(), tick.now, |tx| timer::claim(tx, loops::ACTION, tick.now, &self.holder, schedule::LEASE, BATCH))?;
         for claim in &claims {
             self.store.try_write(&rules(), tick.now, |tx| {
                 let next = overdue(tx, claim.subject, tick.now)?;
@@ -106,7 +104,10 @@ impl Engine {
         self.store.try_write(actor, tick.now, |tx| {
             let mut it = incident::lock(tx, id)?.ok_or_else(|| Error::not_found("incident", &id.to_string()))?;
             if it.facts.state.is_open() {
-                return Err(Error::refused("incident-open", format!("incident {id} is still open; production has to prove first that it is over")));
+                return Err(Error::refused(
+                    "incident-open",
+                    format!("incident {id} is still open; production has to prove first that it is over"),
+                ));
             }
             if review.cause == RootCause::Other && review.own_cause.trim().is_empty() {
                 return Err(Error::refused("cause-missing", "the root cause `other` needs own words: --own-cause \"…\""));
@@ -236,10 +237,11 @@ fn step(tx: &mut Tx<'_>, id: IncidentId, critical_path: Option<Span>, now: Time)
             note(tx, "escalated", json!({}))?;
             let mut teams = it.teams.clone();
             for team in it.teams.clone() {
-                if let Some((_, escalation)) = inventory::contacts(tx, &team)? {
-                    if !escalation.is_empty() && !teams.contains(&escalation) {
-                        teams.push(escalation);
-                    }
+                if let Some((_, escalation)) = inventory::contacts(tx, &team)?
+                    && !escalation.is_empty()
+                    && !teams.contains(&escalation)
+                {
+                    teams.push(escalation);
                 }
             }
             tell::incident_to(tx, &it, News::Updated, &teams, now)?;

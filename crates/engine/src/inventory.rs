@@ -1,12 +1,6 @@
 //! Putting the declared inventory in place: idempotent, all or nothing; what leaves is retired, never forgotten.
 
-use crate::{
-    Engine, Error, Refusal, Result, Tick, assess,
-    look::wake_vantages,
-    loops,
-    own::PREFIX,
-    vault::blank,
-};
+use crate::{Engine, Error, Refusal, Result, Tick, assess, look::wake_vantages, loops, own::PREFIX, vault::blank};
 use api::fleet::{self as model, self as fleet, Fleet};
 use domain::{
     Span, Time,
@@ -74,7 +68,10 @@ impl Engine {
             apply.targets(tx, fleet, &secrets)?;
             let plan = pki::Fingerprint::of(format!("{:?}", apply.changes).as_bytes()).to_string();
             if options.plan.as_ref().is_some_and(|wanted| *wanted != plan) {
-                return Err(Error::refused("plan-changed", format!("the changes are no longer those of plan {plan}; look at them again with --dry-run")));
+                return Err(Error::refused(
+                    "plan-changed",
+                    format!("the changes are no longer those of plan {plan}; look at them again with --dry-run"),
+                ));
             }
             let done = apply.writes && apply.changes.iter().any(|c| c.what != "left-over");
             if done {
@@ -131,7 +128,8 @@ impl Apply<'_> {
     fn tables(&mut self, tx: &mut Tx<'_>, fleet: &Fleet) -> Result<()> {
         let json = |v: &Vec<model::Contact>| serde_json::to_string(v).unwrap_or_default();
         let span = |p: Option<fleet::Period>| p.map(fleet::Period::as_secs).into();
-        let teams = fleet.teams.iter().map(|t| (t.name.clone(), vec![json(&t.contacts).into(), t.escalation.clone().unwrap_or_default().into()]));
+        let teams =
+            fleet.teams.iter().map(|t| (t.name.clone(), vec![json(&t.contacts).into(), t.escalation.clone().unwrap_or_default().into()]));
         self.table(tx, rows::TEAM, teams.collect())?;
         self.table(tx, rows::SERVICE, fleet.services.iter().map(|s| (s.name.clone(), vec![(&s.team).into()])).collect())?;
         self.table(tx, rows::REGION, fleet.regions.iter().map(|r| (r.name.clone(), vec![])).collect())?;
@@ -191,7 +189,8 @@ impl Apply<'_> {
                 }
                 Some(before) => {
                     if before.kind != after.kind && before.newest_version > 0 {
-                        let problem = format!("secret {} is {} and holds versions; it cannot become {}", before.name, before.kind, after.kind);
+                        let problem =
+                            format!("secret {} is {} and holds versions; it cannot become {}", before.name, before.kind, after.kind);
                         return Err(Error::refused("kind-changed", problem));
                     }
                     self.changed("secret", &wanted.name, secret_diff(&before, &after));
@@ -273,16 +272,19 @@ impl Apply<'_> {
             let page = target::page(tx, after, 1000)?;
             let Some(last) = page.last() else { break };
             after = last.facts.id;
-            for t in page.into_iter().filter(|t| t.retired_at.is_none() && !declared.contains(&t.facts.name) && !t.facts.name.starts_with(PREFIX)) {
+            for t in page
+                .into_iter()
+                .filter(|t| t.retired_at.is_none() && !declared.contains(&t.facts.name) && !t.facts.name.starts_with(PREFIX))
+            {
                 self.gone("target", &t.facts.name);
                 if self.options.prune {
                     if !incident::open_lines_of_target(tx, t.facts.id)?.is_empty() {
                         return Err(open_incident("target", &t.facts.name));
                     }
-                    if self.writes {
-                        if let Some(t) = target::lock(tx, t.facts.id)? {
-                            retire(tx, t, self.now)?;
-                        }
+                    if self.writes
+                        && let Some(t) = target::lock(tx, t.facts.id)?
+                    {
+                        retire(tx, t, self.now)?;
                     }
                 }
             }
@@ -292,7 +294,9 @@ impl Apply<'_> {
 }
 
 fn open_incident(kind: &str, name: &str) -> Error {
-    let problem = format!("{kind} {name} has lines in an open incident and cannot be pruned; end it in production, or retire it by hand with a reason");
+    let problem = format!(
+        "{kind} {name} has lines in an open incident and cannot be pruned; end it in production, or retire it by hand with a reason"
+    );
     Error::refused("open-incident", problem)
 }
 
@@ -313,11 +317,8 @@ fn retire(tx: &mut Tx<'_>, mut t: target::Target, now: Time) -> Result<()> {
 
 /// A target that was retired and still answers comes back.
 pub(crate) fn come_back(tx: &mut Tx<'_>, t: &target::Target, now: Time) -> Result<()> {
-    let back = target::Target {
-        retired_at: None,
-        facts: domain::words::Target { state: TargetState::Active, ..t.facts.clone() },
-        ..t.clone()
-    };
+    let back =
+        target::Target { retired_at: None, facts: domain::words::Target { state: TargetState::Active, ..t.facts.clone() }, ..t.clone() };
     target::put(tx, &back)?;
     wake_vantages(tx, &back, now)?;
     let reason = "it was retired and still answers with the certificate that it served then";

@@ -169,10 +169,8 @@ fn code_of(code: PathErrorCode) -> Code {
 fn end_above(verifier: &Verifier, chain: &[Certificate], private: bool, leaf: Thresholds, now: Time) -> Option<End> {
     let presented = chain[1..].iter().enumerate().map(|(n, c)| (n + 1, c.clone(), false));
     let roots = verifier.roots();
-    let above = roots
-        .certificates()
-        .filter(|r| chain.iter().any(|c| c.issuer_der() == r.subject_der()))
-        .map(|r| (chain.len(), r.clone(), true));
+    let above =
+        roots.certificates().filter(|r| chain.iter().any(|c| c.issuer_der() == r.subject_der())).map(|r| (chain.len(), r.clone(), true));
     let mut candidates: Vec<(usize, Certificate, bool)> = presented.chain(above).collect();
     candidates.sort_by_key(|(position, c, _)| (c.not_after(), *position));
     candidates.dedup_by_key(|(_, c, _)| c.fingerprint());

@@ -31,9 +31,8 @@ pub const MOST_ATTEMPTS: usize = 4096;
 impl Engine {
     /// Looks at the targets that are due. Says how many there were.
     pub fn observe_once(&self, network: &dyn Network, tick: &Tick) -> Result<usize> {
-        let claims = self.store.write(&rules(), tick.now, |tx| {
-            timer::claim(tx, loops::OBSERVE, tick.now, &self.holder, schedule::LEASE, BATCH)
-        })?;
+        let claims =
+            self.store.write(&rules(), tick.now, |tx| timer::claim(tx, loops::OBSERVE, tick.now, &self.holder, schedule::LEASE, BATCH))?;
         if claims.is_empty() {
             return Ok(0);
         }
@@ -59,8 +58,9 @@ impl Engine {
     /// Hands the targets that are due at a remote vantage to it.
     pub fn hand_out(&self, vantage: &str, limit: i64, tick: &Tick) -> Result<Vec<Look>> {
         let name = loops::observe(vantage);
-        let claims =
-            self.store.write(&rules(), tick.now, |tx| timer::claim(tx, &name, tick.now, vantage, schedule::LEASE, limit.clamp(1, BATCH)))?;
+        let claims = self
+            .store
+            .write(&rules(), tick.now, |tx| timer::claim(tx, &name, tick.now, vantage, schedule::LEASE, limit.clamp(1, BATCH)))?;
         let looks = self.store.read(|tx| {
             let mut looks = Vec::new();
             for claim in &claims {
@@ -155,9 +155,8 @@ impl Engine {
 
     /// Targets for which time alone changed the answer.
     pub fn targets_once(&self, tick: &Tick) -> Result<usize> {
-        let claims = self.store.write(&rules(), tick.now, |tx| {
-            timer::claim(tx, loops::TARGET, tick.now, &self.holder, schedule::LEASE, BATCH)
-        })?;
+        let claims =
+            self.store.write(&rules(), tick.now, |tx| timer::claim(tx, loops::TARGET, tick.now, &self.holder, schedule::LEASE, BATCH))?;
         for claim in &claims {
             let next = self.store.try_write(&rules(), tick.now, |tx| {
                 let Some(t) = target::lock(tx, TargetId(claim.subject))? else { return Ok::<_, Error>(None) };

@@ -1,7 +1,7 @@
 //! The store as its own subject: findings about itself, the certificate of its own API, alerts that stand.
 
 use crate::{
-    Engine, Error, Result, Tick, loops, look,
+    Engine, Error, Result, Tick, look, loops,
     message::{Kind, Message, Severity},
     ports::{Parcel, Post},
     tell,
@@ -46,12 +46,16 @@ impl Engine {
             detail,
         };
         if let domain::clock::Belief::Doubted(reasons) = &tick.clock {
-            let detail = format!("{}; closings wait, openings are grouped; when it is right, say so: perennial clock confirm", reasons.join("; "));
+            let detail =
+                format!("{}; closings wait, openings are grouped; when it is right, say so: perennial clock confirm", reasons.join("; "));
             all.push(find(Code::ClockNotBelieved, detail));
         }
         let (_, stuck) = self.store.read(|tx| notice::waiting(tx, i64::from(delivery::REPORT_AFTER)))?;
         if stuck > 0 {
-            all.push(find(Code::Undeliverable, format!("{stuck} messages failed at least {} times and are still tried", delivery::REPORT_AFTER)));
+            all.push(find(
+                Code::Undeliverable,
+                format!("{stuck} messages failed at least {} times and are still tried", delivery::REPORT_AFTER),
+            ));
         }
         Ok(all)
     }

@@ -29,9 +29,8 @@ const TOLD: i64 = 1000;
 impl Engine {
     /// Assesses the secrets that are due. Says how many there were.
     pub fn secrets_once(&self, tick: &Tick) -> Result<usize> {
-        let claims = self.store.write(&rules(), tick.now, |tx| {
-            timer::claim(tx, loops::SECRET, tick.now, &self.holder, schedule::LEASE, BATCH)
-        })?;
+        let claims =
+            self.store.write(&rules(), tick.now, |tx| timer::claim(tx, loops::SECRET, tick.now, &self.holder, schedule::LEASE, BATCH))?;
         // One transaction for a handful of them: a commit costs more than an assessment.
         for some in claims.chunks(50) {
             self.store.try_write(&rules(), tick.now, |tx| {

@@ -116,7 +116,11 @@ impl Engine {
                 let leaf = judge::split_der(&i.chain).into_iter().next().and_then(|d| pki::Certificate::parse(d).ok());
                 let fits = leaf.is_some_and(|l| l.fingerprint() == i.leaf && l.not_after() == i.not_after);
                 if !fits {
-                    note(it, report, format!("instance {} of secret {}: the stored columns differ from the stored certificate", i.id, i.secret));
+                    note(
+                        it,
+                        report,
+                        format!("instance {} of secret {}: the stored columns differ from the stored certificate", i.id, i.secret),
+                    );
                 }
             }
         }

@@ -122,11 +122,11 @@ pub fn incident_to(tx: &mut Tx<'_>, it: &incident::Incident, news: News, teams: 
     let mut secret_name = None;
     let mut should_be = None;
     for line in &lines {
-        if secret_name.is_none() {
-            if let Some(s) = secret::get(tx, line.secret)? {
-                should_be = (s.newest_version > 0).then(|| format!("version {}", s.newest_version));
-                secret_name = Some(s.name);
-            }
+        if secret_name.is_none()
+            && let Some(s) = secret::get(tx, line.secret)?
+        {
+            should_be = (s.newest_version > 0).then(|| format!("version {}", s.newest_version));
+            secret_name = Some(s.name);
         }
         if !line.evidence.is_empty() {
             evidence.push(line.evidence.clone());
@@ -213,12 +213,12 @@ pub fn notice(tx: &mut Tx<'_>, s: &secret::Secret, telling: &Telling, team: &str
         _ => NO_RELEASE.into(),
     };
     let mut teams = vec![team.to_owned()];
-    if telling.escalate {
-        if let Some((_, escalation)) = inventory::contacts(tx, team)? {
-            if !escalation.is_empty() && escalation != team {
-                teams.push(escalation);
-            }
-        }
+    if telling.escalate
+        && let Some((_, escalation)) = inventory::contacts(tx, team)?
+        && !escalation.is_empty()
+        && escalation != team
+    {
+        teams.push(escalation);
     }
     let message = Message {
         kind: Kind::Notice,

@@ -7,7 +7,7 @@ use domain::{
     Fingerprint, Span, Time,
     words::{Kind, Management, Renewal, SecretId},
 };
-use envelope::{KekRecord, Keeper, Place, Provider, Sealed};
+use envelope::{Keeper, KekRecord, Place, Provider, Sealed};
 use pki::{Certificate, Limits, PrivateKey, Purpose, import::Candidate};
 use serde_json::json;
 use store::{
@@ -328,6 +328,7 @@ impl Engine {
     }
 
     /// Stores a new version of an opaque secret.
+    #[expect(clippy::too_many_arguments, reason = "each is asked for by name at its one call")]
     pub fn put_opaque(
         &self,
         name: &str,
@@ -396,11 +397,13 @@ impl Engine {
                 return Err(Error::refused("wrong-kind", problem));
             }
             let expires = match what {
-                Attested::Version(number) => secret::versions(tx, s.id, 10_000)?
-                    .into_iter()
-                    .find(|v| v.number == number)
-                    .ok_or_else(|| Error::not_found("version", &number.to_string()))?
-                    .expires_at,
+                Attested::Version(number) => {
+                    secret::versions(tx, s.id, 10_000)?
+                        .into_iter()
+                        .find(|v| v.number == number)
+                        .ok_or_else(|| Error::not_found("version", &number.to_string()))?
+                        .expires_at
+                }
                 Attested::Expires(t) => Some(t),
             };
             secret::attest(tx, s.id, expires, tick.now)?;
@@ -520,7 +523,8 @@ fn write(
 ) -> Result<Stored> {
     let mut s = line(tx, &p.name, Kind::Certificate, tick.now)?;
     if s.kind != Kind::Certificate || s.management == Management::External {
-        let problem = format!("{} is declared {} and {}; a version can only be stored for a managed certificate", p.name, s.kind, s.management);
+        let problem =
+            format!("{} is declared {} and {}; a version can only be stored for a managed certificate", p.name, s.kind, s.management);
         return Err(Error::refused("wrong-kind", problem));
     }
     if s.newest_version != p.newest {

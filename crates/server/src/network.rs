@@ -111,5 +111,9 @@ fn local(detail: String) -> Failure {
 }
 
 fn failure(f: probe::Failure) -> Failure {
-    Failure { blame: Blame::parse(f.blame.as_str()).unwrap_or(Blame::Peer), retry: f.retry, detail: format!("{}: {}", f.phase.as_str(), f.detail) }
+    Failure {
+        blame: Blame::parse(f.blame.as_str()).unwrap_or(Blame::Peer),
+        retry: f.retry,
+        detail: format!("{}: {}", f.phase.as_str(), f.detail),
+    }
 }

@@ -157,7 +157,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     private_folder(&options.data)?;
     let url = options.database.clone().unwrap_or_else(|| format!("sqlite:{}", options.data.join("perennial.db").display()));
     let for_store = options.clone();
-    let (engine, door) = tokio::task::spawn_blocking(move || open(&for_store, &url)).await.map_err(|e| StartError::Setup(e.to_string()))??;
+    let (engine, door) =
+        tokio::task::spawn_blocking(move || open(&for_store, &url)).await.map_err(|e| StartError::Setup(e.to_string()))??;
 
     let listener = TcpListener::bind(options.listen).await.map_err(io(format!("listening on {}", options.listen)))?;
     let address = listener.local_addr().map_err(io("asking for the own address"))?;

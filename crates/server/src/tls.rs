@@ -80,7 +80,9 @@ impl OwnCertificate {
         let authority = authority(folder, now)?;
         let known = read(&folder.join("api.pem"), &folder.join("api.key"))?;
         let good = known.filter(|(chain, _)| {
-            chain.first().is_some_and(|leaf| !due(leaf, now) && names.iter().all(|n| leaf.covers(n)) && leaf.issuer_der() == authority.certificate().subject_der())
+            chain.first().is_some_and(|leaf| {
+                !due(leaf, now) && names.iter().all(|n| leaf.covers(n)) && leaf.issuer_der() == authority.certificate().subject_der()
+            })
         });
         let (chain, key) = match good {
             Some(pair) => pair,
@@ -143,10 +145,10 @@ fn due(leaf: &Certificate, now: Time) -> bool {
 
 fn authority(folder: &Path, now: Time) -> Result<Authority, TlsError> {
     let (pem, key) = (folder.join("ca.pem"), folder.join("ca.key"));
-    if let Some((chain, key)) = read(&pem, &key)? {
-        if let Some(root) = chain.into_iter().next().filter(|c| c.not_after() > now + LIFETIME) {
-            return Ok(Authority::resume(root, key)?);
-        }
+    if let Some((chain, key)) = read(&pem, &key)?
+        && let Some(root) = chain.into_iter().next().filter(|c| c.not_after() > now + LIFETIME)
+    {
+        return Ok(Authority::resume(root, key)?);
     }
     let authority = Authority::new("Perennial API", now - Span::hours(1), now + AUTHORITY)?;
     write(&pem, authority.certificate().to_pem().as_bytes())?;

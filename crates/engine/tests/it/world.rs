@@ -128,11 +128,8 @@ impl World {
     }
 
     pub(crate) fn tick(&self) -> Tick {
-        let clock = if self.doubted {
-            domain::clock::Belief::Doubted(vec!["the test says so".into()])
-        } else {
-            domain::clock::Belief::Believed
-        };
+        let clock =
+            if self.doubted { domain::clock::Belief::Doubted(vec!["the test says so".into()]) } else { domain::clock::Belief::Believed };
         Tick { now: self.now, clock }
     }
 

@@ -3,11 +3,7 @@
 use super::{Args, Teller, api::Api, regions::Nodes};
 use ::api::v1;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use pki::{
-    Certificate, PrivateKey, Span, Time,
-    build::Authority,
-    key::KeyType,
-};
+use pki::{Certificate, PrivateKey, Span, Time, build::Authority, key::KeyType};
 use std::{collections::BTreeMap, fmt::Write, path::PathBuf, time::Duration};
 
 /// The lifetime of the certificates: notice below a half, incident below a quarter.
@@ -148,7 +144,11 @@ pub(super) async fn tell(args: &Args, teller: &mut Teller) -> Result<(), String>
         let detail: v1::IncidentDetail = api.get(&format!("/v1/incidents/{}", i.id)).await?;
         let mut evidence = String::new();
         for line in &detail.lines {
-            let by = line.evidence.as_deref().filter(|e| !e.is_empty()).ok_or_else(|| format!("incident {} closed a line without evidence", i.id))?;
+            let by = line
+                .evidence
+                .as_deref()
+                .filter(|e| !e.is_empty())
+                .ok_or_else(|| format!("incident {} closed a line without evidence", i.id))?;
             let _ = write!(evidence, "\n{}: observations {by}", line.target.as_deref().unwrap_or("-"));
         }
         teller.say(&format!("RESOLVED {}: {}{evidence}", i.id, i.title));

@@ -64,8 +64,8 @@ pub fn replace(tx: &mut Tx<'_>, secret: SecretId, target: Option<TargetId>, find
     let mut new: Vec<_> = findings.iter().map(|f| shape(&f.key(), f.level, &f.subject.to_string())).collect();
     old.sort();
     new.sort();
-    let unchanged =
-        before.len() == findings.len() && findings.iter().all(|f| before.iter().any(|b| b.key == f.key() && b.detail == f.detail && b.level == f.level));
+    let unchanged = before.len() == findings.len()
+        && findings.iter().all(|f| before.iter().any(|b| b.key == f.key() && b.detail == f.detail && b.level == f.level));
     if !unchanged {
         tx.execute("DELETE FROM finding WHERE secret_id = $1 AND target_id = $2", &[secret.0.into(), t.into()])?;
         for f in findings {

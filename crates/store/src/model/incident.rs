@@ -192,8 +192,7 @@ pub struct Line {
     pub evidence: String,
 }
 
-const LINE: &str =
-    "id, incident_id, secret_id, target_id, key, code, about, until, broken, detail, opened_at, closed_at, how, evidence";
+const LINE: &str = "id, incident_id, secret_id, target_id, key, code, about, until, broken, detail, opened_at, closed_at, how, evidence";
 
 fn line(r: &Row) -> Result<Line> {
     Ok(Line {
@@ -250,8 +249,7 @@ pub fn open_lines_of_target(tx: &mut Tx<'_>, target: TargetId) -> Result<Vec<Lin
 
 /// Open lines of a secret itself.
 pub fn open_lines_of_secret(tx: &mut Tx<'_>, secret: SecretId) -> Result<Vec<Line>> {
-    let sql =
-        format!("SELECT {LINE} FROM incident_line WHERE secret_id = $1 AND target_id = 0 AND closed_at IS NULL ORDER BY id");
+    let sql = format!("SELECT {LINE} FROM incident_line WHERE secret_id = $1 AND target_id = 0 AND closed_at IS NULL ORDER BY id");
     tx.query(&sql, &[secret.0.into()])?.iter().map(line).collect()
 }
 
@@ -355,15 +353,7 @@ pub fn put_action(tx: &mut Tx<'_>, a: &Action) -> Result<()> {
     tx.execute(
         "INSERT INTO corrective_action (id, incident_id, what, owner, due_at, done_at, told_at) VALUES ($1,$2,$3,$4,$5,$6,$7) \
          ON CONFLICT (id) DO UPDATE SET done_at=excluded.done_at, told_at=excluded.told_at, due_at=excluded.due_at",
-        &[
-            a.id.into(),
-            a.incident.0.into(),
-            (&a.what).into(),
-            (&a.owner).into(),
-            a.due_at.into(),
-            a.done_at.into(),
-            a.told_at.into(),
-        ],
+        &[a.id.into(), a.incident.0.into(), (&a.what).into(), (&a.owner).into(), a.due_at.into(), a.done_at.into(), a.told_at.into()],
     )?;
     Ok(())
 }

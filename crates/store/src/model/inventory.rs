@@ -52,10 +52,8 @@ pub fn put(tx: &mut Tx<'_>, table: Table, name: &str, values: Vec<Value>) -> Res
     let columns: String = table.columns.iter().map(|c| format!(", {c}")).collect();
     let places: String = (0..table.columns.len()).map(|n| format!(", ${}", n + 2)).collect();
     let sets: String = table.columns.iter().map(|c| format!(", {c} = excluded.{c}")).collect();
-    let sql = format!(
-        "INSERT INTO {} (name{columns}) VALUES ($1{places}) ON CONFLICT (name) DO UPDATE SET retired_at = NULL{sets}",
-        table.name
-    );
+    let sql =
+        format!("INSERT INTO {} (name{columns}) VALUES ($1{places}) ON CONFLICT (name) DO UPDATE SET retired_at = NULL{sets}", table.name);
     let mut params = vec![name.into()];
     params.extend(values);
     tx.execute(&sql, &params)?;

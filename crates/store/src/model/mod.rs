@@ -40,7 +40,9 @@ pub fn served(kind: i64, until: Option<i64>) -> Served {
 pub(crate) fn fingerprint(row: &Row, column: usize) -> Result<Option<Fingerprint>> {
     row.opt_bytes(column)?
         .map(|b| {
-            b.try_into().map(Fingerprint::from_bytes).map_err(|_| StoreError::Corrupt { what: format!("a fingerprint of {} bytes", b.len()) })
+            b.try_into()
+                .map(Fingerprint::from_bytes)
+                .map_err(|_| StoreError::Corrupt { what: format!("a fingerprint of {} bytes", b.len()) })
         })
         .transpose()
 }

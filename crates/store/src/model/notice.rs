@@ -131,8 +131,7 @@ pub fn claim(tx: &mut Tx<'_>, now: Time, again: Time, limit: i64) -> Result<Vec<
          RETURNING {OUTGOING}",
         tx.skip_locked()
     );
-    let mut due: Vec<Outgoing> =
-        tx.query(&sql, &[now.into(), again.into(), limit.into()])?.iter().map(outgoing).collect::<Result<_>>()?;
+    let mut due: Vec<Outgoing> = tx.query(&sql, &[now.into(), again.into(), limit.into()])?.iter().map(outgoing).collect::<Result<_>>()?;
     due.sort_by_key(|o| o.id);
     Ok(due)
 }

@@ -269,15 +269,7 @@ pub fn insert_version(tx: &mut Tx<'_>, secret: SecretId, v: &Version) -> Result<
     let id = tx.next_id("version")?;
     tx.execute(
         "INSERT INTO version (id, secret_id, number, stored_at, actor, reason, expires_at) VALUES ($1,$2,$3,$4,$5,$6,$7)",
-        &[
-            id.into(),
-            secret.0.into(),
-            v.number.into(),
-            v.stored_at.into(),
-            (&v.actor).into(),
-            (&v.reason).into(),
-            v.expires_at.into(),
-        ],
+        &[id.into(), secret.0.into(), v.number.into(), v.stored_at.into(), (&v.actor).into(), (&v.reason).into(), v.expires_at.into()],
     )?;
     Ok(())
 }
@@ -328,8 +320,7 @@ pub struct Instance {
     pub chain: Vec<u8>,
 }
 
-const INSTANCE: &str =
-    "id, secret_id, version, scope, key_type, leaf, key_fingerprint, not_before, not_after, subject, issuer, chain";
+const INSTANCE: &str = "id, secret_id, version, scope, key_type, leaf, key_fingerprint, not_before, not_after, subject, issuer, chain";
 
 fn instance(r: &Row) -> Result<Instance> {
     let none = || StoreError::Corrupt { what: "an instance without a fingerprint".into() };
@@ -566,10 +557,7 @@ pub fn keks(tx: &mut Tx<'_>) -> Result<Vec<Kek>> {
 /// Adds a key-encryption key and makes it the current one.
 pub fn insert_kek(tx: &mut Tx<'_>, id: &str, record: &str, now: Time) -> Result<()> {
     tx.execute("UPDATE kek SET current = 0 WHERE current <> 0", &[])?;
-    tx.execute(
-        "INSERT INTO kek (id, record, current, created_at) VALUES ($1, $2, 1, $3)",
-        &[id.into(), record.into(), now.into()],
-    )?;
+    tx.execute("INSERT INTO kek (id, record, current, created_at) VALUES ($1, $2, 1, $3)", &[id.into(), record.into(), now.into()])?;
     Ok(())
 }
 

@@ -298,7 +298,10 @@ pub fn put_addresses(tx: &mut Tx<'_>, id: TargetId, resolved: &[String], forget_
     for known in addresses(tx, id)? {
         match (resolved.contains(&known.address), known.left_at) {
             (true, Some(_)) => {
-                tx.execute("UPDATE address SET left_at = NULL WHERE target_id = $1 AND address = $2", &[id.0.into(), known.address.into()])?;
+                tx.execute(
+                    "UPDATE address SET left_at = NULL WHERE target_id = $1 AND address = $2",
+                    &[id.0.into(), known.address.into()],
+                )?;
             }
             (false, None) => {
                 tx.execute(
