@@ -1,9 +1,12 @@
 //! The description of the API (OpenAPI 3.1), made from the table of routes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 use api::v1;
-use axum::{Json, extract::State};
+use axum::{http::header, response::IntoResponse};
 use serde::{Deserialize, Serialize};
 use utoipa::{
     PartialSchema, ToSchema,
@@ -17,10 +20,7 @@ use utoipa::{
     },
 };
 
-use super::{
-    gate::Shared,
-    routes::{Access, Brings, Gives, ROUTES, Route},
-};
+use super::routes::{Access, Brings, Gives, ROUTES, Route};
 
 /// It was done; there is nothing to say about it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -225,9 +225,10 @@ fn operation_id(route: &Route) -> String {
     format!("{}{path}", route.method.to_ascii_lowercase())
 }
 
-/// `GET /v1/openapi.json`.
-pub(crate) async fn serve(State(_): State<Shared>) -> Json<OpenApi> {
-    Json(document())
+/// `GET /v1/openapi.json`. Everybody may ask for it, so it is made once.
+pub(crate) async fn serve() -> impl IntoResponse {
+    static TEXT: LazyLock<String> = LazyLock::new(|| serde_json::to_string(&document()).unwrap_or_default());
+    ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str())
 }
 
 #[cfg(test)]

@@ -84,3 +84,24 @@ fn nothing_is_nothing() {
     let world = World::new();
     assert_eq!(send(&world, &world.admin, b"\n\n").good(), json!({ "stored": 0, "refused": [] }));
 }
+
+/// `cargo test --release -p server --test it -- --ignored rate --nocapture`: rows per second over the wire, every line fully checked
+/// (chain of leaf and intermediate, ECDSA P-256, key against certificate), sealed and committed.
+#[test]
+#[ignore = "a measurement"]
+#[allow(clippy::print_stderr, clippy::disallowed_methods)]
+fn rate_of_a_bulk_import() {
+    let rows = std::env::var("ROWS").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000);
+    let world = World::new();
+    let chain = Chain::new();
+    let lines: Vec<String> = (0..rows).map(|n| line(&chain, &format!("s{n}"), &format!("h{n}.example.com"))).collect();
+    let text = lines.join("\n");
+    for round in 0..3 {
+        let names = text.replace("\"name\":\"s", &format!("\"name\":\"r{round}-"));
+        let began = std::time::Instant::now();
+        let answer = send(&world, &world.admin, names.as_bytes()).good();
+        let seconds = began.elapsed().as_secs_f64();
+        assert_eq!(answer["stored"], rows);
+        eprintln!("round {round}: {rows} rows in {seconds:.2} s = {:.0} rows/s", f64::from(rows) / seconds);
+    }
+}

@@ -80,6 +80,9 @@ fn nobody_speaks_for_a_vantage_but_itself() {
     assert_eq!(world.get(&office, "/v1/secrets").status, 403);
 }
 
+/// What is changed, how, and the status and code that it is refused with.
+type Case<'a> = (&'a str, &'a dyn Fn(&mut Value), (u16, &'a str));
+
 #[test]
 fn what_is_wrong_with_a_report() {
     let world = World::new();
@@ -91,7 +94,7 @@ fn what_is_wrong_with_a_report() {
         f(&mut body);
         world.post(&office, "/v1/observations", &body).code()
     };
-    let cases: [(&str, &dyn Fn(&mut Value), (u16, &str)); 11] = [
+    let cases: [Case; 11] = [
         ("method", &|b| b["method"] = json!("guessed"), (422, "bad-method")),
         ("both", &|b| b["target"] = json!(1), (422, "bad-target")),
         ("nothing", &|b| b["target_name"] = json!("none"), (404, "not-found")),
