@@ -4,6 +4,7 @@ mod adopt;
 mod cli;
 mod clock;
 mod demo;
+mod restore;
 mod scan;
 mod serve;
 mod vantage;
@@ -35,6 +36,7 @@ Data goes to standard output, talk to standard error. With --json each line is o
 enum Command {
     Demo(demo::Args),
     Server(serve::Args),
+    Restore(restore::Args),
     /// Look at TLS endpoints without a server
     Scan(scan::ScanArgs),
     Adopt(client::adopt::AdoptArgs),
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Demo(args) => demo::run(args),
         Command::Server(args) => serve::run(args),
+        Command::Restore(args) => restore::run(&args),
         Command::Scan(args) => scan::run(args),
         Command::Adopt(args) => adopt::run(&args),
         Command::Operate(command) => cli::run(command),

@@ -6,5 +6,6 @@ pub mod clock;
 pub mod drive;
 pub mod network;
 pub mod post;
+pub mod restore;
 pub mod run;
 pub mod tls;

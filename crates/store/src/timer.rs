@@ -54,6 +54,17 @@ pub fn clear(tx: &mut Tx<'_>, loop_name: &str, subject: i64) -> Result<()> {
     Ok(())
 }
 
+/// Wakes every loop for every subject that it had to look at some time: after a restore nothing that was planned is believed.
+///
+/// # Errors
+/// Whatever the database refuses.
+pub fn wake_everything(tx: &mut Tx<'_>, now: Time) -> Result<u64> {
+    tx.execute(
+        "UPDATE timer SET due_at = $1, wakes = wakes + 1, claimed_until = 0, claimed_by = '' WHERE due_at IS NOT NULL",
+        &[now.into()],
+    )
+}
+
 /// When the loop has to look at the subject next.
 ///
 /// # Errors

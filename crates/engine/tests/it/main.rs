@@ -3,5 +3,6 @@
 
 mod fleet_2013;
 mod laws;
+mod rules;
 mod vault;
 mod world;
