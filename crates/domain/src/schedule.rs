@@ -30,9 +30,11 @@ pub fn next_look(target: &Target, standing: &Standing, records: &[Record], polic
             _ => None,
         };
     }
-    let unsettled = records.iter().any(|r| r.other.is_some() && r.failing.is_none());
-    if unsettled {
-        return Some(now + BURST_PAUSE);
+    let others = || records.iter().filter(|r| r.failing.is_none()).filter_map(|r| r.other);
+    if others().next().is_some() {
+        // An address that keeps answering with both is not knocked at thirty times a second until somebody mends it.
+        let flapping = others().any(|o| now < o.at + FLAPPING);
+        return Some(now + if flapping { FLAP_PAUSE.min(interval) } else { BURST_PAUSE });
     }
     let failures = records.iter().filter_map(|r| r.failing.as_ref()).map(|f| f.count).min_by_key(|c| *c);
     let soon = match failures {
@@ -63,6 +65,11 @@ pub fn handshakes(record: Option<&Record>, needed: u32) -> u32 {
         _ => 1,
     }
 }
+
+/// Another certificate that was seen within this time was seen in this very round.
+const FLAPPING: Span = Span::seconds(5);
+/// The rest after a round that saw both.
+pub const FLAP_PAUSE: Span = Span::minutes(1);
 
 /// How long a leased look may take before another server takes it over.
 pub const LEASE: Span = Span::minutes(2);

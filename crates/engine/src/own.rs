@@ -24,10 +24,9 @@ use store::{
 
 /// What begins with this is the store's own, and not the inventory file's.
 pub const PREFIX: &str = "perennial-";
-/// The secret and the target of the store's own API.
-pub const API: &str = "perennial-api";
-/// The roots that its clients trust.
-pub const ROOTS: &str = "perennial-ca";
+/// Secret, target and roots of a server's own API begin with this; its authority's fingerprint follows, so that several servers on
+/// one database each keep their own.
+pub const API: &str = "perennial-api-";
 /// A finding of the store is told again after this long.
 const REMIND_AFTER: Span = Span::days(1);
 
@@ -135,13 +134,17 @@ impl Engine {
             .ok()
             .and_then(|l| l.certificates.into_iter().next())
             .ok_or_else(|| Error::Outside("the API's own certificate cannot be read".into()))?;
+        let ca = pki::load(roots_pem.as_bytes(), None, pki::Limits::default()).ok().and_then(|l| l.certificates.into_iter().next());
+        let ca = ca.map(|c| c.fingerprint().to_string()).unwrap_or_default();
+        let name = format!("{API}{}", ca.get(..8).unwrap_or(&ca));
+        let name = name.as_str();
         let current = self.store.read(|tx| {
-            let Some(s) = secret::by_name(tx, API)? else { return Ok(false) };
+            let Some(s) = secret::by_name(tx, name)? else { return Ok(false) };
             Ok(secret::instances(tx, s.id, Some(s.newest_version))?.iter().any(|i| i.leaf == leaf.fingerprint()))
         })?;
         if !current {
             let import = Import {
-                name: API,
+                name,
                 instances: vec![Incoming { scope: "all".into(), chain: chain_pem.as_bytes().to_vec(), key: None, password: None }],
                 accept_change: true,
                 roots: None,
@@ -152,9 +155,9 @@ impl Engine {
             self.store_all(&[prepared], &mut |_| {}, actor, tick)?;
         }
         self.store.try_write(actor, tick.now, |tx| {
-            inventory::put(tx, inventory::ROOTS, ROOTS, vec![roots_pem.into()])?;
-            let Some(s) = secret::by_name(tx, API)? else { return Ok::<_, Error>(()) };
-            let stored = target::by_name(tx, API)?;
+            inventory::put(tx, inventory::ROOTS, name, vec![roots_pem.into()])?;
+            let Some(s) = secret::by_name(tx, name)? else { return Ok::<_, Error>(()) };
+            let stored = target::by_name(tx, name)?;
             let id = match &stored {
                 Some(t) => t.facts.id,
                 None => TargetId(tx.next_id("target")?),
@@ -162,7 +165,7 @@ impl Engine {
             let t = target::Target {
                 facts: domain::words::Target {
                     id,
-                    name: API.into(),
+                    name: name.into(),
                     declared_at: stored.as_ref().map_or(tick.now, |t| t.facts.declared_at),
                     state: TargetState::Active,
                     drained_until: None,
@@ -182,7 +185,7 @@ impl Engine {
                 stamp: String::new(),
                 service: String::new(),
                 team: String::new(),
-                roots: ROOTS.into(),
+                roots: name.into(),
                 optional_vantages: Vec::new(),
                 check_name: true,
                 retired_at: None,
