@@ -19,14 +19,14 @@ use tokio::sync::Semaphore;
 use super::{
     App,
     limits::{
-        FAILED_LOGINS_PER_MINUTE, HEADER_BYTES, HEADER_COUNT, LONG_REQUEST_TIME, LONG_REQUESTS_AT_ONCE, REQUEST_TIME, REQUESTS_AT_ONCE,
-        UNSEALS_PER_MINUTE, URI_BYTES,
+        FAILED_LOGINS_PER_MINUTE, HEADER_BYTES, HEADER_COUNT, LOGINS_AT_ONCE, LONG_REQUEST_TIME, LONG_REQUESTS_AT_ONCE, REQUEST_TIME,
+        REQUESTS_AT_ONCE, STRANGERS_AT_ONCE, UNSEALS_PER_MINUTE, URI_BYTES,
     },
     peers::Peers,
     permission::{self, Action, Context, Permitted, Principal, Resource},
     problem::Problem,
     read::Counting,
-    routes::{Access, Route, Time as Patience},
+    routes::{Access, Brings, Route, Time as Patience},
     token,
 };
 
@@ -41,6 +41,8 @@ pub(crate) struct Inner {
     /// One passphrase is stretched at a time: each takes 64 MiB.
     pub(crate) unsealing: Semaphore,
     failed_logins: Peers,
+    logins: Semaphore,
+    strangers: Semaphore,
     requests: Semaphore,
     long_requests: Semaphore,
 }
@@ -61,6 +63,8 @@ impl Shared {
             unseals: Peers::new(UNSEALS_PER_MINUTE),
             unsealing: Semaphore::new(1),
             failed_logins: Peers::new(FAILED_LOGINS_PER_MINUTE),
+            logins: Semaphore::new(LOGINS_AT_ONCE),
+            strangers: Semaphore::new(STRANGERS_AT_ONCE),
             requests: Semaphore::new(REQUESTS_AT_ONCE),
             long_requests: Semaphore::new(LONG_REQUESTS_AT_ONCE),
         }))
@@ -116,7 +120,7 @@ impl Shared {
         on: Scope,
         f: impl FnOnce(&Permitted, &Call) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let changes = caller.action != Action::Read;
+        let changes = caller.changes;
         let done = self
             .blocking(move |call| {
                 let permitted = caller.permitted(&on, call)?;
@@ -134,6 +138,8 @@ impl Shared {
 pub(crate) struct Caller {
     who: Principal,
     action: Action,
+    /// Whether the request is more than a question.
+    changes: bool,
 }
 
 impl Caller {
@@ -149,7 +155,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let gate = parts.extensions.get::<Gate>().ok_or_else(|| Problem::internal(&"a handler stands without its gate"))?;
         match (&gate.who, gate.route.access) {
-            (Some(who), Access::Needs(action)) => Ok(Caller { who: who.clone(), action }),
+            (Some(who), Access::Needs(action)) => Ok(Caller { who: who.clone(), action, changes: gate.route.method != "GET" }),
             _ => Err(Problem::unauthenticated()),
         }
     }
@@ -220,7 +226,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Maybe {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let gate = parts.extensions.get::<Gate>().and_then(|g| g.who.clone());
-        Ok(Maybe(gate.map(|who| Caller { who, action: Action::Seal })))
+        Ok(Maybe(gate.map(|who| Caller { who, action: Action::Seal, changes: true })))
     }
 }
 
@@ -244,12 +250,18 @@ async fn pass(shared: &Shared, route: &'static Route, request: Request, next: Ne
     limits(route, &request)?;
     // The body is not Sync, and nothing before the handler needs it.
     let (mut parts, body) = request.into_parts();
-    let _turn = shared.requests.try_acquire().map_err(|_| Problem::busy("too many requests at a time; come back in a second"))?;
     let who = match route.access {
         Access::Public => authenticate(shared, &parts).await.unwrap_or(None),
         Access::Metrics if shared.app.metrics_open => None,
         Access::Metrics => Some(required(shared, &parts, Action::Read).await?),
         Access::Needs(action) => Some(required(shared, &parts, action).await?),
+    };
+    // After authentication: strangers with slow bodies must not take the places of those who may do something.
+    let busy = |_| Problem::busy("too many requests at a time; come back in a second");
+    let _turn = match (route.access, route.body) {
+        (Access::Public, Brings::Nothing) => None,
+        (Access::Public, _) => Some(shared.strangers.try_acquire().map_err(busy)?),
+        _ => Some(shared.requests.try_acquire().map_err(busy)?),
     };
     parts.extensions.insert(Gate { route, who });
     let limit = match route.time {
@@ -304,7 +316,10 @@ async fn authenticate(shared: &Shared, parts: &Parts) -> Result<Option<Principal
     let peer = peer(&parts.extensions);
     let presented = token::presented(header.as_bytes());
     let found = match presented {
-        Some(hash) => shared.blocking(move |call| token::principal(call.engine(), hash, call.tick.now)).await?,
+        Some(hash) => {
+            let _turn = shared.logins.acquire().await.map_err(|e| Problem::internal(&e))?;
+            shared.blocking(move |call| token::principal(call.engine(), hash, call.tick.now)).await?
+        }
         None => None,
     };
     if found.is_some() {

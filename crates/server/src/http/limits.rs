@@ -42,6 +42,11 @@ pub const REQUESTS_AT_ONCE: usize = 256;
 /// Requests at a time that work on everything: each may hold a large body or a long read.
 pub const LONG_REQUESTS_AT_ONCE: usize = 4;
 
+/// Requests with a body at a time from callers without a token; these can only open the store.
+pub const STRANGERS_AT_ONCE: usize = 16;
+/// Tokens that are looked up at a time; more wait for their turn.
+pub const LOGINS_AT_ONCE: usize = 16;
+
 /// Failed authentications that one peer address (IPv6: one /64) is answered per minute.
 pub const FAILED_LOGINS_PER_MINUTE: u32 = 30;
 /// Attempts to unseal that one peer address may make per minute: each costs memory and time, and a passphrase can be guessed.
