@@ -170,7 +170,9 @@ impl Remote {
 /// Reads an answer.
 pub(crate) fn parse<T: DeserializeOwned>(value: &Value) -> Result<T, Error> {
     T::deserialize(value).map_err(|error| {
-        Error::Unreachable(format!("the server's answer has another form than expected ({error})\nnext: use a client of the server's version"))
+        Error::Unreachable(format!(
+            "the server's answer has another form than expected ({error})\nnext: use a client of the server's version"
+        ))
     })
 }
 

@@ -63,25 +63,227 @@ fn every_command_of_the_server_knows_json() {
 fn help_of_the_program() {
     let help = help("");
     // The list of commands grows; the exit status is a promise.
-    assert_snapshot!(help.split_once("Exit status:").unwrap().1, @"");
+    assert_snapshot!(help.split_once("Exit status:").unwrap().1, @r#"
+
+      0  it was done, and nothing is due
+      1  something is due or broken, or the server refused
+      2  the call itself was wrong
+      3  the server did not answer
+
+    Data goes to standard output, talk to standard error. With --json each line is one JSON value.
+    "#);
 }
 
 #[test]
 fn help_of_apply() {
-    assert_snapshot!(help("apply"), @"");
+    assert_snapshot!(help("apply"), @r#"
+    Put the inventory in place that a file declares
+
+    Applying the same file twice changes nothing the second time. Nothing is removed without --prune,
+    and what is pruned is retired, not forgotten.
+
+    Usage: perennial apply [OPTIONS] --file <FILE>
+
+    Options:
+      -f, --file <FILE>
+              The fleet file; - is standard input
+
+          --dry-run
+              Say what would change, and change nothing
+
+          --prune
+              Retire what the file no longer names
+
+          --plan <HASH>
+              Only if the changes are those that an earlier --dry-run named by this hash
+
+          --json
+              Write JSON, one value per line
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Connection:
+          --server <URL>
+              The server's URL [env: PERENNIAL_SERVER]
+
+          --token-file <F>
+              A file that holds the token; the token itself may be in PERENNIAL_TOKEN
+
+          --ca <F>
+              Roots that the server's certificate must lead to, PEM [env: PERENNIAL_CA]
+
+          --data <DIR>
+              The data directory of a server on this machine, instead of all the above [env:
+              PERENNIAL_DATA]
+    "#);
 }
 
 #[test]
 fn help_of_cert_import() {
-    assert_snapshot!(help("cert import"), @"");
+    assert_snapshot!(help("cert import"), @r#"
+    Store a new version of a certificate, with all its instances
+
+    Before anything is stored the server checks that the key fits, the chain is whole and in order, and
+    the names cover the targets, and compares it with the version before. Changes beyond key, serial and
+    dates need --accept-change.
+
+    Usage: perennial cert import [OPTIONS] <--chain <F>|--p12 <F>|--bulk <FILE>> [NAME]
+
+    Arguments:
+      [NAME]
+              The secret's name
+
+    Options:
+          --chain <F>
+              The certificate and what is above it: PEM or DER, leaf first
+
+          --key <F>
+              Its private key: PEM or DER; not needed where the key stays elsewhere
+
+          --p12 <F>
+              Certificate, chain and key in one PKCS#12 file
+
+          --json
+              Write JSON, one value per line
+
+          --password-file <F>
+              The password of the PKCS#12 file is this file's first line; otherwise it is asked for
+
+          --scope <SCOPE>
+              Where this instance belongs: all, a region, or a node
+
+              [default: all]
+
+          --more <PARTS>
+              A further instance of the same version: scope=S,chain=F,key=F or
+              scope=S,p12=F,password-file=F
+
+          --roots <F>
+              Private roots that the chain must lead to, PEM
+
+          --accept-change
+              Accept changes beyond key, serial and dates
+
+          --reason <TEXT>
+              Why
+
+          --dry-run
+              Check everything, and store nothing
+
+          --bulk <FILE>
+              Import many: one JSON object per line with name, chain_pem and key_pem; - is standard
+              input
+
+          --from-line <N>
+              With --bulk: go on from this line
+
+              [default: 1]
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Connection:
+          --server <URL>
+              The server's URL [env: PERENNIAL_SERVER]
+
+          --token-file <F>
+              A file that holds the token; the token itself may be in PERENNIAL_TOKEN
+
+          --ca <F>
+              Roots that the server's certificate must lead to, PEM [env: PERENNIAL_CA]
+
+          --data <DIR>
+              The data directory of a server on this machine, instead of all the above [env:
+              PERENNIAL_DATA]
+    "#);
 }
 
 #[test]
 fn help_of_incident_review() {
-    assert_snapshot!(help("incident review"), @"");
+    assert_snapshot!(help("incident review"), @r#"
+    Write down why it happened, and what will be done
+
+    Usage: perennial incident review [OPTIONS] --cause <CAUSE> <--text <TEXT>|--text-file <F>> <ID>
+
+    Arguments:
+      <ID>
+              Its number
+
+    Options:
+          --cause <CAUSE>
+              The root cause
+
+              [possible values: release-delayed, renewed-not-deployed, renewed-not-reloaded,
+              renewal-failed, not-renewed, never-tracked, alert-misrouted, chain-expiry, baked-in,
+              date-arithmetic, revocation, wrong-content, relying-party, validator-change, clock, other]
+
+          --own-cause <TEXT>
+              Own words for the cause; needed for "other"
+
+          --text <TEXT>
+              What happened
+
+          --text-file <F>
+              What happened, from a file
+
+          --action <WHAT;OWNER;DUE>
+              What will be done, by which team, until when: "what;team;2027-03-01"
+
+          --json
+              Write JSON, one value per line
+
+      -h, --help
+              Print help
+
+    Connection:
+          --server <URL>
+              The server's URL [env: PERENNIAL_SERVER]
+
+          --token-file <F>
+              A file that holds the token; the token itself may be in PERENNIAL_TOKEN
+
+          --ca <F>
+              Roots that the server's certificate must lead to, PEM [env: PERENNIAL_CA]
+
+          --data <DIR>
+              The data directory of a server on this machine, instead of all the above [env:
+              PERENNIAL_DATA]
+    "#);
 }
 
 #[test]
 fn help_of_vantage() {
-    assert_snapshot!(help("vantage"), @"");
+    assert_snapshot!(help("vantage"), @r#"
+    Look at targets from here, on behalf of a server
+
+    Runs until it is stopped. It needs a token of role vantage, and nothing else than that one server
+    and the targets.
+
+    Usage: perennial vantage [OPTIONS] --name <NAME>
+
+    Options:
+          --name <NAME>
+              The vantage's name, as the fleet file declares it
+
+          --once
+              Ask once, report, and end
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Connection:
+          --server <URL>
+              The server's URL [env: PERENNIAL_SERVER]
+
+          --token-file <F>
+              A file that holds the token; the token itself may be in PERENNIAL_TOKEN
+
+          --ca <F>
+              Roots that the server's certificate must lead to, PEM [env: PERENNIAL_CA]
+
+          --data <DIR>
+              The data directory of a server on this machine, instead of all the above [env:
+              PERENNIAL_DATA]
+    "#);
 }

@@ -76,7 +76,8 @@ fn bar(shown: bool, length: Option<u64>) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr_with_hz(10));
-    let template = if length.is_some() { "{bar:32} {bytes}/{total_bytes}, {elapsed}, {eta} left" } else { "{spinner} {pos} stored, {elapsed}" };
+    let template =
+        if length.is_some() { "{bar:32} {bytes}/{total_bytes}, {elapsed}, {eta} left" } else { "{spinner} {pos} stored, {elapsed}" };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }

@@ -182,7 +182,9 @@ async fn review(args: ReviewArgs, session: &mut Session<'_, '_>) -> Result<Exit,
     session.answer(&answer, |incident: &Incident, screen| {
         screen.say(&format!("incident {}: reviewed", incident.id))?;
         match incident.repeats {
-            Some(earlier) => screen.say(&format!("THIS REPEATS INCIDENT {earlier}: the same root cause within a year; were its actions done?")),
+            Some(earlier) => {
+                screen.say(&format!("THIS REPEATS INCIDENT {earlier}: the same root cause within a year; were its actions done?"))
+            }
             None => Ok(()),
         }
     })?;
@@ -203,7 +205,10 @@ pub(crate) fn show(detail: &IncidentDetail, screen: &mut Screen<'_>) -> std::io:
         .add("title", &incident.title)
         .add_cell("state", Cell::painted(&incident.state, if incident.is_due() { Paint::Bad } else { Paint::Good }))
         .add_if("urgent", incident.page.then_some("yes: somebody is woken"))
-        .add_cell("repeats", incident.repeats.map_or(Cell::new("nothing"), |earlier| Cell::painted(&format!("INCIDENT {earlier}"), Paint::Bad)))
+        .add_cell(
+            "repeats",
+            incident.repeats.map_or(Cell::new("nothing"), |earlier| Cell::painted(&format!("INCIDENT {earlier}"), Paint::Bad)),
+        )
         .add("subject", &incident.subject)
         .add("teams", &incident.teams.join(" "))
         .add_if("services", Some(&incident.services.join(" ")))

@@ -47,7 +47,11 @@ pub struct AuditArgs {
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
     /// Check that no entry was changed, removed or reordered; exit status 1 if one was
-    Verify,
+    Verify {
+        /// The head that an earlier check named: it must still be part of the journal
+        #[arg(long, value_name = "HEAD")]
+        head: Option<String>,
+    },
     /// List entries
     List {
         #[command(flatten)]
@@ -126,8 +130,9 @@ pub(super) async fn audit(args: AuditArgs, session: &mut Session<'_, '_>) -> Res
         AuditCommand::List { paging } => {
             session.list::<AuditEntry>(&Route::to(&["audit"]), &paging, "the journal is empty", |_| true).await
         }
-        AuditCommand::Verify => {
-            let answer = session.remote.get(&Route::to(&["audit", "verify"])).await?;
+        AuditCommand::Verify { head } => {
+            let route = Route::to(&["audit", "verify"]).ask_if("head", head.as_deref());
+            let answer = session.remote.get(&route).await?;
             let report = session.answer(&answer, show_report)?;
             Ok(Exit::due(!report.intact))
         }
@@ -145,7 +150,7 @@ pub(crate) fn show_report(report: &AuditReport, screen: &mut Screen<'_>) -> std:
     for fault in &report.faults {
         screen.data(&format!("  fault: {}", escape(fault)))?;
     }
-    screen.say("write the head down elsewhere: a journal whose end was cut off still looks intact, and no longer has it")
+    screen.say("write the head down elsewhere and give it to --head next time: a journal whose end was cut off looks intact without it")
 }
 
 pub(super) async fn clock(args: ClockArgs, session: &mut Session<'_, '_>) -> Result<Exit, Error> {

@@ -13,7 +13,7 @@ mod target;
 mod token;
 mod vault;
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use clap::Subcommand;
 use pki::text::escape;
@@ -111,7 +111,7 @@ fn span(text: &str) -> Result<Span, String> {
 }
 
 /// Reads a file that the call names.
-fn file(option: &str, path: &PathBuf, limit: usize) -> Result<zeroize::Zeroizing<Vec<u8>>, Error> {
+fn file(option: &str, path: &Path, limit: usize) -> Result<zeroize::Zeroizing<Vec<u8>>, Error> {
     crate::input::read_secret(path, limit)
         .map_err(|error| Error::Usage(format!("{option} {}: {error}", escape(&path.display().to_string()))))
 }

@@ -149,7 +149,8 @@ pub(crate) fn show_detail(detail: &SecretDetail, screen: &mut Screen<'_>) -> std
         .add_if("retired", secret.retired_at.as_deref().map(|at| moment(at, now)).as_deref());
     screen.fields(&fields)?;
 
-    let mut versions = Table::new(&[Right("VERSION"), Left("STORED"), Left("BY"), Left("SCOPE"), Left("KEY"), Left("NOT AFTER"), Left("SHA-256")]);
+    let mut versions =
+        Table::new(&[Right("VERSION"), Left("STORED"), Left("BY"), Left("SCOPE"), Left("KEY"), Left("NOT AFTER"), Left("SHA-256")]);
     for version in &detail.versions {
         let first = [Cell::number(version.number), Cell::new(&moment(&version.stored_at, now)), Cell::new(&version.actor)];
         if version.instances.is_empty() {

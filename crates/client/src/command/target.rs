@@ -81,7 +81,10 @@ pub(crate) fn show(detail: &TargetDetail, screen: &mut Screen<'_>) -> std::io::R
     fields
         .add("target", &target.name)
         .add("secret", &target.secret)
-        .add(if target.kind == "endpoint" { "endpoint" } else { "kind" }, if target.kind == "endpoint" { &target.endpoint } else { &target.kind })
+        .add(
+            if target.kind == "endpoint" { "endpoint" } else { "kind" },
+            if target.kind == "endpoint" { &target.endpoint } else { &target.kind },
+        )
         .add_if("server name", Some(&target.server_name))
         .add_if("where", Some(&place.join(" / ")))
         .add("owner", if target.team.is_empty() { "nobody" } else { &target.team })
@@ -113,12 +116,7 @@ pub(crate) fn show(detail: &TargetDetail, screen: &mut Screen<'_>) -> std::io::R
     screen.section("findings", &findings)?;
     let mut history = Table::new(&[Left("AT"), Left("CHANGE"), Left("PRESENTED (SHA-256)"), Left("DETAIL")]);
     for Change { at, change, fingerprint_sha256, detail, .. } in &detail.history {
-        history.add(vec![
-            Cell::new(&moment(at, now)),
-            Cell::new(change),
-            Cell::maybe(fingerprint_sha256.as_deref()),
-            Cell::new(detail),
-        ]);
+        history.add(vec![Cell::new(&moment(at, now)), Cell::new(change), Cell::maybe(fingerprint_sha256.as_deref()), Cell::new(detail)]);
     }
     screen.section("history", &history)
 }

@@ -7,13 +7,14 @@ use api::v1::{MadeToken, NewToken, Token};
 use clap::{Subcommand, ValueEnum};
 use pki::Time;
 use pki::text::escape;
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::time;
 use crate::error::{Error, Exit};
 use crate::remote::parse;
 use crate::route::Route;
-use crate::session::{Common, Paging, Session};
+use crate::session::{Common, Session};
 
 /// Tokens
 #[derive(Debug, clap::Args)]
@@ -28,10 +29,7 @@ pub struct Args {
 enum Command {
     Create(CreateArgs),
     /// List tokens; what they are cannot be read back
-    List {
-        #[command(flatten)]
-        paging: Paging,
-    },
+    List,
     /// Take a token back
     Revoke {
         /// Its number
@@ -88,7 +86,11 @@ pub(super) async fn run(args: Args, session: &mut Session<'_, '_>) -> Result<Exi
     let tokens = Route::to(&["tokens"]);
     match args.command {
         Command::Create(args) => create(args, &tokens, session).await,
-        Command::List { paging } => session.list::<Token>(&tokens, &paging, "there are none", |_| true).await,
+        Command::List => {
+            let items: Vec<Value> = parse(&session.remote.get(&tokens).await?)?;
+            session.show_items::<Token>(&items, "there are none")?;
+            Ok(Exit::Ok)
+        }
         Command::Revoke { id } => {
             let answer = session.remote.delete(&Route::to(&["tokens", &id.to_string()])).await?;
             session.done(&answer, &format!("token {id}: revoked"))
@@ -146,5 +148,7 @@ fn private_file(path: &Path) -> Result<std::fs::File, Error> {
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map_err(|error| Error::Usage(format!("--out {}: {error}; name a file that is not there yet", escape(&path.display().to_string()))))
+    options
+        .open(path)
+        .map_err(|error| Error::Usage(format!("--out {}: {error}; name a file that is not there yet", escape(&path.display().to_string()))))
 }

@@ -182,7 +182,8 @@ impl Listed for Incident {
 }
 
 impl Listed for Notice {
-    const COLUMNS: &'static [Column] = &[Right("ID"), Left("AT"), Left("TEAM"), Left("SECRET"), Left("CODE"), Left("UNTIL"), Left("DETAIL")];
+    const COLUMNS: &'static [Column] =
+        &[Right("ID"), Left("AT"), Left("TEAM"), Left("SECRET"), Left("CODE"), Left("UNTIL"), Left("DETAIL")];
 
     fn row(&self, now: Time) -> Vec<Cell> {
         vec![

@@ -117,8 +117,7 @@ impl Canned {
         let words: Vec<String> = line.split_whitespace().map(|word| word.replace('@', &folder).replace('_', " ")).collect();
         let parsed = Line::try_parse_from(std::iter::once("perennial".to_owned()).chain(words)).unwrap_or_else(|error| panic!("{error}"));
         let (mut out, mut talk) = (Vec::new(), Vec::new());
-        let mut screen =
-            Screen { out: &mut out, talk: &mut talk, colours: self.colours, progress: false, now: Time::parse(NOW).unwrap() };
+        let mut screen = Screen { out: &mut out, talk: &mut talk, colours: self.colours, progress: false, now: Time::parse(NOW).unwrap() };
         let environment = |name: &str| match name {
             "PERENNIAL_SERVER" => Some(self.url.clone()),
             "PERENNIAL_TOKEN" => Some("prn_test".to_owned()),

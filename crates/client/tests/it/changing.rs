@@ -214,9 +214,15 @@ fn incidents_go_their_way() {
 
 #[test]
 fn a_token_is_shown_once_or_put_into_a_private_file() {
+    let list = json!([
+        { "id": 3, "name": "anna", "role": "owner", "teams": ["a", "b"], "vantage": null, "created_at": "2026-11-23T20:29:52Z",
+          "expires_at": "2027-02-22T20:29:53Z", "revoked_at": null },
+        { "id": 2, "name": "us", "role": "vantage", "teams": [], "vantage": "us", "created_at": "2026-11-23T20:29:52Z",
+          "expires_at": null, "revoked_at": "2026-11-23T20:29:53Z" }
+    ]);
     let made = json!({ "token": { "id": 4, "name": "eu", "role": "vantage", "teams": [], "vantage": "eu",
         "created_at": "2026-11-23T20:29:53Z", "expires_at": null, "revoked_at": null }, "value": "prn_new" });
-    let server = Canned::new(vec![("POST /v1/tokens", 200, made), ("DELETE /v1/tokens/4", 200, json!({}))]);
+    let server = Canned::new(vec![("POST /v1/tokens", 200, made), ("DELETE /v1/tokens/4", 200, json!({})), ("GET /v1/tokens", 200, list)]);
     assert_snapshot!(server.run("token create eu --role vantage --vantage eu"), @r#"
     prn_new
     ! token 4 of eu; it is not shown again
@@ -235,6 +241,12 @@ fn a_token_is_shown_once_or_put_into_a_private_file() {
     }
     let again = server.run("token create eu --role vantage --vantage eu --out @token");
     assert_eq!((again.exit, server.lines().len()), (2, 2));
+    assert_snapshot!(server.run("token list"), @r#"
+    ID  NAME  ROLE     FOR  CREATED                        ENDS
+     3  anna  owner    a b  2026-11-23 20:29:52Z, 1 s ago  2027-02-22 20:29:53Z, in 91 d
+     2  us    vantage  us   2026-11-23 20:29:52Z, 1 s ago  revoked 2026-11-23 20:29:53Z, now
+    exit 0
+    "#);
     assert_snapshot!(server.run("token revoke 4"), @r#"
     ! token 4: revoked
     exit 0

@@ -1,7 +1,10 @@
 //! How commands end when they cannot do what was asked.
 
+use std::net::SocketAddr;
+
 use insta::assert_snapshot;
 use serde_json::json;
+use socket2::{Domain, Socket, Type};
 
 use crate::canned::{Canned, problem};
 
@@ -45,8 +48,10 @@ fn who_answers_something_else_is_no_server() {
 
 #[test]
 fn nobody_there() {
-    // A port that was free a moment ago.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // Bound, so that nobody else gets the port, and not listening, so that it refuses.
+    let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    bound.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let port = bound.local_addr().unwrap().as_socket().unwrap().port();
     let ended = Canned::new(vec![]).run(&format!("status --server http://127.0.0.1:{port}"));
     assert_snapshot!(ended.to_string().replace(&port.to_string(), "PORT"), @r#"
     ! perennial: no answer from http://127.0.0.1:PORT: 127.0.0.1:PORT does not accept a connection: Connection refused (os error 111)

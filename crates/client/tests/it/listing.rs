@@ -358,7 +358,7 @@ fn the_journal() {
     entries  10
     epochs   1
     head     1:10:ab
-    ! write the head down elsewhere: a journal whose end was cut off still looks intact, and no longer has it
+    ! write the head down elsewhere and give it to --head next time: a journal whose end was cut off looks intact without it
     exit 0
     "#);
     assert_snapshot!(Canned::new(answers(false)).run("audit verify"), @r#"
@@ -367,7 +367,7 @@ fn the_journal() {
     epochs   1
     head     1:10:ab
       fault: entry 1:4 was changed
-    ! write the head down elsewhere: a journal whose end was cut off still looks intact, and no longer has it
+    ! write the head down elsewhere and give it to --head next time: a journal whose end was cut off looks intact without it
     exit 1
     "#);
     assert_snapshot!(Canned::new(answers(true)).run("audit list"), @r#"

@@ -49,8 +49,7 @@ fn what_is_not_current_everywhere_is_due() {
 
 #[test]
 fn waiting_has_an_end() {
-    let server =
-        Canned::new(vec![("GET /v1/targets/mx", 200, detail(EARLIER, 4, 2, None)), ("POST /v1/targets/mx/look", 200, json!({}))]);
+    let server = Canned::new(vec![("GET /v1/targets/mx", 200, detail(EARLIER, 4, 2, None)), ("POST /v1/targets/mx/look", 200, json!({}))]);
     assert_snapshot!(server.run("observe mx --wait --timeout 1s"), @r#"
     ! mx: not seen anew within 1 s; is the server running its loops?
     exit 1

@@ -37,21 +37,22 @@ pub(super) async fn look(dialer: &Dialer, look: &Look, now: impl Fn() -> Time) -
         return Seen { at: now(), resolved: Err(Failure { blame: "local".into(), retry: false, detail }), attempts: Vec::new() };
     };
     let target = Target {
-        host: look.host.clone(),
+        host: look.host.trim_matches(['[', ']']).to_owned(),
         port: look.port,
         server_name: Some(look.server_name.clone()).filter(|name| !name.is_empty()),
         protocol,
         address: None,
     };
-    let mut attempts = Vec::new();
     let mut addresses = BTreeSet::new();
     let resolved = match dialer.resolve(&target).await {
-        Ok(found) => {
-            addresses.extend(found.addresses.iter().copied());
-            // What was not dialled must not look like something that is well.
-            attempts.extend(found.beyond_failure().map(|failure| failed(host_and_port(&target), Offer::All, &failure)));
-            Ok(found.addresses.iter().map(|ip| SocketAddr::new(*ip, look.port).to_string()).collect())
-        }
+        Ok(found) => match found.beyond_failure() {
+            // What was not dialled must not look like something that is well: the server takes it for no answer either.
+            Some(failure) => Err(told(&failure)),
+            None => {
+                addresses.extend(found.addresses.iter().copied());
+                Ok(found.addresses.iter().map(|ip| SocketAddr::new(*ip, look.port).to_string()).collect())
+            }
+        },
         Err(failure) => Err(told(&failure)),
     };
     addresses.extend(look.also.iter().filter_map(|text| also(text, look.port)).take(MAX_ADDRESSES));
@@ -80,7 +81,7 @@ pub(super) async fn look(dialer: &Dialer, look: &Look, now: impl Fn() -> Time) -
         }
     }
     done.sort_by_key(|(address, _)| *address);
-    attempts.extend(done.into_iter().flat_map(|(_, of_address)| of_address));
+    let attempts = done.into_iter().flat_map(|(_, of_address)| of_address).collect();
     Seen { at: now(), resolved, attempts }
 }
 
@@ -136,10 +137,6 @@ fn told(failure: &probe::Failure) -> Failure {
     Failure { blame: failure.blame.as_str().to_owned(), retry: failure.retry, detail: failure.to_string() }
 }
 
-fn host_and_port(target: &Target) -> String {
-    if target.host.contains(':') { format!("[{}]:{}", target.host, target.port) } else { format!("{}:{}", target.host, target.port) }
-}
-
 /// An address to dial besides. A name among them stands for addresses that were never found, and is resolved anyway.
 fn also(text: &str, port: u16) -> Option<IpAddr> {
     match text.parse::<SocketAddr>() {
@@ -187,7 +184,8 @@ mod tests {
 
     #[test]
     fn addresses_besides() {
-        let check = |text: &str, expected: Option<&str>| assert_eq!(also(text, 443).map(|ip| ip.to_string()).as_deref(), expected, "{text}");
+        let check =
+            |text: &str, expected: Option<&str>| assert_eq!(also(text, 443).map(|ip| ip.to_string()).as_deref(), expected, "{text}");
         check("192.0.2.1:443", Some("192.0.2.1"));
         check("[2001:db8::1]:443", Some("2001:db8::1"));
         check("192.0.2.1", Some("192.0.2.1"));
