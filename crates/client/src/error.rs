@@ -82,9 +82,12 @@ impl Error {
 
 /// A problem (RFC 9457) as sentences: what, where, what to do next.
 fn refusal(problem: &Problem) -> String {
-    let mut text = format!("refused: {} [{}]", escape(&problem.detail), escape(&problem.code));
+    // Several problems are mostly the detail, cut apart; saying them twice helps nobody.
+    let mut text = match problem.problems.len() {
+        2.. if problem.detail == problem.problems.join("; ") => format!("refused [{}]", escape(&problem.code)),
+        _ => format!("refused: {} [{}]", escape(&problem.detail), escape(&problem.code)),
+    };
     for each in &problem.problems {
-        // One problem is mostly the detail itself; saying it twice helps nobody.
         if *each != problem.detail {
             // Writing to a String cannot fail.
             let _ = write!(text, "\n  - {}", escape(each));
@@ -132,6 +135,7 @@ mod tests {
             problem(422, "bad-certificate", "2 problems", &["the key is another's", "an intermediate is missing"]),
             "refused: 2 problems [bad-certificate]\n  - the key is another's\n  - an intermediate is missing",
         );
+        check(problem(422, "bad-certificate", "one; two", &["one", "two"]), "refused [bad-certificate]\n  - one\n  - two");
         check(
             problem(503, "sealed", "it needs the key", &[]),
             "refused: it needs the key [sealed]\nnext: open the store with `perennial unseal`, then try again",

@@ -97,8 +97,12 @@ fn not_sent(name: &str, lines: &[String]) -> Error {
 fn placed(error: Error, name: &str, text: &str) -> Error {
     match error {
         Error::Refused(mut problem) => {
+            let says_all = problem.detail == problem.problems.join("; ");
             for each in &mut problem.problems {
                 *each = at_place(name, text, each);
+            }
+            if says_all {
+                problem.detail = problem.problems.join("; ");
             }
             Error::Refused(problem)
         }

@@ -26,8 +26,8 @@ pub struct StatusArgs {
 
 /// What is left of each secret, the least margin first
 ///
-/// The margin is what is left before the incident threshold. Exit status 1: something that is shown is below it, broken, or was
-/// never seen.
+/// The margin is what is left before the incident threshold. Exit status 1: something that is shown is below it, broken, or
+/// unknown although it has targets.
 #[derive(Debug, clap::Args)]
 pub struct RunwayArgs {
     /// Only the secrets of this team

@@ -15,7 +15,7 @@ use crate::session::{Common, Session};
 
 /// Open the store, so that it can use its keys
 ///
-/// Needs no token: whoever knows the passphrase may open it. A sealed store still observes, assesses and notifies.
+/// Needs no token, except with --init: whoever knows the passphrase may open it. A sealed store still observes, assesses and notifies.
 #[derive(Debug, clap::Args)]
 pub struct UnsealArgs {
     /// Make the store's first key, under a new passphrase
@@ -58,7 +58,9 @@ pub(super) async fn unseal(args: UnsealArgs, session: &mut Session<'_, '_>) -> R
     let prompt = if args.init { "New passphrase" } else { "Passphrase" };
     let given = passphrase(session.keyboard, args.passphrase_file.as_deref(), "--passphrase-file", prompt, args.init)?;
     let mut body = Unseal { passphrase: given.to_string(), init: args.init };
-    let answer = session.remote.anonymous().post(&Route::to(&["unseal"]), &body).await;
+    // Making a key decides under what everything will lie, and needs an admin; opening needs the passphrase alone.
+    let remote = if args.init { session.remote.clone() } else { session.remote.anonymous() };
+    let answer = remote.post(&Route::to(&["unseal"]), &body).await;
     body.passphrase.zeroize();
     session.answer(&answer?, said)?;
     Ok(Exit::Ok)

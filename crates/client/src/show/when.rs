@@ -21,10 +21,10 @@ pub(crate) fn left(span: Span) -> String {
     }
 }
 
-/// Until when production serves: a moment, "broken now", or "never seen".
+/// Until when production serves: a moment, "broken now", or "unknown" until every required look succeeded once.
 pub(crate) fn served(text: &str, now: Time) -> String {
     match text {
-        "unknown" => "never seen".to_owned(),
+        "unknown" => "unknown".to_owned(),
         "broken" => "broken now".to_owned(),
         other => moment(other, now),
     }

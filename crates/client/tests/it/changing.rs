@@ -261,7 +261,7 @@ fn a_token_that_was_refused_leaves_no_file() {
 }
 
 #[test]
-fn the_store_is_opened_without_a_token() {
+fn the_store_is_opened() {
     let status = json!({
         "version": "0.1.0", "store_id": "s1", "epoch": 1, "now": "2026-11-23T20:29:50Z", "sealed": false, "initialised": true,
         "clock_doubts": [], "secrets": 0, "targets": 0, "open_incidents": 0, "outbox_waiting": 0, "outbox_stuck": 0,
@@ -273,8 +273,11 @@ fn the_store_is_opened_without_a_token() {
     ! the store is open
     exit 0
     "#);
-    assert_eq!(server.asked()[0].token, None);
+    // The first key is an admin's to make; opening needs the passphrase alone.
+    assert_eq!(server.asked()[0].token.as_deref(), Some("Bearer prn_test"));
     assert_eq!(server.body(0), json!({ "passphrase": "correct horse", "init": true }));
+    let server = Canned::new(answers()).typing(&["correct horse"]);
+    assert_eq!((server.run("unseal").exit, &server.asked()[0].token), (0, &None));
     let server = Canned::new(answers());
     server.file("pass", b"new one\n");
     assert_snapshot!(server.run("kek rotate --passphrase-file @pass"), @r#"
