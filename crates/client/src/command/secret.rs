@@ -166,7 +166,8 @@ pub(crate) fn show_detail(detail: &SecretDetail, screen: &mut Screen<'_>) -> std
                         Cell::new(&instance.scope),
                         Cell::new(&key),
                         Cell::new(&moment(&instance.not_after, now)),
-                        Cell::new(&instance.fingerprint_sha256),
+                        // What is no certificate has no fingerprint.
+                        Cell::new(if instance.key_type.is_empty() { "" } else { &instance.fingerprint_sha256 }),
                     ],
                 ]
                 .concat(),
