@@ -260,7 +260,7 @@ fn overdue(tx: &mut Tx<'_>, id: i64, now: Time) -> Result<Option<Time>> {
     let Some(it) = incident::get(tx, action.incident)? else { return Ok(None) };
     let title = format!("corrective action {id} is overdue since {}: {}", action.due_at, pki::text::escape(&action.what));
     let it = Incident { title, code: domain::finding::Code::ActionOverdue, ..it };
-    tell::incident_to(tx, &it, News::ActionOverdue, &[action.owner.clone()], now)?;
+    tell::incident_to(tx, &it, News::ActionOverdue, std::slice::from_ref(&action.owner), now)?;
     incident::put_action(tx, &incident::Action { told_at: Some(now), ..action.clone() })?;
     let body = json!({ "action": id, "owner": action.owner, "due": action.due_at.to_string() });
     tx.journal(Entry::new("action.overdue", format!("incident/{}", action.incident), "", &body))?;

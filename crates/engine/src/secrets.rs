@@ -3,17 +3,19 @@
 use crate::{
     Engine, Result, Tick,
     assess::{Place, open_line, secret_policy, team_of},
-    loops, rules, tell,
+    loops, rules,
+    tell::{self, digest},
 };
 use domain::{
     Time,
     policy::Level,
     schedule,
-    secret::{Standing, View},
+    secret::{Standing, Targets, Told, View},
     target::Served,
     words::{Kind, SecretId},
 };
 use serde_json::json;
+use std::collections::BTreeMap;
 use store::{
     Tx,
     journal::Entry,
@@ -27,15 +29,17 @@ pub const BATCH: i64 = 500;
 const TOLD: i64 = 1000;
 
 impl Engine {
-    /// Assesses the secrets that are due. Says how many there were.
+    /// Assesses the secrets that are due, and tells together what was collected for that. Says how many secrets there were.
     pub fn secrets_once(&self, tick: &Tick) -> Result<usize> {
+        self.digest_once(tick)?;
         let claims =
             self.store.write(&rules(), tick.now, |tx| timer::claim(tx, loops::SECRET, tick.now, &self.holder, schedule::LEASE, BATCH))?;
         // One transaction for a handful of them: a commit costs more than an assessment.
         for some in claims.chunks(50) {
             self.store.try_write(&rules(), tick.now, |tx| {
+                let mut owners = Owners::default();
                 for claim in some {
-                    let next = assess(tx, SecretId(claim.subject), tick)?;
+                    let next = assess(tx, SecretId(claim.subject), &mut owners, tick)?;
                     timer::done(tx, loops::SECRET, claim, next)?;
                 }
                 Ok::<_, crate::Error>(())
@@ -45,14 +49,55 @@ impl Engine {
     }
 }
 
-/// What the rules say about a secret, without changing anything.
-pub(crate) fn stand(tx: &mut Tx<'_>, s: &secret::Secret, now: Time) -> Result<Standing> {
-    Ok(domain::secret::assess(&view(tx, s)?, now))
+/// Who answers for secrets, remembered within one transaction: a million of them have a few owners.
+#[derive(Default)]
+pub(crate) struct Owners(BTreeMap<(String, String), String>);
+
+impl Owners {
+    fn of(&mut self, tx: &mut Tx<'_>, s: &secret::Secret) -> Result<String> {
+        let key = (s.team.clone(), s.service.clone());
+        if let Some(team) = self.0.get(&key) {
+            return Ok(team.clone());
+        }
+        let team = team_of(tx, "", "", Some(s))?;
+        self.0.insert(key, team.clone());
+        Ok(team)
+    }
 }
 
-fn view(tx: &mut Tx<'_>, s: &secret::Secret) -> Result<View> {
-    let team = team_of(tx, "", "", Some(s))?;
-    let shares = if s.newest_version > 0 { secret::sharing_key(tx, s.id, s.newest_version)? } else { Vec::new() };
+/// What hangs on a secret, beyond its own row.
+struct Around {
+    targets: Targets,
+    shares: Vec<String>,
+    told: Vec<Told>,
+}
+
+/// What the rules say about secrets in the order of their numbers, without changing anything: the sweep's way. Where nothing hangs
+/// on most of them, a page costs a few questions and not a few for each.
+pub(crate) fn stand_all(tx: &mut Tx<'_>, page: &[secret::Secret], now: Time) -> Result<Vec<Standing>> {
+    let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(Vec::new()) };
+    let aggregated = target::aggregated_between(tx, first.id, last.id)?;
+    let sharing = secret::sharing_between(tx, first.id, last.id)?;
+    let mut told = notice::told_between(tx, first.id, last.id)?;
+    let mut owners = Owners::default();
+    let mut all = Vec::with_capacity(page.len());
+    for s in page {
+        let around = Around {
+            targets: if aggregated.contains(&s.id) { target::aggregate(tx, s.id)? } else { target::no_targets() },
+            shares: if sharing.contains(&s.id) { shares(tx, s)? } else { Vec::new() },
+            told: told.remove(&s.id).unwrap_or_default(),
+        };
+        let team = owners.of(tx, s)?;
+        all.push(domain::secret::assess(&view(tx, s, around, &team)?, now));
+    }
+    Ok(all)
+}
+
+fn shares(tx: &mut Tx<'_>, s: &secret::Secret) -> Result<Vec<String>> {
+    Ok(if s.newest_version > 0 { secret::sharing_key(tx, s.id, s.newest_version)? } else { Vec::new() })
+}
+
+fn view(tx: &mut Tx<'_>, s: &secret::Secret, around: Around, team: &str) -> Result<View> {
     Ok(View {
         id: s.id,
         kind: s.kind,
@@ -64,20 +109,22 @@ fn view(tx: &mut Tx<'_>, s: &secret::Secret) -> Result<View> {
         declared_at: s.declared_at,
         policy: secret_policy(tx, s)?,
         expires: s.expires_at.filter(|_| s.kind != Kind::Certificate).map(|e| (e, s.declared_at)),
-        shares_key_with: shares.iter().map(|n| pki::text::escape(n)).collect(),
-        targets: target::aggregate(tx, s.id)?,
-        told: notice::told(tx, s.id, TOLD)?,
+        shares_key_with: around.shares.iter().map(|n| pki::text::escape(n)).collect(),
+        targets: around.targets,
+        told: around.told,
     })
 }
 
 /// Assesses a secret. Says when time alone will change the answer.
-pub(crate) fn assess(tx: &mut Tx<'_>, id: SecretId, tick: &Tick) -> Result<Option<Time>> {
+pub(crate) fn assess(tx: &mut Tx<'_>, id: SecretId, owners: &mut Owners, tick: &Tick) -> Result<Option<Time>> {
     let now = tick.now;
     let Some(s) = secret::lock(tx, id)? else { return Ok(None) };
     if s.retired_at.is_some() {
         return Ok(None);
     }
-    let view = view(tx, &s)?;
+    let team = owners.of(tx, &s)?;
+    let around = Around { targets: target::aggregate(tx, id)?, shares: shares(tx, &s)?, told: notice::told(tx, id, TOLD)? };
+    let view = view(tx, &s, around, &team)?;
     let standing = domain::secret::assess(&view, now);
     let changed = finding::replace(tx, id, None, &standing.findings)?;
     let margin_at = match (standing.served, standing.margin) {
@@ -85,12 +132,20 @@ pub(crate) fn assess(tx: &mut Tx<'_>, id: SecretId, tick: &Tick) -> Result<Optio
         (_, Some(margin)) => (now + margin).unix().min(NO_MARGIN),
         _ => NO_MARGIN,
     };
-    let open_findings = finding::count(tx, id)?;
+    // What was just written of the secret itself, and what stands of its targets.
+    let own = standing.findings.iter().filter(|f| f.level != Level::Info).count() as u64;
+    let open_findings = (own + view.targets.findings.iter().map(|t| t.targets).sum::<u64>()) as i64;
     let count = view.targets.count as i64;
-    secret::update_standing(tx, id, standing.served, margin_at, count, open_findings, now)?;
-
     let team = team_of(tx, "", "", Some(&s))?;
+    let assessed =
+        secret::Assessed { served: standing.served, margin_at, target_count: count, open_findings, owner: team.clone() };
+    secret::update_standing(tx, id, &assessed, now)?;
+
     for telling in &standing.tell {
+        if digest::collects(telling.code) {
+            digest::collect(tx, &s, telling, &team, now)?;
+            continue;
+        }
         tell::notice(tx, &s, telling, &team, now)?;
         let body = json!({ "code": telling.code.as_str(), "rung": telling.rung, "until": telling.until.map(|t| t.to_string()),
             "detail": telling.detail, "team": team, "escalate": telling.escalate });
@@ -118,6 +173,9 @@ fn own_lines(tx: &mut Tx<'_>, s: &secret::Secret, standing: &Standing, team: &st
             let id = open_line(tx, &f.subject, f, &place, &s.name, tick)?;
             timer::set_earlier(tx, loops::INCIDENT, id.0, tick.now)?;
         }
+    }
+    if open.is_empty() {
+        return Ok(());
     }
     let attested = secret::attested_at(tx, s.id)?;
     for line in &open {

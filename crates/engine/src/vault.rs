@@ -309,9 +309,11 @@ impl Engine {
         self.store.try_write(actor, tick.now, |tx| {
             let store_id = meta::identity(tx)?.store_id;
             let mut stored = Vec::with_capacity(prepared.len());
+            let mut chunk = Chunk::new(tx, prepared)?;
             for p in prepared {
-                stored.push(write(tx, p, keeper, &store_id, random, actor, tick)?);
+                stored.push(write(tx, p, &mut chunk, keeper, &store_id, random, actor, tick)?);
             }
+            chunk.expiries.write(tx)?;
             Ok(stored)
         })
     }
@@ -509,19 +511,49 @@ pub(crate) fn blank(id: SecretId, name: &str, kind: Kind, now: Time) -> secret::
         target_count: 0,
         open_findings: 0,
         assessed_at: None,
+        owner: String::new(),
     }
 }
 
+/// What imports of one transaction share: a round to the database for each of them would cost more than checking it.
+struct Chunk {
+    next_version: i64,
+    next_instance: i64,
+    expiries: secret::Expiries,
+}
+
+impl Chunk {
+    fn new(tx: &mut Tx<'_>, prepared: &[Prepared]) -> Result<Chunk> {
+        let instances: usize = prepared.iter().map(|p| p.instances.len()).sum();
+        let mut take = |kind, n: usize| if n == 0 { Ok(0) } else { tx.next_ids(kind, n as i64) };
+        let (next_version, next_instance) = (take("version", prepared.len())?, take("instance", instances)?);
+        Ok(Chunk { next_version, next_instance, expiries: secret::Expiries::default() })
+    }
+
+    fn take(next: &mut i64) -> i64 {
+        *next += 1;
+        *next - 1
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
 fn write(
     tx: &mut Tx<'_>,
     p: &Prepared,
+    chunk: &mut Chunk,
     keeper: Option<&Keeper>,
     store_id: &str,
     random: &mut Entropy<'_>,
     actor: &Actor,
     tick: &Tick,
 ) -> Result<Stored> {
-    let mut s = line(tx, &p.name, Kind::Certificate, tick.now)?;
+    let known = secret::by_name(tx, &p.name)?;
+    // A secret that is made here is written once, at the end; nothing can hang on it yet.
+    let fresh = known.is_none();
+    let mut s = match known {
+        Some(s) => secret::lock(tx, s.id)?.ok_or_else(|| Error::not_found("secret", &p.name))?,
+        None => blank(SecretId(tx.next_id("secret")?), &p.name, Kind::Certificate, tick.now),
+    };
     if s.kind != Kind::Certificate || s.management == Management::External {
         let problem =
             format!("{} is declared {} and {}; a version can only be stored for a managed certificate", p.name, s.kind, s.management);
@@ -532,12 +564,15 @@ fn write(
         return Err(Error::refused("changed-meanwhile", problem));
     }
     let number = s.newest_version + 1;
-    for old in secret::instances(tx, s.id, Some(s.newest_version))? {
-        secret::count_expiry(tx, &old.scope, old.not_after, -1)?;
+    if number > 1 {
+        for old in secret::instances(tx, s.id, Some(s.newest_version))? {
+            chunk.expiries.count(&old.scope, old.not_after, -1);
+        }
     }
-    secret::insert_version(tx, s.id, &version(number, actor, &p.reason, None, tick.now))?;
+    let new = version(number, actor, &p.reason, None, tick.now);
+    secret::insert_version_as(tx, Chunk::take(&mut chunk.next_version), s.id, &new)?;
     for c in &p.instances {
-        let id = tx.next_id("instance")?;
+        let id = Chunk::take(&mut chunk.next_instance);
         let leaf = &c.chain[0];
         secret::insert_instance(
             tx,
@@ -556,7 +591,7 @@ fn write(
                 chain: c.chain.iter().flat_map(|c| c.der().to_vec()).collect(),
             },
         )?;
-        secret::count_expiry(tx, &c.scope, leaf.not_after(), 1)?;
+        chunk.expiries.count(&c.scope, leaf.not_after(), 1);
         if let Some(key) = &c.key {
             let keeper = keeper.ok_or(Error::Sealed)?;
             let place = place(store_id, s.id, number, id, PRIVATE_KEY)?;
@@ -568,9 +603,13 @@ fn write(
     // The proof that rotations complete is about the last one; this one has yet to.
     s.completed_unaided = s.completed_unaided && number > 1;
     s.retired_at = None;
-    secret::update_declaration(tx, &s)?;
+    if fresh {
+        secret::insert(tx, &s)?;
+    } else {
+        secret::update_declaration(tx, &s)?;
+        target::wake_all(tx, s.id, loops::TARGET, tick.now)?;
+    }
     timer::set_earlier(tx, loops::SECRET, s.id.0, tick.now)?;
-    target::wake_all(tx, s.id, loops::TARGET, tick.now)?;
     let leaves: Vec<_> = p.instances.iter().map(leaf_of).collect();
     let body = json!({
         "version": number,

@@ -70,7 +70,9 @@ CREATE TABLE secret (
   newest_version INTEGER NOT NULL,
   generation INTEGER NOT NULL,
   retired_at INTEGER,
-  -- The standing, as last assessed; rank sorts the worst first.
+  -- Who answers for it, as last derived from team, service and default owner.
+  owner TEXT NOT NULL,
+  -- The standing, as last assessed.
   served_kind INTEGER NOT NULL,
   served_until INTEGER,
   margin_at INTEGER NOT NULL,
@@ -79,7 +81,7 @@ CREATE TABLE secret (
   assessed_at INTEGER
 );
 CREATE INDEX secret_by_margin ON secret (margin_at, id);
-CREATE INDEX secret_by_team ON secret (team, margin_at, id);
+CREATE INDEX secret_by_owner ON secret (owner, margin_at, id);
 
 CREATE TABLE version (
   id INTEGER PRIMARY KEY,

@@ -33,7 +33,7 @@ pub(crate) fn secret(s: &secret::Secret, now: Time) -> v1::Secret {
         kind: s.kind.to_string(),
         management: s.management.to_string(),
         renewal: s.renewal.to_string(),
-        team: s.team.clone(),
+        team: if s.owner.is_empty() { s.team.clone() } else { s.owner.clone() },
         service: s.service.clone(),
         newest_version: s.newest_version,
         served_until: served_text(s.served),

@@ -57,7 +57,7 @@ fn from_row(r: &Row) -> Result<FindingRow> {
 /// Replaces the findings of a target, or of a secret itself (`target` none). Says whether anything but sentences changed.
 pub fn replace(tx: &mut Tx<'_>, secret: SecretId, target: Option<TargetId>, findings: &[Finding]) -> Result<bool> {
     let t = target.map_or(0, |t| t.0);
-    let sql = format!("SELECT {COLUMNS} FROM finding WHERE secret_id = $1 AND target_id = $2 ORDER BY key");
+    let sql = format!("SELECT {COLUMNS} FROM finding WHERE secret_id = CAST($1 AS BIGINT) AND target_id = CAST($2 AS BIGINT) ORDER BY key");
     let before: Vec<FindingRow> = tx.query(&sql, &[secret.0.into(), t.into()])?.iter().map(from_row).collect::<Result<_>>()?;
     let shape = |key: &str, level: Level, subject: &str| (key.to_owned(), level, subject.to_owned());
     let mut old: Vec<_> = before.iter().map(|f| shape(&f.key, f.level, &f.subject)).collect();
@@ -67,7 +67,7 @@ pub fn replace(tx: &mut Tx<'_>, secret: SecretId, target: Option<TargetId>, find
     let unchanged = before.len() == findings.len()
         && findings.iter().all(|f| before.iter().any(|b| b.key == f.key() && b.detail == f.detail && b.level == f.level));
     if !unchanged {
-        tx.execute("DELETE FROM finding WHERE secret_id = $1 AND target_id = $2", &[secret.0.into(), t.into()])?;
+        tx.execute("DELETE FROM finding WHERE secret_id = CAST($1 AS BIGINT) AND target_id = CAST($2 AS BIGINT)", &[secret.0.into(), t.into()])?;
         for f in findings {
             insert(tx, secret, t, f)?;
         }

@@ -2,6 +2,7 @@
 
 use crate::{Result, Row, Tx};
 use domain::{Time, secret::Told, words::SecretId};
+use std::collections::BTreeMap;
 
 /// A notice that went out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +48,20 @@ pub fn insert(tx: &mut Tx<'_>, n: &Notice) -> Result<()> {
 
 /// What was told about a secret, the newest first.
 pub fn told(tx: &mut Tx<'_>, secret: SecretId, limit: i64) -> Result<Vec<Told>> {
-    let sql = "SELECT key, max(at) FROM notice WHERE secret_id = $1 GROUP BY key ORDER BY 2 DESC, key LIMIT $2";
+    let sql = "SELECT key, max(at) FROM notice WHERE secret_id = CAST($1 AS BIGINT) GROUP BY key ORDER BY 2 DESC, key LIMIT CAST($2 AS BIGINT)";
     tx.query(sql, &[secret.0.into(), limit.into()])?.iter().map(|r| Ok(Told { key: r.text(0)?.into(), at: r.time(1)? })).collect()
+}
+
+/// What was told about secrets between two numbers.
+pub fn told_between(tx: &mut Tx<'_>, first: SecretId, last: SecretId) -> Result<BTreeMap<SecretId, Vec<Told>>> {
+    let sql = "SELECT secret_id, key, max(at) FROM notice WHERE secret_id >= $1 AND secret_id <= $2 GROUP BY secret_id, key \
+               ORDER BY secret_id, key";
+    let mut all: BTreeMap<SecretId, Vec<Told>> = BTreeMap::new();
+    tx.for_each(sql, &[first.0.into(), last.0.into()], |r| {
+        all.entry(SecretId(r.int(0)?)).or_default().push(Told { key: r.text(1)?.into(), at: r.time(2)? });
+        Ok(())
+    })?;
+    Ok(all)
 }
 
 /// Notices, the newest first.
@@ -67,6 +80,59 @@ pub fn list(tx: &mut Tx<'_>, before: Option<i64>, limit: i64) -> Result<Vec<Noti
                 at: r.time(6)?,
                 until: r.opt_time(7)?,
                 detail: r.text(8)?.into(),
+            })
+        })
+        .collect()
+}
+
+/// Up to which notice those that are told together were told, and the number of the last notice there is.
+///
+/// Numbers are given out by one row that stays taken until commit, so everything up to the last one is there.
+pub fn digested(tx: &mut Tx<'_>) -> Result<(i64, i64)> {
+    let n = |r: Option<Row>| r.map_or(Ok(0), |r| r.int(0));
+    let done = n(tx.query_opt("SELECT n FROM counter WHERE name = $1", &[DIGESTED.into()])?)?;
+    let last = n(tx.query_opt("SELECT id FROM notice ORDER BY id DESC LIMIT 1", &[])?)?;
+    Ok((done, last))
+}
+
+/// Moves that on. False where somebody else has done so meanwhile.
+pub fn set_digested(tx: &mut Tx<'_>, from: i64, to: i64) -> Result<bool> {
+    tx.execute("INSERT INTO counter (name, n) VALUES ($1, 0) ON CONFLICT (name) DO NOTHING", &[DIGESTED.into()])?;
+    Ok(tx.execute("UPDATE counter SET n = $3 WHERE name = $1 AND n = $2", &[DIGESTED.into(), from.into(), to.into()])? == 1)
+}
+
+/// The row of `counter` that says so.
+const DIGESTED: &str = "notice/digested";
+
+/// Notices of one rule and team.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// The team, empty for nobody.
+    pub team: String,
+    /// How many.
+    pub count: i64,
+    /// Whether one of them was told before.
+    pub again: bool,
+    /// The secrets of the first of them.
+    pub secrets: Vec<String>,
+}
+
+/// The notices of a rule behind `from` and up to `to`, grouped by team, each with the names of at most `names` secrets.
+pub fn groups(tx: &mut Tx<'_>, code: &str, from: i64, to: i64, names: i64) -> Result<Vec<Group>> {
+    let sql = "SELECT team, count(*), max(CASE WHEN EXISTS (SELECT 1 FROM notice o WHERE o.secret_id = notice.secret_id \
+               AND o.key = notice.key AND o.id <= $2) THEN 1 ELSE 0 END) \
+               FROM notice WHERE code = $1 AND id > $2 AND id <= $3 GROUP BY team ORDER BY team";
+    let rows = tx.query(sql, &[code.into(), from.into(), to.into()])?;
+    rows.iter()
+        .map(|r| {
+            let sql = "SELECT s.name FROM notice n JOIN secret s ON s.id = n.secret_id \
+                       WHERE n.code = $1 AND n.id > $2 AND n.id <= $3 AND n.team = $4 ORDER BY n.id LIMIT $5";
+            let first = tx.query(sql, &[code.into(), from.into(), to.into(), r.text(0)?.into(), names.into()])?;
+            Ok(Group {
+                team: r.text(0)?.into(),
+                count: r.int(1)?,
+                again: r.bool(2)?,
+                secrets: first.iter().map(|r| Ok(r.text(0)?.to_owned())).collect::<Result<_>>()?,
             })
         })
         .collect()

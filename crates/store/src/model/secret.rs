@@ -7,6 +7,7 @@ use domain::{
     target::Served,
     words::{Kind, Management, Renewal, SecretId},
 };
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A secret as stored. It holds names and dates; private material lies elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,11 +62,13 @@ pub struct Secret {
     pub open_findings: i64,
     /// When it was last assessed.
     pub assessed_at: Option<Time>,
+    /// Who answers for it, as last derived; empty for nobody.
+    pub owner: String,
 }
 
 const COLUMNS: &str = "id, name, kind, management, renewal, release_bound, team, service, policy, override_notice, override_incident, \
      override_reason, names, issuers, expires_at, declared_at, declared, completed_unaided, newest_version, retired_at, served_kind, \
-     served_until, margin_at, target_count, open_findings, assessed_at";
+     served_until, margin_at, target_count, open_findings, assessed_at, owner";
 
 fn from_row(r: &Row) -> Result<Secret> {
     Ok(Secret {
@@ -94,6 +97,7 @@ fn from_row(r: &Row) -> Result<Secret> {
         target_count: r.int(23)?,
         open_findings: r.int(24)?,
         assessed_at: r.opt_time(25)?,
+        owner: r.text(26)?.into(),
     })
 }
 
@@ -116,7 +120,7 @@ pub fn by_name(tx: &mut Tx<'_>, name: &str) -> Result<Option<Secret>> {
 /// What a list of secrets is cut down to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Only those of this team.
+    /// Only those that this team answers for.
     pub team: Option<String>,
     /// Only those whose margin ends before this moment.
     pub margin_before: Option<i64>,
@@ -131,7 +135,7 @@ pub fn by_margin(tx: &mut Tx<'_>, filter: &Filter) -> Result<Vec<Secret>> {
     let (margin, id) = filter.after.unwrap_or((i64::MIN, i64::MIN));
     let before = filter.margin_before.unwrap_or(i64::MAX);
     // The row comparison follows the index; retired ones are few and skipped on the way.
-    let team = if filter.team.is_some() { "AND team = $5" } else { "" };
+    let team = if filter.team.is_some() { "AND owner = $5" } else { "" };
     let sql = format!(
         "SELECT {COLUMNS} FROM secret WHERE (margin_at, id) > ($1, $2) AND margin_at < $3 AND retired_at IS NULL {team} \
          ORDER BY margin_at, id LIMIT $4"
@@ -153,7 +157,7 @@ pub fn insert(tx: &mut Tx<'_>, s: &Secret) -> Result<()> {
     tx.execute(
         &format!(
             "INSERT INTO secret ({COLUMNS}, generation) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,\
-             $21,$22,$23,$24,$25,$26,0)"
+             $21,$22,$23,$24,$25,$26,$27,0)"
         ),
         &[
             s.id.0.into(),
@@ -182,6 +186,7 @@ pub fn insert(tx: &mut Tx<'_>, s: &Secret) -> Result<()> {
             s.target_count.into(),
             s.open_findings.into(),
             s.assessed_at.into(),
+            (&s.owner).into(),
         ],
     )?;
     Ok(())
@@ -217,20 +222,37 @@ pub fn update_declaration(tx: &mut Tx<'_>, s: &Secret) -> Result<()> {
     Ok(())
 }
 
+/// What an assessment writes down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assessed {
+    /// Until when all of production serves.
+    pub served: Served,
+    /// The place in lists.
+    pub margin_at: i64,
+    /// Targets bound to it.
+    pub target_count: i64,
+    /// Findings at notice level or above.
+    pub open_findings: i64,
+    /// Who answers for it.
+    pub owner: String,
+}
+
 /// Writes the standing.
-pub fn update_standing(
-    tx: &mut Tx<'_>,
-    id: SecretId,
-    served: Served,
-    margin_at: i64,
-    target_count: i64,
-    open_findings: i64,
-    now: Time,
-) -> Result<()> {
-    let (kind, until) = served_columns(served);
+pub fn update_standing(tx: &mut Tx<'_>, id: SecretId, a: &Assessed, now: Time) -> Result<()> {
+    let (kind, until) = served_columns(a.served);
     tx.execute(
-        "UPDATE secret SET served_kind=$2, served_until=$3, margin_at=$4, target_count=$5, open_findings=$6, assessed_at=$7 WHERE id=$1",
-        &[id.0.into(), kind.into(), until.into(), margin_at.into(), target_count.into(), open_findings.into(), now.into()],
+        "UPDATE secret SET served_kind=$2, served_until=$3, margin_at=$4, target_count=$5, open_findings=$6, assessed_at=$7, owner=$8 \
+         WHERE id=$1",
+        &[
+            id.0.into(),
+            kind.into(),
+            until.into(),
+            a.margin_at.into(),
+            a.target_count.into(),
+            a.open_findings.into(),
+            now.into(),
+            (&a.owner).into(),
+        ],
     )?;
     Ok(())
 }
@@ -267,6 +289,11 @@ pub struct Version {
 /// Adds a version.
 pub fn insert_version(tx: &mut Tx<'_>, secret: SecretId, v: &Version) -> Result<()> {
     let id = tx.next_id("version")?;
+    insert_version_as(tx, id, secret, v)
+}
+
+/// Adds a version whose number in the table was taken before: many at once cost one round.
+pub fn insert_version_as(tx: &mut Tx<'_>, id: i64, secret: SecretId, v: &Version) -> Result<()> {
     tx.execute(
         "INSERT INTO version (id, secret_id, number, stored_at, actor, reason, expires_at) VALUES ($1,$2,$3,$4,$5,$6,$7)",
         &[id.into(), secret.0.into(), v.number.into(), v.stored_at.into(), (&v.actor).into(), (&v.reason).into(), v.expires_at.into()],
@@ -365,10 +392,10 @@ pub fn insert_instance(tx: &mut Tx<'_>, i: &Instance) -> Result<()> {
 /// The instances of a secret; of one version, or of all of them.
 pub fn instances(tx: &mut Tx<'_>, secret: SecretId, version: Option<i64>) -> Result<Vec<Instance>> {
     let (only, params) = match version {
-        Some(v) => ("AND version = $2", vec![secret.0.into(), v.into()]),
+        Some(v) => ("AND version = CAST($2 AS BIGINT)", vec![secret.0.into(), v.into()]),
         None => ("", vec![secret.0.into()]),
     };
-    let sql = format!("SELECT {INSTANCE} FROM instance WHERE secret_id = $1 {only} ORDER BY version DESC, scope, key_type");
+    let sql = format!("SELECT {INSTANCE} FROM instance WHERE secret_id = CAST($1 AS BIGINT) {only} ORDER BY version DESC, scope, key_type");
     tx.query(&sql, &params)?.iter().map(instance).collect()
 }
 
@@ -385,10 +412,17 @@ pub fn known_leaf(tx: &mut Tx<'_>, leaf: &Fingerprint) -> Result<Vec<(SecretId, 
     tx.query(sql, &[(*leaf.as_bytes()).into()])?.iter().map(|r| Ok((SecretId(r.int(0)?), r.text(1)?.into(), r.int(2)?))).collect()
 }
 
+/// Secrets between two numbers that share a key with another one, whatever their version: [`sharing_key`] says more of each.
+pub fn sharing_between(tx: &mut Tx<'_>, first: SecretId, last: SecretId) -> Result<BTreeSet<SecretId>> {
+    let sql = "SELECT DISTINCT i.secret_id FROM instance i JOIN instance o ON o.key_fingerprint = i.key_fingerprint AND o.id <> i.id \
+               WHERE i.secret_id >= $1 AND i.secret_id <= $2 AND i.key_type <> '' AND o.secret_id <> i.secret_id ORDER BY i.secret_id";
+    tx.query(sql, &[first.0.into(), last.0.into()])?.iter().map(|r| Ok(SecretId(r.int(0)?))).collect()
+}
+
 /// Other secrets that hold a key of this secret's newest version.
 pub fn sharing_key(tx: &mut Tx<'_>, secret: SecretId, newest: i64) -> Result<Vec<String>> {
     let sql = "SELECT DISTINCT s.name FROM instance i JOIN instance o ON o.key_fingerprint = i.key_fingerprint AND o.secret_id <> i.secret_id \
-               JOIN secret s ON s.id = o.secret_id WHERE i.secret_id = $1 AND i.version = $2 AND i.key_type <> '' \
+               JOIN secret s ON s.id = o.secret_id WHERE i.secret_id = CAST($1 AS BIGINT) AND i.version = CAST($2 AS BIGINT) AND i.key_type <> '' \
                AND s.retired_at IS NULL ORDER BY s.name LIMIT 10";
     tx.query(sql, &[secret.0.into(), newest.into()])?.iter().map(|r| Ok(r.text(0)?.into())).collect()
 }
@@ -436,14 +470,27 @@ pub fn week_number(t: Time) -> i64 {
     i64::from(year) * 100 + i64::from(week)
 }
 
-/// Keeps the count of instances per region and week; `by` is 1 or −1.
-pub fn count_expiry(tx: &mut Tx<'_>, region: &str, not_after: Time, by: i64) -> Result<()> {
-    tx.execute(
-        "INSERT INTO expiry_rollup (region, week, n) VALUES ($1, $2, $3) \
-         ON CONFLICT (region, week) DO UPDATE SET n = expiry_rollup.n + excluded.n",
-        &[region.into(), week_number(not_after).into(), by.into()],
-    )?;
-    Ok(())
+/// Changes of the counts of instances per region and week, collected for a transaction: a week is one row for very many.
+#[derive(Debug, Default)]
+pub struct Expiries(BTreeMap<(String, i64), i64>);
+
+impl Expiries {
+    /// So many more instances of a region end then.
+    pub fn count(&mut self, region: &str, not_after: Time, by: i64) {
+        *self.0.entry((region.to_owned(), week_number(not_after))).or_default() += by;
+    }
+
+    /// Writes them, in the order of their keys, so that two transactions never wait for each other.
+    pub fn write(self, tx: &mut Tx<'_>) -> Result<()> {
+        for ((region, week), n) in self.0 {
+            tx.execute(
+                "INSERT INTO expiry_rollup (region, week, n) VALUES ($1, $2, $3) \
+                 ON CONFLICT (region, week) DO UPDATE SET n = expiry_rollup.n + excluded.n",
+                &[region.into(), week.into(), n.into()],
+            )?;
+        }
+        Ok(())
+    }
 }
 
 /// How many instances end per region and week, within weeks.

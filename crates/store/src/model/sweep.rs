@@ -2,6 +2,7 @@
 
 use crate::{Result, Row, Tx};
 use domain::Time;
+use std::collections::BTreeMap;
 
 /// A sweep, under way or done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,18 @@ fn from_row(r: &Row) -> Result<Sweep> {
         missed: r.int(7)?,
         report: r.text(8)?.into(),
     })
+}
+
+/// When a loop has to look at subjects between two numbers; those that nobody waits for are left out.
+pub fn due_between(tx: &mut Tx<'_>, loop_name: &str, first: i64, last: i64) -> Result<BTreeMap<i64, Time>> {
+    let sql = "SELECT subject, due_at FROM timer WHERE loop = $1 AND subject >= $2 AND subject <= $3 AND due_at IS NOT NULL \
+               ORDER BY subject";
+    let mut all = BTreeMap::new();
+    tx.for_each(sql, &[loop_name.into(), first.into(), last.into()], |r| {
+        all.insert(r.int(0)?, r.time(1)?);
+        Ok(())
+    })?;
+    Ok(all)
 }
 
 /// Creates a sweep or writes it whole.

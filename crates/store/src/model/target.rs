@@ -242,27 +242,26 @@ pub fn aggregate(tx: &mut Tx<'_>, secret: SecretId) -> Result<Targets> {
     let id = || Value::from(secret.0);
     let counts = tx.query_one(
         "SELECT count(*), CAST(coalesce(sum(CASE WHEN production = 1 AND state IN ('active', 'drained') THEN 1 ELSE 0 END), 0) AS BIGINT), \
-         max(lifetime) FROM target WHERE secret_id = $1 AND retired_at IS NULL",
+         max(lifetime) FROM target WHERE secret_id = CAST($1 AS BIGINT) AND retired_at IS NULL",
         &[id()],
     )?;
+    let count = counts.int(0)? as u64;
+    if count == 0 {
+        // The common case of what was only stored: nothing is served, and no target ends.
+        return Ok(Targets { findings: tallies(tx, secret)?, ..no_targets() });
+    }
     let first = tx.query_opt(
-        "SELECT served_kind, served_until FROM target WHERE secret_id = $1 AND production = 1 AND state IN ('active', 'drained') \
+        "SELECT served_kind, served_until FROM target WHERE secret_id = CAST($1 AS BIGINT) AND production = 1 AND state IN ('active', 'drained') \
          AND retired_at IS NULL ORDER BY served_kind, served_until, id LIMIT 1",
         &[id()],
     )?;
     let worst = tx.query_opt(
-        "SELECT worst_about, worst_position, worst_until, worst_notice, worst_incident FROM target WHERE secret_id = $1 \
+        "SELECT worst_about, worst_position, worst_until, worst_notice, worst_incident FROM target WHERE secret_id = CAST($1 AS BIGINT) \
          AND retired_at IS NULL AND worst_until IS NOT NULL ORDER BY worst_until - worst_incident, id LIMIT 1",
         &[id()],
     )?;
-    // Not MAX(level): the words do not sort by weight.
-    let tallies = tx.query(
-        "SELECT subject, code, level, count(*), min(detail) FROM finding WHERE secret_id = $1 AND target_id <> 0 AND level <> 'info' \
-         GROUP BY subject, code, level ORDER BY subject, code, level",
-        &[id()],
-    )?;
     Ok(Targets {
-        count: counts.int(0)? as u64,
+        count,
         production: counts.int(1)? as u64,
         served: match first {
             Some(r) => served(r.int(0)?, r.opt_int(1)?),
@@ -270,19 +269,38 @@ pub fn aggregate(tx: &mut Tx<'_>, secret: SecretId) -> Result<Targets> {
         },
         worst: worst.map(|r| end(&r, 0)).transpose()?.flatten(),
         lifetime: counts.opt_int(2)?.map(Span::seconds),
-        findings: tallies
-            .iter()
-            .map(|r| {
-                Ok(Tally {
-                    subject: r.text(0)?.into(),
-                    code: word(r, 1, Code::parse)?,
-                    level: word(r, 2, Level::parse)?,
-                    targets: r.int(3)? as u64,
-                    detail: r.text(4)?.into(),
-                })
-            })
-            .collect::<Result<_>>()?,
+        findings: tallies(tx, secret)?,
     })
+}
+
+/// What a secret without targets has.
+pub fn no_targets() -> Targets {
+    Targets { count: 0, production: 0, served: Served::Unknown, worst: None, lifetime: None, findings: Vec::new() }
+}
+
+fn tallies(tx: &mut Tx<'_>, secret: SecretId) -> Result<Vec<Tally>> {
+    // Not MAX(level): the words do not sort by weight.
+    let sql = "SELECT subject, code, level, count(*), min(detail) FROM finding WHERE secret_id = CAST($1 AS BIGINT) AND target_id <> 0 \
+               AND level <> 'info' GROUP BY subject, code, level ORDER BY subject, code, level";
+    tx.query(sql, &[secret.0.into()])?
+        .iter()
+        .map(|r| {
+            Ok(Tally {
+                subject: r.text(0)?.into(),
+                code: word(r, 1, Code::parse)?,
+                level: word(r, 2, Level::parse)?,
+                targets: r.int(3)? as u64,
+                detail: r.text(4)?.into(),
+            })
+        })
+        .collect()
+}
+
+/// Secrets between two numbers for which [`aggregate`] says more than [`no_targets`].
+pub fn aggregated_between(tx: &mut Tx<'_>, first: SecretId, last: SecretId) -> Result<BTreeSet<SecretId>> {
+    let sql = "SELECT secret_id FROM target WHERE secret_id >= $1 AND secret_id <= $2 \
+               UNION SELECT secret_id FROM finding WHERE secret_id >= $1 AND secret_id <= $2 AND target_id <> 0 ORDER BY 1";
+    tx.query(sql, &[first.0.into(), last.0.into()])?.iter().map(|r| Ok(SecretId(r.int(0)?))).collect()
 }
 
 /// The addresses of a target.
