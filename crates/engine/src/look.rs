@@ -114,6 +114,11 @@ impl Engine {
             let needed = schedule::evidence(&target.facts);
             let mut known = observation::of_target(tx, id)?;
             match &seen.resolved {
+                // A vantage names addresses of this target, and of nothing else: others dial them too.
+                Ok(resolved) if vantage != LOCAL && !resolved.iter().all(|a| is_of(&target, a)) => {
+                    let problem = format!("a report for {} names addresses that are not ip:{}", target.facts.name, target.port);
+                    return Err(Error::refused("foreign-address", problem));
+                }
                 Ok(resolved) if vantage == LOCAL || target::addresses(tx, id)?.is_empty() => {
                     target::put_addresses(tx, id, resolved, tick.now - AFTER_LEAVING, tick.now)?;
                 }
@@ -173,6 +178,11 @@ impl Tick {
     pub fn later(&self, at: Time) -> Tick {
         Tick { now: self.now.max(at), clock: self.clock.clone() }
     }
+}
+
+/// Whether an address can be one of a target: an IP address, and the target's own port.
+fn is_of(t: &target::Target, address: &str) -> bool {
+    address.parse::<std::net::SocketAddr>().is_ok_and(|s| i64::from(s.port()) == t.port)
 }
 
 /// Wakes every vantage of a target.

@@ -146,10 +146,17 @@ impl Engine {
                 Err(e) => failure = failure.or(Some(e)),
             }
         }
-        let Some(current) = current else {
-            return Err(failure.map_or_else(|| Error::refused("cannot-open", "the store has no current key"), unlock));
-        };
-        *lock(&self.vault) = State::Open { current, earlier };
+        {
+            let mut state = lock(&self.vault);
+            match (current, &mut *state) {
+                (Some(current), _) => *state = State::Open { current, earlier },
+                // A rotation to another passphrase was interrupted: the former one opens what still lies under it.
+                (None, State::Open { earlier: known, .. }) if !earlier.is_empty() => known.extend(earlier),
+                (None, _) => {
+                    return Err(failure.map_or_else(|| Error::refused("cannot-open", "the store has no current key"), unlock));
+                }
+            }
+        }
         self.store.write(actor, tick.now, |tx| tx.journal(Entry::new("store.opened", "store", "", &json!({}))))?;
         Ok(())
     }
@@ -308,6 +315,7 @@ impl Engine {
         };
         self.store.try_write(actor, tick.now, |tx| {
             let store_id = meta::identity(tx)?.store_id;
+            still_current(tx, keeper)?;
             let mut stored = Vec::with_capacity(prepared.len());
             let mut chunk = Chunk::new(tx, prepared)?;
             for p in prepared {
@@ -348,6 +356,7 @@ impl Engine {
         let State::Open { current: keeper, .. } = &*state else { return Err(Error::Sealed) };
         self.store.try_write(actor, tick.now, |tx| {
             let store_id = meta::identity(tx)?.store_id;
+            still_current(tx, Some(keeper))?;
             let mut s = line(tx, name, Kind::Opaque, tick.now)?;
             if s.kind != Kind::Opaque {
                 return Err(Error::refused("wrong-kind", format!("{name} is a {} secret, not an opaque one", s.kind)));
@@ -600,8 +609,8 @@ fn write(
         }
     }
     s.newest_version = number;
-    // The proof that rotations complete is about the last one; this one has yet to.
-    s.completed_unaided = s.completed_unaided && number > 1;
+    // The proof that rotations complete is about the last one, and this one has yet to.
+    s.completed_unaided = false;
     s.retired_at = None;
     if fresh {
         secret::insert(tx, &s)?;
@@ -618,6 +627,16 @@ fn write(
     });
     tx.journal(Entry::new("secret.stored", format!("secret/{}", p.name), &p.reason, &body))?;
     Ok(Stored { secret: s.id, name: p.name.clone(), version: number, leaves, differences: p.differences.clone() })
+}
+
+/// Another server may have rotated the key meanwhile: nothing is sealed under one that is about to be forgotten.
+fn still_current(tx: &mut Tx<'_>, keeper: Option<&Keeper>) -> Result<()> {
+    match keeper {
+        Some(k) if !secret::take_current_kek(tx, k.kek_id())? => {
+            Err(Error::refused("changed-meanwhile", "the store's key was rotated by another server; unseal this one again"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn put_sealed(tx: &mut Tx<'_>, instance: i64, purpose: &str, sealed: Sealed) -> store::Result<()> {

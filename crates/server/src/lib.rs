@@ -1,9 +1,9 @@
 //! Drives the engine: sockets, HTTP, the clock.
 
-pub mod deliver;
-pub mod http;
 pub mod clock;
+pub mod deliver;
 pub mod drive;
+pub mod http;
 pub mod network;
 pub mod post;
 pub mod restore;

@@ -1,6 +1,6 @@
 //! The engine's network port: real sockets, through the probe.
 
-use crate::clock::wall;
+use crate::clock::Door;
 use domain::{
     observation::Failure,
     words::{Blame, Offer},
@@ -17,32 +17,32 @@ const TOGETHER: usize = 256;
 pub struct Sockets {
     dialer: Dialer,
     handle: Handle,
+    door: Arc<Door>,
 }
 
 impl Sockets {
     /// Sockets on a runtime.
-    pub fn new(dialer: Dialer, handle: Handle) -> Sockets {
-        Sockets { dialer, handle }
+    pub fn new(dialer: Dialer, handle: Handle, door: Arc<Door>) -> Sockets {
+        Sockets { dialer, handle, door }
     }
 }
 
 impl Network for Sockets {
     fn look(&self, looks: &[Look]) -> Vec<Seen> {
         let looks = looks.to_vec();
-        let dialer = self.dialer.clone();
-        self.handle.block_on(async move { look_all(&dialer, looks).await })
+        self.handle.block_on(look_all(&self.dialer, looks, &self.door))
     }
 }
 
 /// Looks at all of them together, and answers in their order.
-pub async fn look_all(dialer: &Dialer, looks: Vec<Look>) -> Vec<Seen> {
+async fn look_all(dialer: &Dialer, looks: Vec<Look>, door: &Arc<Door>) -> Vec<Seen> {
     let room = Arc::new(Semaphore::new(TOGETHER));
     let mut running = JoinSet::new();
     for (n, look) in looks.into_iter().enumerate() {
-        let (dialer, room) = (dialer.clone(), room.clone());
+        let (dialer, room, door) = (dialer.clone(), room.clone(), door.clone());
         running.spawn(async move {
             let _room = room.acquire_owned().await;
-            (n, one(&dialer, look).await)
+            (n, one(&dialer, look, &door).await)
         });
     }
     let mut all: Vec<(usize, Seen)> = Vec::new();
@@ -53,10 +53,10 @@ pub async fn look_all(dialer: &Dialer, looks: Vec<Look>) -> Vec<Seen> {
     all.into_iter().map(|(_, seen)| seen).collect()
 }
 
-async fn one(dialer: &Dialer, look: Look) -> Seen {
+async fn one(dialer: &Dialer, look: Look, door: &Door) -> Seen {
     let Some(protocol) = probe::Protocol::parse(&look.protocol) else {
         let failure = local(format!("{} is no protocol that is spoken here", pki::text::escape(&look.protocol)));
-        return Seen { target: look.target, at: wall(), resolved: Err(failure), attempts: Vec::new() };
+        return Seen { target: look.target, at: door.now(), resolved: Err(failure), attempts: Vec::new() };
     };
     let target = probe::Target {
         host: look.host.trim_matches(['[', ']']).to_owned(),
@@ -87,7 +87,7 @@ async fn one(dialer: &Dialer, look: Look) -> Seen {
                     Err(e) => Err(failure(e)),
                 };
                 let failed = result.is_err();
-                attempts.push(Attempt { address: socket.to_string(), offer: *offer, at: wall(), result });
+                attempts.push(Attempt { address: socket.to_string(), offer: *offer, at: door.now(), result });
                 if failed {
                     // Nothing is proven by knocking thirty times on a closed door.
                     break;
@@ -95,7 +95,7 @@ async fn one(dialer: &Dialer, look: Look) -> Seen {
             }
         }
     }
-    Seen { target: look.target, at: wall(), resolved, attempts }
+    Seen { target: look.target, at: door.now(), resolved, attempts }
 }
 
 fn offer_of(offer: Offer) -> probe::Offer {

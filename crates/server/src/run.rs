@@ -118,7 +118,21 @@ pub struct Running {
     door: Arc<Door>,
     stop: Arc<Notify>,
     serving: tokio::task::JoinHandle<()>,
-    _loops: JoinSet<()>,
+    loops: JoinSet<()>,
+    // Last: it ends after whatever else holds an engine.
+    _last: Last,
+}
+
+/// The last engine of a server. A connection to PostgreSQL closes by waiting, which a thread of the runtime may not do; so it is
+/// let go on another one.
+struct Last(Option<Engine>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        let engine = self.0.take();
+        // A thread that panicked has let go of it too.
+        let _ = std::thread::spawn(move || drop(engine)).join();
+    }
 }
 
 impl Running {
@@ -128,9 +142,10 @@ impl Running {
     }
 
     /// Waits for the end of requests under way, and ends.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.stop.notify_one();
         let _ = time::timeout(FAREWELL, self.serving).await;
+        self.loops.shutdown().await;
     }
 
     /// Runs until the task is ended.
@@ -157,8 +172,10 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     private_folder(&options.data)?;
     let url = options.database.clone().unwrap_or_else(|| format!("sqlite:{}", options.data.join("perennial.db").display()));
     let for_store = options.clone();
-    let (engine, door) =
-        tokio::task::spawn_blocking(move || open(&for_store, &url)).await.map_err(|e| StartError::Setup(e.to_string()))??;
+    let (opened, door) = blocking(move || open(&for_store, &url)).await?;
+    // Let go of in the reverse order, also where a later step fails.
+    let last = Last(Some(opened.clone()));
+    let engine = opened;
 
     let listener = TcpListener::bind(options.listen).await.map_err(io(format!("listening on {}", options.listen)))?;
     let address = listener.local_addr().map_err(io("asking for the own address"))?;
@@ -189,7 +206,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         engine: engine.clone(),
         door: door.clone(),
         wake: wake.clone(),
-        sockets: Arc::new(Sockets::new(dialer, handle.clone())),
+        sockets: Arc::new(Sockets::new(dialer, handle.clone(), door.clone())),
         outside: Arc::new(Outside::new(client.clone(), handle, |line| tracing::warn!(target: "perennial::notice", "{line}"))),
         heartbeat: options.heartbeat.clone().map(|(url, every)| Heartbeat { url, every: Duration::from_secs(every.max(1)), client }),
         own: Some((own.clone(), address)),
@@ -202,7 +219,10 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let shown = if address.ip().is_unspecified() { SocketAddr::new([127, 0, 0, 1].into(), address.port()) } else { address };
     let url = format!("https://{shown}");
     let client_file = options.data.join("client.toml");
-    let first_token = first_token(&engine, &door, &client_file, &url, &own.ca_path())?;
+    let first_token = {
+        let (engine, door, file, url, ca) = (engine.clone(), door.clone(), client_file.clone(), url.clone(), own.ca_path());
+        blocking(move || first_token(&engine, &door, &file, &url, &ca)).await?
+    };
 
     let loops = drive::start(&drive);
     let confirm = door.clone();
@@ -220,11 +240,23 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     };
     let stop = Arc::new(Notify::new());
     let serving = tokio::spawn(accept(listener, TlsAcceptor::from(own.config()?), http::router(app), stop.clone()));
-    Ok(Running { address, url, ca: own.ca_path(), client_file, first_token, engine, wake, door, stop, serving, _loops: loops })
+    Ok(Running { address, url, ca: own.ca_path(), client_file, first_token, engine, wake, door, stop, serving, loops, _last: last })
+}
+
+/// Does what waits for the database, away from the runtime's own threads.
+async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T, StartError> + Send + 'static) -> Result<T, StartError> {
+    tokio::task::spawn_blocking(f).await.map_err(|e| StartError::Setup(e.to_string()))?
 }
 
 /// Opens the store and, where a way to its key was given, its vault.
 fn open(options: &Options, url: &str) -> Result<(Engine, Arc<Door>), StartError> {
+    if options.database.is_none() {
+        // Made here, so that it is readable by its owner alone from its first byte on; what SQLite puts beside it follows its mode.
+        let path = options.data.join("perennial.db");
+        if !path.exists() {
+            private_file(&path).map_err(io(format!("making {}", path.display())))?;
+        }
+    }
     let store = Store::open(url, wall(), || {
         let mut id = [0; 16];
         entropy(&mut id);

@@ -138,9 +138,10 @@ impl OwnCertificate {
     }
 }
 
-/// A third of its life is left.
+/// Less than a third of its life is left.
 fn due(leaf: &Certificate, now: Time) -> bool {
-    leaf.not_after() - now < Span::seconds(leaf.lifetime().as_secs() / 3)
+    // Or it was made under a clock that was ahead, and is not valid yet.
+    leaf.not_after() - now < Span::seconds(leaf.lifetime().as_secs() / 3) || leaf.not_before() > now
 }
 
 fn authority(folder: &Path, now: Time) -> Result<Authority, TlsError> {

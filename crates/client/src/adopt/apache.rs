@@ -7,12 +7,7 @@ use api::fleet::Protocol;
 use super::files::{Files, Includes};
 use super::{AdoptError, Bind, MAX_NESTING, Reading, split_port};
 
-pub(super) fn read(
-    path: &str,
-    text: &str,
-    files: &dyn Files,
-    reading: &mut Reading,
-) -> Result<(), AdoptError> {
+pub(super) fn read(path: &str, text: &str, files: &dyn Files, reading: &mut Reading) -> Result<(), AdoptError> {
     let mut reader = Reader {
         includes: Includes::new(files, path),
         reading,
@@ -24,18 +19,9 @@ pub(super) fn read(
     };
     reader.file(path, text)?;
     if let Some((name, file, at)) = reader.sections.last() {
-        return Err(AdoptError::new(
-            file,
-            *at,
-            format!("<{name}> is never closed; add </{name}>"),
-        ));
+        return Err(AdoptError::new(file, *at, format!("<{name}> is never closed; add </{name}>")));
     }
-    let Reader {
-        hosts,
-        ssl_everywhere,
-        reading,
-        ..
-    } = reader;
+    let Reader { hosts, ssl_everywhere, reading, .. } = reader;
     for host in hosts {
         serve(&host, ssl_everywhere, reading)?;
     }
@@ -69,29 +55,15 @@ fn serve(host: &Host, ssl_everywhere: bool, reading: &mut Reading) -> Result<(),
     for address in &host.addresses {
         let any_port = address.strip_suffix(":*");
         let Some((host_part, port)) = split_port(any_port.unwrap_or(address)) else {
-            reading.remark(
-                source.as_str(),
-                format!(
-                    "{} is not an address that could be dialled",
-                    pki::text::escape(address)
-                ),
-            );
+            reading.remark(source.as_str(), format!("{} is not an address that could be dialled", pki::text::escape(address)));
             continue;
         };
         let Some(bind) = Bind::parse(host_part) else {
-            reading.remark(
-                source.as_str(),
-                format!(
-                    "{} is not a host that could be dialled",
-                    pki::text::escape(host_part)
-                ),
-            );
+            reading.remark(source.as_str(), format!("{} is not a host that could be dialled", pki::text::escape(host_part)));
             continue;
         };
         let port = port.or(named_port).unwrap_or(443);
-        reading
-            .serve(&source, &bind, port, Protocol::Tls, &names)
-            .map_err(|e| AdoptError::new(&host.file, host.at, e))?;
+        reading.serve(&source, &bind, port, Protocol::Tls, &names).map_err(|e| AdoptError::new(&host.file, host.at, e))?;
     }
     Ok(())
 }
@@ -140,39 +112,22 @@ impl Reader<'_, '_> {
                     }
                     Ok(())
                 }
-                Some((open, ..)) => Err(refuse(format!(
-                    "</{}> closes <{}>",
-                    pki::text::escape(name),
-                    pki::text::escape(&open)
-                ))),
-                None => Err(refuse(format!(
-                    "</{}> closes nothing",
-                    pki::text::escape(name)
-                ))),
+                Some((open, ..)) => Err(refuse(format!("</{}> closes <{}>", pki::text::escape(name), pki::text::escape(&open)))),
+                None => Err(refuse(format!("</{}> closes nothing", pki::text::escape(name)))),
             };
         }
         if let Some(inner) = line.strip_prefix('<') {
-            let inner = inner
-                .strip_suffix('>')
-                .ok_or_else(|| refuse("a section begins with '<' and ends with '>'".to_owned()))?;
+            let inner = inner.strip_suffix('>').ok_or_else(|| refuse("a section begins with '<' and ends with '>'".to_owned()))?;
             let mut words = self.words(inner);
             if words.is_empty() || self.sections.len() >= MAX_NESTING {
-                return Err(refuse(format!(
-                    "a section without a name, or more than {MAX_NESTING} levels of them"
-                )));
+                return Err(refuse(format!("a section without a name, or more than {MAX_NESTING} levels of them")));
             }
             let name = words.remove(0);
             if name.eq_ignore_ascii_case("VirtualHost") {
                 if self.host.is_some() {
                     return Err(refuse("a <VirtualHost> inside a <VirtualHost>".to_owned()));
                 }
-                self.host = Some(Host {
-                    addresses: words,
-                    ssl: None,
-                    names: Vec::new(),
-                    file: path.to_owned(),
-                    at,
-                });
+                self.host = Some(Host { addresses: words, ssl: None, names: Vec::new(), file: path.to_owned(), at });
             }
             self.sections.push((name, path.to_owned(), at));
             return Ok(());
@@ -184,10 +139,7 @@ impl Reader<'_, '_> {
         let argument = args.first().map_or("", String::as_str);
         match name.to_ascii_lowercase().as_str() {
             "define" if args.len() == 2 => {
-                self.defined.insert(
-                    argument.to_owned(),
-                    args.get(1).cloned().unwrap_or_default(),
-                );
+                self.defined.insert(argument.to_owned(), args.get(1).cloned().unwrap_or_default());
             }
             // Relative paths begin here (httpd manual, ServerRoot).
             "serverroot" => self.includes.bases.insert(0, argument.to_owned()),
@@ -211,27 +163,17 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
-    fn include(
-        &mut self,
-        path: &str,
-        at: (usize, usize),
-        pattern: &str,
-        optional: bool,
-    ) -> Result<(), AdoptError> {
+    fn include(&mut self, path: &str, at: (usize, usize), pattern: &str, optional: bool) -> Result<(), AdoptError> {
         let source = format!("{}:{}", pki::text::escape(path), at.0);
         let names = match self.includes.resolve(pattern, optional) {
             Ok(names) => names,
             Err(why) => {
-                self.reading
-                    .remark(source, format!("include was passed over: {why}"));
+                self.reading.remark(source, format!("include was passed over: {why}"));
                 return Ok(());
             }
         };
         for name in names {
-            let text = self
-                .includes
-                .enter(&name)
-                .map_err(|why| AdoptError::new(path, at, why))?;
+            let text = self.includes.enter(&name).map_err(|why| AdoptError::new(path, at, why))?;
             self.file(&name, &text)?;
             self.includes.leave(&name);
         }

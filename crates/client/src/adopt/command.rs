@@ -9,10 +9,7 @@ use pki::text::escape;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::{
-    AdoptError, Files, Found, Kind, Looked, Modules, Reading, detect, expand, files, plan,
-    prometheus, read_text,
-};
+use super::{AdoptError, Files, Found, Kind, Looked, Modules, Reading, detect, expand, files, plan, prometheus, read_text};
 
 /// Most remarks that are told one by one.
 const MAX_TOLD: usize = 50;
@@ -67,9 +64,7 @@ pub enum RunError {
     #[error("{0} exists; add --force to replace it, or --out FILE to write another")]
     Exists(String),
     /// There is nothing to adopt.
-    #[error(
-        "nothing that serves a certificate was found; see the remarks above, or name places in a plain list"
-    )]
+    #[error("nothing that serves a certificate was found; see the remarks above, or name places in a plain list")]
     Nothing,
     /// Writing failed.
     #[error("{path}: {error}")]
@@ -140,15 +135,10 @@ pub fn run(
     talk: &mut dyn Write,
 ) -> Result<Outcome, RunError> {
     if !fleet::is_name(&args.owner) {
-        return Err(RunError::Usage(format!(
-            "--owner {}: use letters, digits and . _ - : @ + *",
-            escape(&args.owner)
-        )));
+        return Err(RunError::Usage(format!("--owner {}: use letters, digits and . _ - : @ + *", escape(&args.owner))));
     }
     if args.json && args.out == "-" {
-        return Err(RunError::Usage(
-            "--json and --out - both want standard output; choose a file for one of them".into(),
-        ));
+        return Err(RunError::Usage("--json and --out - both want standard output; choose a file for one of them".into()));
     }
     // Asked before anything is dialled: nobody likes to wait for a refusal.
     if args.out != "-" && !args.force && Path::new(&args.out).exists() {
@@ -160,22 +150,12 @@ pub fn run(
         say(talk, &remark.to_string())?;
     }
     if reading.remarks.len() > MAX_TOLD {
-        say(
-            talk,
-            &format!(
-                "and {} more remarks; --json has them all",
-                reading.remarks.len() - MAX_TOLD
-            ),
-        )?;
+        say(talk, &format!("and {} more remarks; --json has them all", reading.remarks.len() - MAX_TOLD))?;
     }
     if reading.found.is_empty() {
         return Err(RunError::Nothing);
     }
-    let looked = if args.no_look {
-        Vec::new()
-    } else {
-        look(&reading.found)
-    };
+    let looked = if args.no_look { Vec::new() } else { look(&reading.found) };
     let adopted = plan(&reading, &looked, &args.owner, today);
     if adopted.fleet.targets.is_empty() {
         return Err(RunError::Nothing);
@@ -186,33 +166,16 @@ pub fn run(
         out: args.out.clone(),
         targets: adopted.fleet.targets.len(),
         secrets: adopted.fleet.secrets.len(),
-        unseen: adopted
-            .unseen
-            .into_iter()
-            .map(|(target, reason)| Unseen { target, reason })
-            .collect(),
+        unseen: adopted.unseen.into_iter().map(|(target, reason)| Unseen { target, reason }).collect(),
         remarks: reading.remarks.iter().map(ToString::to_string).collect(),
         certificates: reading.stored.iter().map(certificate).collect(),
         fleet: adopted.fleet,
     };
-    let places = format!(
-        "{} targets of {} certificates",
-        outcome.targets, outcome.secrets
-    );
-    say(
-        talk,
-        &format!(
-            "{places} written to {}; {} could not be seen",
-            escape(&args.out),
-            outcome.unseen.len()
-        ),
-    )?;
+    let places = format!("{} targets of {} certificates", outcome.targets, outcome.secrets);
+    say(talk, &format!("{places} written to {}; {} could not be seen", escape(&args.out), outcome.unseen.len()))?;
     if args.json {
         let json = serde_json::to_string_pretty(&outcome).unwrap_or_default();
-        writeln!(out, "{json}").map_err(|error| RunError::Write {
-            path: "standard output".into(),
-            error,
-        })?;
+        writeln!(out, "{json}").map_err(|error| RunError::Write { path: "standard output".into(), error })?;
     }
     Ok(outcome)
 }
@@ -229,35 +192,18 @@ fn certificate(stored: &super::Stored) -> StoredCertificate {
 }
 
 fn say(talk: &mut dyn Write, line: &str) -> Result<(), RunError> {
-    writeln!(talk, "{line}").map_err(|error| RunError::Write {
-        path: "standard error".into(),
-        error,
-    })
+    writeln!(talk, "{line}").map_err(|error| RunError::Write { path: "standard error".into(), error })
 }
 
 /// Reads every configuration and range; all errors at once.
 fn read_all(args: &AdoptArgs, files: &dyn Files) -> Result<Reading, RunError> {
-    let mut wanted: Vec<(Option<Kind>, &str)> = args
-        .paths
-        .iter()
-        .map(|path| (None, path.as_str()))
-        .collect();
+    let mut wanted: Vec<(Option<Kind>, &str)> = args.paths.iter().map(|path| (None, path.as_str())).collect();
     for from in &args.from {
-        let (kind, path) = from
-            .split_once(':')
-            .ok_or_else(|| RunError::Usage(format!("--from {}: write KIND:PATH", escape(from))))?;
-        wanted.push((
-            Some(
-                kind.parse()
-                    .map_err(|e| RunError::Usage(format!("--from: {e}")))?,
-            ),
-            path,
-        ));
+        let (kind, path) = from.split_once(':').ok_or_else(|| RunError::Usage(format!("--from {}: write KIND:PATH", escape(from))))?;
+        wanted.push((Some(kind.parse().map_err(|e| RunError::Usage(format!("--from: {e}")))?), path));
     }
     if wanted.is_empty() && args.ranges.is_empty() {
-        return Err(RunError::Usage(
-            "name configurations, such as /etc/nginx/nginx.conf, or --range HOSTS:PORTS".into(),
-        ));
+        return Err(RunError::Usage("name configurations, such as /etc/nginx/nginx.conf, or --range HOSTS:PORTS".into()));
     }
     let mut reading = Reading::default();
     let mut errors = Vec::new();
@@ -265,15 +211,13 @@ fn read_all(args: &AdoptArgs, files: &dyn Files) -> Result<Reading, RunError> {
     // Manifests may hold private keys; what was read is wiped when it goes.
     let mut texts: Vec<(Kind, &str, Zeroizing<String>)> = Vec::new();
     for (kind, path) in wanted {
-        let known = files::text(files, path)
-            .map(Zeroizing::new)
-            .and_then(|text| {
-                let kind = kind.map_or_else(|| detect(path, &text), Ok)?;
-                if kind == Kind::Blackbox {
-                    modules.extend(prometheus::modules(path, &text)?);
-                }
-                Ok((kind, path, text))
-            });
+        let known = files::text(files, path).map(Zeroizing::new).and_then(|text| {
+            let kind = kind.map_or_else(|| detect(path, &text), Ok)?;
+            if kind == Kind::Blackbox {
+                modules.extend(prometheus::modules(path, &text)?);
+            }
+            Ok((kind, path, text))
+        });
         match known {
             Ok(known) => texts.push(known),
             Err(e) => errors.push(e),
@@ -288,8 +232,7 @@ fn read_all(args: &AdoptArgs, files: &dyn Files) -> Result<Reading, RunError> {
         return Err(RunError::Configurations(errors));
     }
     for range in &args.ranges {
-        let found =
-            expand(range, args.yes_many).map_err(|e| RunError::Usage(format!("--range {e}")))?;
+        let found = expand(range, args.yes_many).map_err(|e| RunError::Usage(format!("--range {e}")))?;
         reading.found.extend(found);
     }
     Ok(reading)
@@ -326,10 +269,7 @@ fn tidy(mut found: Vec<Found>) -> Vec<Found> {
 }
 
 fn write_file(args: &AdoptArgs, text: &str, out: &mut dyn Write) -> Result<(), RunError> {
-    let failed = |error| RunError::Write {
-        path: escape(&args.out),
-        error,
-    };
+    let failed = |error| RunError::Write { path: escape(&args.out), error };
     if args.out == "-" {
         return out.write_all(text.as_bytes()).map_err(failed);
     }
@@ -350,10 +290,6 @@ fn write_file(args: &AdoptArgs, text: &str, out: &mut dyn Write) -> Result<(), R
     outcome.map_err(|error| {
         // Best effort: the part is of no use to anybody.
         let _ = std::fs::remove_file(&part);
-        if error.kind() == std::io::ErrorKind::AlreadyExists {
-            RunError::Exists(escape(&args.out))
-        } else {
-            failed(error)
-        }
+        if error.kind() == std::io::ErrorKind::AlreadyExists { RunError::Exists(escape(&args.out)) } else { failed(error) }
     })
 }

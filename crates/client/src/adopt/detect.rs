@@ -41,18 +41,10 @@ impl FromStr for Kind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Kind, String> {
-        WORDS
-            .iter()
-            .find(|(word, _)| *word == text)
-            .map(|(_, kind)| *kind)
-            .ok_or_else(|| {
-                let all: Vec<&str> = WORDS.iter().map(|(word, _)| *word).collect();
-                format!(
-                    "{} is not a kind of configuration; use one of {}",
-                    pki::text::escape(text),
-                    all.join(", ")
-                )
-            })
+        WORDS.iter().find(|(word, _)| *word == text).map(|(_, kind)| *kind).ok_or_else(|| {
+            let all: Vec<&str> = WORDS.iter().map(|(word, _)| *word).collect();
+            format!("{} is not a kind of configuration; use one of {}", pki::text::escape(text), all.join(", "))
+        })
     }
 }
 
@@ -61,38 +53,23 @@ impl FromStr for Kind {
 /// # Errors
 /// Where nothing tells, or where YAML is needed and is broken.
 pub fn detect(path: &str, text: &str) -> Result<Kind, AdoptError> {
-    let name = Path::new(path)
-        .file_name()
-        .map(|n| n.to_string_lossy().to_lowercase())
-        .unwrap_or_default();
+    let name = Path::new(path).file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
     let extension = name.rsplit_once('.').map_or("", |(_, e)| e);
     if matches!(extension, "yml" | "yaml" | "json") {
         return of_yaml(path, text);
     }
-    let words = || {
-        text.lines()
-            .map(str::trim_start)
-            .filter(|l| !l.is_empty() && !l.starts_with('#'))
-    };
+    let words = || text.lines().map(str::trim_start).filter(|l| !l.is_empty() && !l.starts_with('#'));
     let lower = path.to_lowercase();
     let begins = |line: &str, words: &[&str]| {
         let first = line.split_whitespace().next().unwrap_or("");
         words.contains(&first)
     };
-    if words().any(|l| {
-        l.get(..12)
-            .is_some_and(|w| w.eq_ignore_ascii_case("<virtualhost"))
-    }) {
+    if words().any(|l| l.get(..12).is_some_and(|w| w.eq_ignore_ascii_case("<virtualhost"))) {
         return Ok(Kind::Apache);
     }
     // nginx ends its directives with ';' or opens blocks with '{'; HAProxy does neither.
     let nginx = |l: &str| {
-        begins(
-            l,
-            &[
-                "server", "http", "stream", "mail", "listen", "include", "upstream", "events",
-            ],
-        ) && (l.contains('{') || l.contains(';'))
+        begins(l, &["server", "http", "stream", "mail", "listen", "include", "upstream", "events"]) && (l.contains('{') || l.contains(';'))
     };
     if words().any(nginx) {
         return Ok(Kind::Nginx);
@@ -100,21 +77,12 @@ pub fn detect(path: &str, text: &str) -> Result<Kind, AdoptError> {
     if words().any(|l| begins(l, &["frontend", "backend", "defaults", "global", "listen"])) {
         return Ok(Kind::Haproxy);
     }
-    for (word, kind) in [
-        ("nginx", Kind::Nginx),
-        ("haproxy", Kind::Haproxy),
-        ("apache", Kind::Apache),
-        ("httpd", Kind::Apache),
-    ] {
+    for (word, kind) in [("nginx", Kind::Nginx), ("haproxy", Kind::Haproxy), ("apache", Kind::Apache), ("httpd", Kind::Apache)] {
         if lower.contains(word) && extension != "txt" {
             return Ok(kind);
         }
     }
-    if words().any(|l| {
-        l.starts_with("apiVersion:")
-            || l.starts_with("scrape_configs:")
-            || l.starts_with("modules:")
-    }) {
+    if words().any(|l| l.starts_with("apiVersion:") || l.starts_with("scrape_configs:") || l.starts_with("modules:")) {
         return of_yaml(path, text);
     }
     let is_place = |l: &str| {
@@ -138,11 +106,7 @@ fn of_yaml(path: &str, text: &str) -> Result<Kind, AdoptError> {
         if document.get("kind").is_some() && document.get("apiVersion").is_some() {
             return Ok(Kind::Kubernetes);
         }
-        if document
-            .items()
-            .next()
-            .is_some_and(|first| first.get("targets").is_some())
-        {
+        if document.items().next().is_some_and(|first| first.get("targets").is_some()) {
             return Ok(Kind::FileSd);
         }
     }

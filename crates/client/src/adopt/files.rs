@@ -34,19 +34,13 @@ impl Files for Disk {
         let mut bytes = Vec::new();
         // One byte more than permitted, so that the caller can see that there is more.
         let limit = MAX_CONFIG_BYTES as u64 + 1;
-        file.take(limit)
-            .read_to_end(&mut bytes)
-            .map_err(|e| e.to_string())?;
+        file.take(limit).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
         Ok(bytes)
     }
 
     fn matching(&self, pattern: &str) -> Result<Vec<String>, String> {
         if !is_pattern(pattern) {
-            return Ok(if Path::new(pattern).exists() {
-                vec![pattern.to_owned()]
-            } else {
-                Vec::new()
-            });
+            return Ok(if Path::new(pattern).exists() { vec![pattern.to_owned()] } else { Vec::new() });
         }
         let mut found = vec![PathBuf::new()];
         for part in Path::new(pattern).components() {
@@ -60,11 +54,7 @@ impl Files for Disk {
                     }
                     continue;
                 }
-                let base = if base.as_os_str().is_empty() {
-                    Path::new(".")
-                } else {
-                    base
-                };
+                let base = if base.as_os_str().is_empty() { Path::new(".") } else { base };
                 let Ok(entries) = std::fs::read_dir(base) else {
                     continue;
                 };
@@ -82,10 +72,7 @@ impl Files for Disk {
             }
             found = next;
         }
-        let mut out: Vec<String> = found
-            .into_iter()
-            .map(|p| p.to_string_lossy().into_owned())
-            .collect();
+        let mut out: Vec<String> = found.into_iter().map(|p| p.to_string_lossy().into_owned()).collect();
         out.sort();
         Ok(out)
     }
@@ -93,24 +80,14 @@ impl Files for Disk {
 
 /// A file as text.
 pub(super) fn text(files: &dyn Files, path: &str) -> Result<String, AdoptError> {
-    let bytes = files.read(path).map_err(|why| {
-        AdoptError::new(
-            path,
-            (1, 1),
-            format!("cannot be read: {}", pki::text::escape(&why)),
-        )
-    })?;
+    let bytes = files.read(path).map_err(|why| AdoptError::new(path, (1, 1), format!("cannot be read: {}", pki::text::escape(&why))))?;
     decode(path, bytes)
 }
 
 /// Bytes as text, without a byte order mark.
 pub(super) fn decode(path: &str, bytes: Vec<u8>) -> Result<String, AdoptError> {
     if bytes.len() > MAX_CONFIG_BYTES {
-        return Err(AdoptError::new(
-            path,
-            (1, 1),
-            format!("larger than {MAX_CONFIG_BYTES} bytes; adopt in parts"),
-        ));
+        return Err(AdoptError::new(path, (1, 1), format!("larger than {MAX_CONFIG_BYTES} bytes; adopt in parts")));
     }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(match text.strip_prefix('\u{feff}') {
@@ -119,15 +96,10 @@ pub(super) fn decode(path: &str, bytes: Vec<u8>) -> Result<String, AdoptError> {
         }),
         Err(e) => {
             let good = e.utf8_error().valid_up_to();
-            let before =
-                String::from_utf8_lossy(e.as_bytes().get(..good).unwrap_or_default()).into_owned();
+            let before = String::from_utf8_lossy(e.as_bytes().get(..good).unwrap_or_default()).into_owned();
             let line = before.matches('\n').count() + 1;
             let column = before.rsplit('\n').next().map_or(0, |l| l.chars().count()) + 1;
-            Err(AdoptError::new(
-                path,
-                (line, column),
-                "not UTF-8 text; is this a configuration?",
-            ))
+            Err(AdoptError::new(path, (line, column), "not UTF-8 text; is this a configuration?"))
         }
     }
 }
@@ -150,12 +122,7 @@ impl<'f> Includes<'f> {
         for base in beside.ancestors().take(3) {
             bases.push(base.to_string_lossy().into_owned());
         }
-        Includes {
-            files,
-            bases,
-            opened: 0,
-            open: BTreeSet::from([path.to_owned()]),
-        }
+        Includes { files, bases, opened: 0, open: BTreeSet::from([path.to_owned()]) }
     }
 
     /// The files that an include directive stands for, in order.
@@ -166,10 +133,7 @@ impl<'f> Includes<'f> {
         let candidates: Vec<String> = if Path::new(pattern).is_absolute() {
             vec![pattern.to_owned()]
         } else {
-            self.bases
-                .iter()
-                .map(|base| Path::new(base).join(pattern).to_string_lossy().into_owned())
-                .collect()
+            self.bases.iter().map(|base| Path::new(base).join(pattern).to_string_lossy().into_owned()).collect()
         };
         for candidate in candidates {
             let names = self.files.matching(&candidate)?;
@@ -193,9 +157,7 @@ impl<'f> Includes<'f> {
             return Err(format!("{} includes itself", pki::text::escape(name)));
         }
         if self.open.len() > MAX_INCLUDE_DEPTH {
-            return Err(format!(
-                "files include each other more than {MAX_INCLUDE_DEPTH} levels deep"
-            ));
+            return Err(format!("files include each other more than {MAX_INCLUDE_DEPTH} levels deep"));
         }
         let text = text(self.files, name).map_err(|e| e.to_string())?;
         self.open.insert(name.to_owned());
@@ -295,10 +257,7 @@ mod tests {
         ] {
             assert_eq!(fits(pattern, name), expected, "{pattern} {name}");
         }
-        assert!(!fits(
-            &"*a".repeat(2_000),
-            &"a".repeat(4_000).replace("aa", "ab")
-        ));
+        assert!(!fits(&"*a".repeat(2_000), &"a".repeat(4_000).replace("aa", "ab")));
     }
 
     #[test]
@@ -306,37 +265,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("sites/one")).unwrap();
         std::fs::create_dir_all(dir.path().join("sites/two")).unwrap();
-        for name in [
-            "sites/two/b.conf",
-            "sites/one/a.conf",
-            "sites/one/.hidden.conf",
-            "sites/one/x.txt",
-        ] {
+        for name in ["sites/two/b.conf", "sites/one/a.conf", "sites/one/.hidden.conf", "sites/one/x.txt"] {
             std::fs::write(dir.path().join(name), name).unwrap();
         }
         let root = dir.path().to_string_lossy();
         let found = Disk.matching(&format!("{root}/sites/*/*.conf")).unwrap();
-        assert_eq!(
-            found,
-            [
-                format!("{root}/sites/one/a.conf"),
-                format!("{root}/sites/two/b.conf")
-            ]
-        );
-        assert_eq!(
-            Disk.matching(&format!("{root}/none")).unwrap(),
-            Vec::<String>::new()
-        );
+        assert_eq!(found, [format!("{root}/sites/one/a.conf"), format!("{root}/sites/two/b.conf")]);
+        assert_eq!(Disk.matching(&format!("{root}/none")).unwrap(), Vec::<String>::new());
         assert!(Disk.read(&found[0]).unwrap().starts_with(b"sites/one"));
     }
 
     #[test]
     fn what_is_not_text_is_said_with_its_place() {
         let e = decode("x\u{1b}", b"ab\nc\xff".to_vec()).unwrap_err();
-        assert_eq!(
-            e.to_string(),
-            "x\\u{1b}:2:2: not UTF-8 text; is this a configuration?"
-        );
+        assert_eq!(e.to_string(), "x\\u{1b}:2:2: not UTF-8 text; is this a configuration?");
         assert_eq!(decode("x", b"\xef\xbb\xbfa".to_vec()).unwrap(), "a");
         assert!(decode("x", vec![b'a'; MAX_CONFIG_BYTES + 1]).is_err());
     }

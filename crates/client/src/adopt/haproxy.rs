@@ -8,26 +8,19 @@ use super::{AdoptError, Bind, Reading, parse_port};
 /// Most ports that one `bind` may span.
 const MAX_BIND_PORTS: usize = 1_024;
 
-pub(super) fn read(
-    path: &str,
-    text: &str,
-    files: &dyn Files,
-    reading: &mut Reading,
-) -> Result<(), AdoptError> {
+pub(super) fn read(path: &str, text: &str, files: &dyn Files, reading: &mut Reading) -> Result<(), AdoptError> {
     let mut includes = Includes::new(files, path);
     let mut section: Option<Section> = None;
     for (index, line) in text.lines().enumerate() {
         let column = line.chars().take_while(|c| c.is_whitespace()).count() + 1;
         let at = (index + 1, column);
-        let words = words(line)
-            .ok_or_else(|| AdoptError::new(path, at, "a quote is opened here and never closed"))?;
+        let words = words(line).ok_or_else(|| AdoptError::new(path, at, "a quote is opened here and never closed"))?;
         let Some((first, args)) = words.split_first() else {
             continue;
         };
         match first.as_str() {
-            "global" | "defaults" | "backend" | "userlist" | "resolvers" | "peers" | "cache"
-            | "program" | "mailers" | "ring" | "http-errors" | "log-forward" | "fcgi-app"
-            | "crt-store" | "traces" => {
+            "global" | "defaults" | "backend" | "userlist" | "resolvers" | "peers" | "cache" | "program" | "mailers" | "ring"
+            | "http-errors" | "log-forward" | "fcgi-app" | "crt-store" | "traces" => {
                 finish(path, section.take(), reading)?;
             }
             "frontend" | "listen" => {
@@ -76,21 +69,10 @@ fn finish(path: &str, section: Option<Section>, reading: &mut Reading) -> Result
         if !(listening.ssl || section.passes_tls) {
             continue;
         }
-        let names: Vec<String> = section
-            .names
-            .iter()
-            .chain(&listening.names)
-            .cloned()
-            .collect();
+        let names: Vec<String> = section.names.iter().chain(&listening.names).cloned().collect();
         let source = format!("{}:{}", pki::text::escape(path), listening.at.0);
         reading
-            .serve(
-                &source,
-                &listening.bind,
-                listening.port,
-                Protocol::Tls,
-                &names,
-            )
+            .serve(&source, &listening.bind, listening.port, Protocol::Tls, &names)
             .map_err(|e| AdoptError::new(path, listening.at, e))?;
     }
     Ok(())
@@ -111,10 +93,7 @@ impl Section {
         };
         let ssl = options.iter().any(|o| o == "ssl");
         if ssl && options.iter().any(|o| o == "accept-proxy") {
-            reading.remark(
-                source,
-                "expects the PROXY protocol; add the load balancer in front of it by hand",
-            );
+            reading.remark(source, "expects the PROXY protocol; add the load balancer in front of it by hand");
             return Ok(());
         }
         let mut names = Vec::new();
@@ -124,36 +103,19 @@ impl Section {
             }
         }
         for address in addresses.split(',') {
-            let bare = address
-                .strip_prefix("ipv4@")
-                .or_else(|| address.strip_prefix("ipv6@"))
-                .unwrap_or(address);
+            let bare = address.strip_prefix("ipv4@").or_else(|| address.strip_prefix("ipv6@")).unwrap_or(address);
             // Sockets, inherited descriptors and QUIC are no TCP addresses.
             if bare.contains('@') || bare.starts_with('/') {
                 continue;
             }
             if bare.contains('$') {
-                reading.remark(
-                    source.as_str(),
-                    "binds to a variable; add its address by hand",
-                );
+                reading.remark(source.as_str(), "binds to a variable; add its address by hand");
                 continue;
             }
-            let (bind, ports) = bind_address(bare).ok_or_else(|| {
-                AdoptError::new(
-                    path,
-                    at,
-                    format!("{} is not an address to bind to", pki::text::escape(bare)),
-                )
-            })?;
+            let (bind, ports) = bind_address(bare)
+                .ok_or_else(|| AdoptError::new(path, at, format!("{} is not an address to bind to", pki::text::escape(bare))))?;
             for port in ports {
-                self.binds.push(Listening {
-                    bind: bind.clone(),
-                    port,
-                    ssl,
-                    names: names.clone(),
-                    at,
-                });
+                self.binds.push(Listening { bind: bind.clone(), port, ssl, names: names.clone(), at });
             }
             super::few_enough(self.binds.len()).map_err(|e| AdoptError::new(path, at, e))?;
         }
@@ -181,19 +143,10 @@ impl Section {
             return;
         };
         // Converters such as ",lower" do not change which name is meant.
-        let sample = criterion
-            .split(',')
-            .next()
-            .unwrap_or("")
-            .trim_start_matches('!');
+        let sample = criterion.split(',').next().unwrap_or("").trim_start_matches('!');
         let passed_on = matches!(sample, "req.ssl_sni" | "req_ssl_sni");
         self.passes_tls |= passed_on;
-        if !passed_on
-            && !matches!(
-                sample,
-                "ssl_fc_sni" | "hdr(host)" | "req.hdr(host)" | "req.fhdr(host)"
-            )
-        {
+        if !passed_on && !matches!(sample, "ssl_fc_sni" | "hdr(host)" | "req.hdr(host)" | "req.fhdr(host)") {
             return;
         }
         let mut values = rest.iter();
@@ -205,21 +158,14 @@ impl Section {
                 }
                 // Any other way of matching, or values from a file: no plain names.
                 flag if flag.starts_with('-') => return,
-                value => self
-                    .names
-                    .push(value.split(':').next().unwrap_or("").to_owned()),
+                value => self.names.push(value.split(':').next().unwrap_or("").to_owned()),
             }
         }
     }
 }
 
 /// Names of a certificate list: `file [options] name name …`.
-fn certificate_list(
-    pattern: &str,
-    includes: &mut Includes<'_>,
-    source: &str,
-    reading: &mut Reading,
-) -> Vec<String> {
+fn certificate_list(pattern: &str, includes: &mut Includes<'_>, source: &str, reading: &mut Reading) -> Vec<String> {
     let mut names = Vec::new();
     let texts = includes.resolve(pattern, false).and_then(|files| {
         files
@@ -236,21 +182,11 @@ fn certificate_list(
         Ok(texts) => {
             for line in texts.iter().flat_map(|t| t.lines()) {
                 let line = line.split('#').next().unwrap_or("");
-                let behind = line.split_once(']').map_or_else(
-                    || {
-                        line.trim_start()
-                            .split_once(char::is_whitespace)
-                            .map_or("", |(_, r)| r)
-                    },
-                    |(_, r)| r,
-                );
+                let behind = line
+                    .split_once(']')
+                    .map_or_else(|| line.trim_start().split_once(char::is_whitespace).map_or("", |(_, r)| r), |(_, r)| r);
                 // "!name" is an exception of a pattern.
-                names.extend(
-                    behind
-                        .split_whitespace()
-                        .filter(|n| !n.starts_with('!'))
-                        .map(str::to_owned),
-                );
+                names.extend(behind.split_whitespace().filter(|n| !n.starts_with('!')).map(str::to_owned));
             }
         }
     }

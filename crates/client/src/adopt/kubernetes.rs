@@ -38,15 +38,8 @@ fn object(path: &str, node: &Node, reading: &mut Reading) -> Result<(), AdoptErr
 /// `namespace/name`, as people say it.
 fn name(node: &Node) -> String {
     let namespace = node.text_at(&["metadata", "namespace"]);
-    let namespace = if namespace.is_empty() {
-        "default"
-    } else {
-        namespace
-    };
-    pki::text::escape(&format!(
-        "{namespace}/{}",
-        node.text_at(&["metadata", "name"])
-    ))
+    let namespace = if namespace.is_empty() { "default" } else { namespace };
+    pki::text::escape(&format!("{namespace}/{}", node.text_at(&["metadata", "name"])))
 }
 
 fn ingress(path: &str, node: &Node, reading: &mut Reading) -> Result<(), AdoptError> {
@@ -74,19 +67,13 @@ fn gateway(path: &str, node: &Node, reading: &mut Reading) -> Result<(), AdoptEr
             continue;
         }
         let Some(port) = parse_port(listener.text_at(&["port"])) else {
-            reading.remark(
-                listener.source(path),
-                "a listener without a port from 1 to 65535",
-            );
+            reading.remark(listener.source(path), "a listener without a port from 1 to 65535");
             continue;
         };
         match listener.get("hostname") {
             Some(host) => serve(path, host, port, reading)?,
             None => {
-                let what = format!(
-                    "a listener of {} on port {port} has no hostname; add its names by hand",
-                    name(node)
-                );
+                let what = format!("a listener of {} on port {port} has no hostname; add its names by hand", name(node));
                 reading.remark(listener.source(path), what);
             }
         }
@@ -107,28 +94,15 @@ fn secret(path: &str, node: &Node, reading: &mut Reading) {
     }
     let pem = node.text_at(&["stringData", "tls.crt"]);
     let bytes = if pem.is_empty() {
-        let packed: String = node
-            .text_at(&["data", "tls.crt"])
-            .split_whitespace()
-            .collect();
-        base64::engine::general_purpose::STANDARD
-            .decode(packed)
-            .unwrap_or_default()
+        let packed: String = node.text_at(&["data", "tls.crt"]).split_whitespace().collect();
+        base64::engine::general_purpose::STANDARD.decode(packed).unwrap_or_default()
     } else {
         pem.as_bytes().to_vec()
     };
     let source = node.source(path);
-    let leaf: Option<Certificate> = load(&bytes, None, Limits::default())
-        .ok()
-        .and_then(|loaded| loaded.certificates.into_iter().next());
+    let leaf: Option<Certificate> = load(&bytes, None, Limits::default()).ok().and_then(|loaded| loaded.certificates.into_iter().next());
     match leaf {
-        None => reading.remark(
-            source,
-            format!(
-                "Secret {} holds no certificate that can be read",
-                name(node)
-            ),
-        ),
+        None => reading.remark(source, format!("Secret {} holds no certificate that can be read", name(node))),
         Some(leaf) => reading.stored.push(Stored {
             name: name(node),
             names: leaf.names().iter().map(ToString::to_string).collect(),

@@ -24,12 +24,7 @@ pub(super) fn read(path: &str, text: &str, reading: &mut Reading) -> Result<(), 
         let refuse = |message: String| AdoptError::new(path, at, message);
         if range::looks_like_one(content) {
             for found in range::expand(content, false).map_err(&refuse)? {
-                reading
-                    .add(Found {
-                        source: source.clone(),
-                        ..found
-                    })
-                    .map_err(&refuse)?;
+                reading.add(Found { source: source.clone(), ..found }).map_err(&refuse)?;
             }
         } else {
             let found = place(content, &source).map_err(&refuse)?;
@@ -41,12 +36,7 @@ pub(super) fn read(path: &str, text: &str, reading: &mut Reading) -> Result<(), 
 
 /// One place: `host[:port]`, `proto://host[:port]`, `https://host/path`, each with `@address` if need be.
 pub(super) fn place(text: &str, source: &str) -> Result<Found, String> {
-    let wrong = |why: &str| {
-        format!(
-            "{} {why}; write it like www.example.com:443 or smtp://mail.example.com:25",
-            pki::text::escape(text)
-        )
-    };
+    let wrong = |why: &str| format!("{} {why}; write it like www.example.com:443 or smtp://mail.example.com:25", pki::text::escape(text));
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) => (Some(scheme), rest),
         None => (None, text),
@@ -55,20 +45,14 @@ pub(super) fn place(text: &str, source: &str) -> Result<Found, String> {
         Some((rest, address)) => (rest, Some(address.trim_matches(['[', ']']))),
         None => (rest, None),
     };
-    let rest = if scheme == Some("https") {
-        rest.split(['/', '?']).next().unwrap_or(rest)
-    } else {
-        rest
-    };
+    let rest = if scheme == Some("https") { rest.split(['/', '?']).next().unwrap_or(rest) } else { rest };
     let (host, port) = split_port(rest).ok_or_else(|| wrong("is not host and port"))?;
     let host = check_host(host).map_err(|e| e.to_string())?;
     let (protocol, port) = match (scheme, port) {
         (Some("https"), port) => (Protocol::Tls, port.unwrap_or(443)),
         (Some("http"), _) => return Err(wrong("is not encrypted")),
         (Some(word), port) => {
-            let protocol: Protocol = word
-                .parse()
-                .map_err(|e: api::fleet::ValueError| e.to_string())?;
+            let protocol: Protocol = word.parse().map_err(|e: api::fleet::ValueError| e.to_string())?;
             (protocol, port.unwrap_or(usual_port(protocol)))
         }
         (None, port) => {
@@ -76,20 +60,11 @@ pub(super) fn place(text: &str, source: &str) -> Result<Found, String> {
             (usual_protocol(port).unwrap_or(Protocol::Tls), port)
         }
     };
-    let found = |host: String, server_name| Found {
-        host,
-        port,
-        protocol,
-        server_name,
-        source: source.to_owned(),
-        declared: true,
-    };
+    let found = |host: String, server_name| Found { host, port, protocol, server_name, source: source.to_owned(), declared: true };
     match address {
         None => Ok(found(host, None)),
         Some(address) => {
-            let address: std::net::IpAddr = address
-                .parse()
-                .map_err(|_| wrong("has no IP address behind the '@'"))?;
+            let address: std::net::IpAddr = address.parse().map_err(|_| wrong("has no IP address behind the '@'"))?;
             let server_name = Some(host).filter(|h| h.parse::<std::net::IpAddr>().is_err());
             Ok(found(address.to_string(), server_name))
         }

@@ -139,12 +139,7 @@ pub struct AdoptError {
 
 impl AdoptError {
     fn new(file: &str, (line, column): (usize, usize), message: impl Into<String>) -> AdoptError {
-        AdoptError {
-            file: pki::text::escape(file),
-            line,
-            column,
-            message: message.into(),
-        }
+        AdoptError { file: pki::text::escape(file), line, column, message: message.into() }
     }
 }
 
@@ -155,13 +150,7 @@ pub use prometheus::Modules;
 ///
 /// # Errors
 /// Where the file cannot be read or is not what `kind` says.
-pub fn read(
-    kind: Kind,
-    path: &str,
-    files: &dyn Files,
-    modules: &Modules,
-    reading: &mut Reading,
-) -> Result<(), AdoptError> {
+pub fn read(kind: Kind, path: &str, files: &dyn Files, modules: &Modules, reading: &mut Reading) -> Result<(), AdoptError> {
     let text = files::text(files, path)?;
     read_text(kind, path, &text, files, modules, reading)
 }
@@ -201,10 +190,7 @@ impl Reading {
     }
 
     fn remark(&mut self, source: impl Into<String>, message: impl Into<String>) {
-        let remark = Remark {
-            source: source.into(),
-            message: message.into(),
-        };
+        let remark = Remark { source: source.into(), message: message.into() };
         // A server on several addresses would say the same about each of them.
         let said = self.remarks.iter().rev().take(16).any(|r| *r == remark);
         if !said && self.remarks.len() < MAX_REMARKS {
@@ -214,18 +200,9 @@ impl Reading {
 
     /// Adds what a server that listens on `bind` and answers to `names` stands for. `source` is where
     /// the server is declared.
-    fn serve(
-        &mut self,
-        source: &str,
-        bind: &Bind,
-        port: u16,
-        protocol: Protocol,
-        names: &[String],
-    ) -> Result<(), String> {
+    fn serve(&mut self, source: &str, bind: &Bind, port: u16, protocol: Protocol, names: &[String]) -> Result<(), String> {
         if names.len() > MAX_SERVER_NAMES {
-            return Err(format!(
-                "more than {MAX_SERVER_NAMES} names of one server; split it"
-            ));
+            return Err(format!("more than {MAX_SERVER_NAMES} names of one server; split it"));
         }
         let mut dialable: Vec<String> = Vec::new();
         for name in names {
@@ -235,10 +212,7 @@ impl Reading {
                 Ok(name) => dialable.push(name),
                 Err(_) if name.contains(['*', '~', '$', '^']) => {
                     let shown = pki::text::escape(name);
-                    self.remark(
-                        source,
-                        format!("{shown} is a pattern; add the names that it stands for by hand"),
-                    );
+                    self.remark(source, format!("{shown} is a pattern; add the names that it stands for by hand"));
                 }
                 Err(e) => self.remark(source, e.to_string()),
             }
@@ -257,20 +231,18 @@ impl Reading {
             // Patterns were remarked on already, each by itself.
             Bind::Any if dialable.is_empty() && !names.is_empty() => {}
             Bind::Any if dialable.is_empty() => {
-                self.remark(source, format!("listens on port {port} of every address and has no name that could be dialled; add its address by hand"));
+                self.remark(
+                    source,
+                    format!("listens on port {port} of every address and has no name that could be dialled; add its address by hand"),
+                );
             }
             Bind::Any => {
                 for name in &dialable {
                     self.add(place(name, None))?;
                 }
             }
-            Bind::Loopback => self.remark(
-                source,
-                format!("listens on port {port} of loopback alone; nobody outside meets it"),
-            ),
-            Bind::Address(address) if dialable.is_empty() => {
-                self.add(place(&address.to_string(), None))?
-            }
+            Bind::Loopback => self.remark(source, format!("listens on port {port} of loopback alone; nobody outside meets it")),
+            Bind::Address(address) if dialable.is_empty() => self.add(place(&address.to_string(), None))?,
             Bind::Address(address) => {
                 for name in &dialable {
                     self.add(place(&address.to_string(), Some(name)))?;
@@ -301,10 +273,7 @@ enum Bind {
 impl Bind {
     /// From what stands before the port, brackets or not.
     fn parse(host: &str) -> Option<Bind> {
-        let bare = host
-            .strip_prefix('[')
-            .and_then(|h| h.strip_suffix(']'))
-            .unwrap_or(host);
+        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         match bare {
             "" | "*" | "_default_" => return Some(Bind::Any),
             "localhost" => return Some(Bind::Loopback),
@@ -322,9 +291,7 @@ impl Bind {
 /// Refuses a server that listens on absurdly many addresses.
 fn few_enough(binds: usize) -> Result<(), String> {
     if binds > MAX_BINDS {
-        return Err(format!(
-            "one server listens on more than {MAX_BINDS} addresses; split it"
-        ));
+        return Err(format!("one server listens on more than {MAX_BINDS} addresses; split it"));
     }
     Ok(())
 }
@@ -355,8 +322,7 @@ fn parse_port(text: &str) -> Option<u16> {
 /// What is usually spoken on a port, where nothing else tells (IANA service names).
 fn usual_protocol(port: u16) -> Option<Protocol> {
     Some(match port {
-        443 | 465 | 636 | 853 | 990 | 993 | 995 | 5061 | 5671 | 6443 | 6697 | 8443 | 8883
-        | 9443 => Protocol::Tls,
+        443 | 465 | 636 | 853 | 990 | 993 | 995 | 5061 | 5671 | 6443 | 6697 | 8443 | 8883 | 9443 => Protocol::Tls,
         25 | 587 | 2525 => Protocol::Smtp,
         143 => Protocol::Imap,
         110 => Protocol::Pop3,

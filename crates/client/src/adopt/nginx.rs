@@ -7,19 +7,9 @@ use api::fleet::Protocol;
 use super::files::{Files, Includes};
 use super::{AdoptError, Bind, MAX_NESTING, Reading, parse_port};
 
-pub(super) fn read(
-    path: &str,
-    text: &str,
-    files: &dyn Files,
-    reading: &mut Reading,
-) -> Result<(), AdoptError> {
+pub(super) fn read(path: &str, text: &str, files: &dyn Files, reading: &mut Reading) -> Result<(), AdoptError> {
     let mut includes = Includes::new(files, path);
-    let mut parser = Parser {
-        tokens: tokens(path, text)?,
-        next: 0,
-        includes: &mut includes,
-        reading,
-    };
+    let mut parser = Parser { tokens: tokens(path, text)?, next: 0, includes: &mut includes, reading };
     let tree = parser.block(None, 0)?;
     walk(&tree, &Context::default(), reading)
 }
@@ -82,14 +72,7 @@ fn walk(tree: &[Directive], outer: &Context, reading: &mut Reading) -> Result<()
         let Some(block) = &d.block else { continue };
         match d.name() {
             "server" => server(d, block, &context, reading)?,
-            "mail" => walk(
-                block,
-                &Context {
-                    mail: true,
-                    ..context.clone()
-                },
-                reading,
-            )?,
+            "mail" => walk(block, &Context { mail: true, ..context.clone() }, reading)?,
             "http" | "stream" => walk(block, &context, reading)?,
             _ => {}
         }
@@ -97,21 +80,9 @@ fn walk(tree: &[Directive], outer: &Context, reading: &mut Reading) -> Result<()
     Ok(())
 }
 
-fn server(
-    d: &Directive,
-    block: &[Directive],
-    outer: &Context,
-    reading: &mut Reading,
-) -> Result<(), AdoptError> {
+fn server(d: &Directive, block: &[Directive], outer: &Context, reading: &mut Reading) -> Result<(), AdoptError> {
     let source = d.at.source();
-    let last = |name: &str| {
-        block
-            .iter()
-            .rev()
-            .find(|x| x.name() == name)
-            .and_then(|x| x.args().first())
-            .map(String::as_str)
-    };
+    let last = |name: &str| block.iter().rev().find(|x| x.name() == name).and_then(|x| x.args().first()).map(String::as_str);
     let ssl_on = last("ssl").map_or(outer.ssl, |word| word == "on");
     let starttls = last("starttls").map_or(outer.starttls, |word| word != "off");
     // A server that refuses every handshake exists to serve nothing.
@@ -133,43 +104,25 @@ fn server(
             continue;
         };
         let has = |flag: &str| flags.iter().any(|f| f == flag);
-        let mail = if outer.mail {
-            last("protocol")
-                .and_then(|w| w.parse().ok())
-                .or(outer.protocol)
-        } else {
-            None
-        };
+        let mail = if outer.mail { last("protocol").and_then(|w| w.parse().ok()).or(outer.protocol) } else { None };
         if !(has("ssl") || ssl_on || (outer.mail && starttls)) || address.starts_with("unix:") {
             continue;
         }
         if has("proxy_protocol") {
-            reading.remark(
-                listen.at.source(),
-                "expects the PROXY protocol; add the load balancer in front of it by hand",
-            );
+            reading.remark(listen.at.source(), "expects the PROXY protocol; add the load balancer in front of it by hand");
             continue;
         }
         if address.contains('$') {
-            reading.remark(
-                listen.at.source(),
-                "listens on a variable; add its address by hand",
-            );
+            reading.remark(listen.at.source(), "listens on a variable; add its address by hand");
             continue;
         }
-        let (bind, port) = listen_address(address).ok_or_else(|| {
-            listen.at.refuse(format!(
-                "{} is not an address to listen on",
-                pki::text::escape(address)
-            ))
-        })?;
+        let (bind, port) = listen_address(address)
+            .ok_or_else(|| listen.at.refuse(format!("{} is not an address to listen on", pki::text::escape(address))))?;
         let protocol = match mail {
             Some(protocol) if starttls && !(has("ssl") || ssl_on) => protocol,
             _ => Protocol::Tls,
         };
-        reading
-            .serve(&source, &bind, port, protocol, &names)
-            .map_err(|e| d.at.refuse(e))?;
+        reading.serve(&source, &bind, port, protocol, &names).map_err(|e| d.at.refuse(e))?;
     }
     Ok(())
 }
@@ -196,9 +149,7 @@ fn tokens(path: &str, text: &str) -> Result<Vec<(Token, Place)>, AdoptError> {
     let (mut line, mut column) = (1, 0);
     let mut chars = text.chars().peekable();
     // Every character passes here, so that places cannot drift.
-    let step = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>,
-                line: &mut usize,
-                column: &mut usize| {
+    let step = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>, line: &mut usize, column: &mut usize| {
         let c = chars.next();
         if c == Some('\n') {
             *line += 1;
@@ -209,11 +160,7 @@ fn tokens(path: &str, text: &str) -> Result<Vec<(Token, Place)>, AdoptError> {
         c
     };
     while let Some(c) = step(&mut chars, &mut line, &mut column) {
-        let at = Place {
-            file: Rc::clone(&file),
-            line,
-            column,
-        };
+        let at = Place { file: Rc::clone(&file), line, column };
         match c {
             c if c.is_whitespace() => {}
             '#' => {
@@ -254,11 +201,7 @@ fn tokens(path: &str, text: &str) -> Result<Vec<(Token, Place)>, AdoptError> {
                         '\\' => word.extend(step(&mut chars, &mut line, &mut column)),
                         '{' => {
                             word.push(c);
-                            while let Some(c) = chars
-                                .peek()
-                                .copied()
-                                .filter(|c| c.is_alphanumeric() || *c == '_' || *c == '}')
-                            {
+                            while let Some(c) = chars.peek().copied().filter(|c| c.is_alphanumeric() || *c == '_' || *c == '}') {
                                 word.push(c);
                                 step(&mut chars, &mut line, &mut column);
                                 if c == '}' {
@@ -285,11 +228,7 @@ struct Parser<'p, 'f> {
 
 impl Parser<'_, '_> {
     /// Directives up to the end of the block that `opened` names, or of the file.
-    fn block(
-        &mut self,
-        opened: Option<&Place>,
-        depth: usize,
-    ) -> Result<Vec<Directive>, AdoptError> {
+    fn block(&mut self, opened: Option<&Place>, depth: usize) -> Result<Vec<Directive>, AdoptError> {
         let mut out = Vec::new();
         let mut words: Vec<String> = Vec::new();
         let mut begin: Option<Place> = None;
@@ -305,27 +244,15 @@ impl Parser<'_, '_> {
                     let Some(at) = begin.take() else { continue };
                     let words = std::mem::take(&mut words);
                     if words.first().is_some_and(|w| w == "include") {
-                        out.extend(self.include(
-                            words.get(1).map_or("", String::as_str),
-                            &at,
-                            depth,
-                        )?);
+                        out.extend(self.include(words.get(1).map_or("", String::as_str), &at, depth)?);
                     } else {
-                        out.push(Directive {
-                            words,
-                            block: None,
-                            at,
-                        });
+                        out.push(Directive { words, block: None, at });
                     }
                 }
                 Token::Open => {
-                    let name = begin
-                        .take()
-                        .ok_or_else(|| at.refuse("a block without a name"))?;
+                    let name = begin.take().ok_or_else(|| at.refuse("a block without a name"))?;
                     if depth >= MAX_NESTING {
-                        return Err(at.refuse(format!(
-                            "blocks are nested more than {MAX_NESTING} levels deep"
-                        )));
+                        return Err(at.refuse(format!("blocks are nested more than {MAX_NESTING} levels deep")));
                     }
                     let words = std::mem::take(&mut words);
                     // Lua has a grammar of its own, in which braces and quotes mean other things.
@@ -334,11 +261,7 @@ impl Parser<'_, '_> {
                         continue;
                     }
                     let block = self.block(Some(&at), depth + 1)?;
-                    out.push(Directive {
-                        words,
-                        block: Some(block),
-                        at: name,
-                    });
+                    out.push(Directive { words, block: Some(block), at: name });
                 }
                 Token::Close => {
                     if opened.is_none() {
@@ -365,10 +288,7 @@ impl Parser<'_, '_> {
             match token {
                 Token::Open => depth += 1,
                 // Inside a table, a brace may stick to the word before it.
-                Token::Word(word) => {
-                    depth = (depth + word.matches('{').count())
-                        .saturating_sub(word.matches('}').count())
-                }
+                Token::Word(word) => depth = (depth + word.matches('{').count()).saturating_sub(word.matches('}').count()),
                 Token::Close => depth -= 1,
                 Token::End => {}
             }
@@ -379,18 +299,12 @@ impl Parser<'_, '_> {
         Err(opened.refuse("this block is never closed; add '}'"))
     }
 
-    fn include(
-        &mut self,
-        pattern: &str,
-        at: &Place,
-        depth: usize,
-    ) -> Result<Vec<Directive>, AdoptError> {
+    fn include(&mut self, pattern: &str, at: &Place, depth: usize) -> Result<Vec<Directive>, AdoptError> {
         let names = match self.includes.resolve(pattern, false) {
             Ok(names) => names,
             // A file of types or parameters that was not copied along need not stop anybody.
             Err(why) => {
-                self.reading
-                    .remark(at.source(), format!("include was passed over: {why}"));
+                self.reading.remark(at.source(), format!("include was passed over: {why}"));
                 return Ok(Vec::new());
             }
         };
@@ -398,10 +312,7 @@ impl Parser<'_, '_> {
         for name in names {
             let text = self.includes.enter(&name).map_err(|why| at.refuse(why))?;
             let inner_tokens = tokens(&name, &text)?;
-            let outer = (
-                std::mem::replace(&mut self.tokens, inner_tokens),
-                std::mem::replace(&mut self.next, 0),
-            );
+            let outer = (std::mem::replace(&mut self.tokens, inner_tokens), std::mem::replace(&mut self.next, 0));
             // An included file is a whole block of its own; nesting goes on counting.
             let inner = self.block(None, depth);
             (self.tokens, self.next) = outer;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use api::fleet::{
-    Contact, Endpoint, Fleet, MAX_LIST, MAX_NAME_BYTES, MAX_TEXT_BYTES, Management, Notes, Secret,
-    SecretKind, Settings, Target, Team, check_certificate_name, is_name,
+    Contact, Endpoint, Fleet, MAX_LIST, MAX_NAME_BYTES, MAX_TEXT_BYTES, Management, Notes, Secret, SecretKind, Settings, Target, Team,
+    check_certificate_name, is_name,
 };
 use pki::text::escape;
 use pki::{Fingerprint, Time};
@@ -59,25 +59,14 @@ pub struct Adopted {
 pub fn plan(reading: &Reading, looked: &[Looked], default_owner: &str, today: Time) -> Adopted {
     let seen = sight(&reading.found, looked);
     let mut fleet = Fleet {
-        fleet: Settings {
-            default_owner: Some(default_owner.to_owned()),
-            baseline: today.date().to_string().parse().ok(),
-        },
-        teams: vec![Team {
-            name: default_owner.to_owned(),
-            escalation: None,
-            contacts: vec![Contact::Log {}],
-        }],
+        fleet: Settings { default_owner: Some(default_owner.to_owned()), baseline: today.date().to_string().parse().ok() },
+        teams: vec![Team { name: default_owner.to_owned(), escalation: None, contacts: vec![Contact::Log {}] }],
         ..Fleet::default()
     };
     let mut notes = Notes::default();
     let mut unseen = Vec::new();
-    let kept: Vec<(&Found, &Sight<'_>)> = reading
-        .found
-        .iter()
-        .zip(&seen)
-        .filter(|(found, sight)| found.declared || sight.leaf.is_some() || !sight.was_looked_at)
-        .collect();
+    let kept: Vec<(&Found, &Sight<'_>)> =
+        reading.found.iter().zip(&seen).filter(|(found, sight)| found.declared || sight.leaf.is_some() || !sight.was_looked_at).collect();
 
     let secret_names = name_secrets(&kept);
     let target_names = name_targets(&kept);
@@ -86,22 +75,13 @@ pub fn plan(reading: &Reading, looked: &[Looked], default_owner: &str, today: Ti
         fleet.targets.push(Target {
             name: target.clone(),
             secret: secret.clone(),
-            endpoint: Some(Endpoint {
-                protocol: found.protocol,
-                host: found.host.clone(),
-                port: found.port,
-            }),
+            endpoint: Some(Endpoint { protocol: found.protocol, host: found.host.clone(), port: found.port }),
             server_name: found.server_name.clone(),
             ..Target::default()
         });
-        notes
-            .targets
-            .insert(target.clone(), target_notes(found, sight));
+        notes.targets.insert(target.clone(), target_notes(found, sight));
         if let (None, true) = (sight.leaf, sight.was_looked_at) {
-            unseen.push((
-                target.clone(),
-                sight.failures.first().cloned().unwrap_or_default(),
-            ));
+            unseen.push((target.clone(), sight.failures.first().cloned().unwrap_or_default()));
         }
         let entry = shown_by.entry(secret).or_insert((0, sight.leaf));
         entry.0 += 1;
@@ -113,20 +93,13 @@ pub fn plan(reading: &Reading, looked: &[Looked], default_owner: &str, today: Ti
         if let Some(leaf) = leaf {
             fleet.secrets.push(external(name, leaf));
         }
-        notes.secrets.insert(
-            (*name).to_owned(),
-            secret_notes(*count, *leaf, &reading.stored, today),
-        );
+        notes.secrets.insert((*name).to_owned(), secret_notes(*count, *leaf, &reading.stored, today));
     }
     fleet.secrets.sort_by(|a, b| a.name.cmp(&b.name));
     fleet.targets.sort_by(|a, b| a.name.cmp(&b.name));
     unseen.sort();
     notes.head = head(&fleet, &unseen, &shown_by, &reading.stored, today);
-    Adopted {
-        fleet,
-        notes,
-        unseen,
-    }
+    Adopted { fleet, notes, unseen }
 }
 
 /// What all addresses of one place together showed.
@@ -154,20 +127,11 @@ fn sight<'l>(found: &[Found], looked: &'l [Looked]) -> Vec<Sight<'l>> {
             for leaf in looks.iter().filter_map(|l| l.result.as_ref().ok()) {
                 counts.entry(leaf.fingerprint).or_insert((0, leaf)).0 += 1;
             }
-            let leaf = counts
-                .values()
-                .max_by_key(|(count, leaf)| (*count, leaf.not_after, leaf.fingerprint))
-                .map(|(_, leaf)| *leaf);
-            let mut sight = Sight {
-                was_looked_at: !looks.is_empty(),
-                leaf,
-                ..Sight::default()
-            };
+            let leaf = counts.values().max_by_key(|(count, leaf)| (*count, leaf.not_after, leaf.fingerprint)).map(|(_, leaf)| *leaf);
+            let mut sight = Sight { was_looked_at: !looks.is_empty(), leaf, ..Sight::default() };
             for look in looks {
                 match &look.result {
-                    Ok(other) if leaf.is_some_and(|l| l.fingerprint != other.fingerprint) => {
-                        sight.others.push((look.address, other))
-                    }
+                    Ok(other) if leaf.is_some_and(|l| l.fingerprint != other.fingerprint) => sight.others.push((look.address, other)),
                     Ok(_) => {}
                     Err(why) => sight.failures.push(match look.address {
                         Some(address) => format!("{address}: {}", escape(why)),
@@ -181,28 +145,17 @@ fn sight<'l>(found: &[Found], looked: &'l [Looked]) -> Vec<Sight<'l>> {
 }
 
 fn external(name: &str, leaf: &Leaf) -> Secret {
-    let mut names: Vec<String> = leaf
-        .names
-        .iter()
-        .filter(|n| check_certificate_name(n).is_ok())
-        .cloned()
-        .collect();
+    let mut names: Vec<String> = leaf.names.iter().filter(|n| check_certificate_name(n).is_ok()).cloned().collect();
     names.sort();
     names.dedup();
     names.truncate(MAX_LIST);
-    let readable = !leaf.issuer.trim().is_empty()
-        && leaf.issuer.len() <= MAX_TEXT_BYTES
-        && !leaf.issuer.contains(char::is_control);
+    let readable = !leaf.issuer.trim().is_empty() && leaf.issuer.len() <= MAX_TEXT_BYTES && !leaf.issuer.contains(char::is_control);
     Secret {
         name: name.to_owned(),
         kind: SecretKind::Certificate,
         management: Management::External,
         names,
-        issuers: if readable {
-            vec![leaf.issuer.clone()]
-        } else {
-            Vec::new()
-        },
+        issuers: if readable { vec![leaf.issuer.clone()] } else { Vec::new() },
         ..Secret::default()
     }
 }
@@ -213,9 +166,7 @@ fn unseen_secret(secret: &str, name: &str) -> Secret {
         name: secret.to_owned(),
         kind: SecretKind::Certificate,
         management: Management::External,
-        names: check_certificate_name(name)
-            .map(|()| vec![name.to_owned()])
-            .unwrap_or_default(),
+        names: check_certificate_name(name).map(|()| vec![name.to_owned()]).unwrap_or_default(),
         ..Secret::default()
     }
 }
@@ -226,15 +177,9 @@ fn name_secrets(kept: &[(&Found, &Sight<'_>)]) -> Vec<String> {
     let mut stems: BTreeMap<Fingerprint, String> = BTreeMap::new();
     for (found, sight) in kept {
         if let Some(leaf) = sight.leaf {
-            let own = leaf
-                .names
-                .iter()
-                .find(|n| check_certificate_name(n).is_ok())
-                .map(|n| stem(n));
+            let own = leaf.names.iter().find(|n| check_certificate_name(n).is_ok()).map(|n| stem(n));
             let candidate = own.unwrap_or_else(|| stem(found.name()));
-            let entry = stems
-                .entry(leaf.fingerprint)
-                .or_insert_with(|| candidate.clone());
+            let entry = stems.entry(leaf.fingerprint).or_insert_with(|| candidate.clone());
             if candidate < *entry {
                 *entry = candidate;
             }
@@ -247,9 +192,7 @@ fn name_secrets(kept: &[(&Found, &Sight<'_>)]) -> Vec<String> {
     let mut taken = BTreeSet::new();
     let mut by_leaf: BTreeMap<Fingerprint, String> = BTreeMap::new();
     // Those that need no addition come first, so that an addition never takes a plain name away.
-    let (plain, shared): (Vec<_>, Vec<_>) = stems
-        .iter()
-        .partition(|(_, stem)| bearers.get(stem.as_str()) == Some(&1));
+    let (plain, shared): (Vec<_>, Vec<_>) = stems.iter().partition(|(_, stem)| bearers.get(stem.as_str()) == Some(&1));
     for (fingerprint, stem) in plain {
         taken.insert(stem.clone());
         by_leaf.insert(*fingerprint, stem.clone());
@@ -257,11 +200,7 @@ fn name_secrets(kept: &[(&Found, &Sight<'_>)]) -> Vec<String> {
     for (fingerprint, stem) in shared {
         let hex = fingerprint.to_string();
         // The whole fingerprint is unique, and the stem leaves room for it.
-        let name = [8, 16, 64]
-            .iter()
-            .filter_map(|n| hex.get(..*n))
-            .map(|part| format!("{stem}-{part}"))
-            .find(|n| !taken.contains(n));
+        let name = [8, 16, 64].iter().filter_map(|n| hex.get(..*n)).map(|part| format!("{stem}-{part}")).find(|n| !taken.contains(n));
         let name = name.unwrap_or_else(|| hex.clone());
         taken.insert(name.clone());
         by_leaf.insert(*fingerprint, name);
@@ -273,11 +212,7 @@ fn name_secrets(kept: &[(&Found, &Sight<'_>)]) -> Vec<String> {
     }
     for (name, secret) in &mut by_name {
         let plain = stem(name);
-        let first = if taken.contains(&plain) {
-            format!("{plain}-unseen")
-        } else {
-            plain
-        };
+        let first = if taken.contains(&plain) { format!("{plain}-unseen") } else { plain };
         *secret = unique(first, &mut taken);
     }
     kept.iter()
@@ -307,11 +242,7 @@ fn name_targets(kept: &[(&Found, &Sight<'_>)]) -> Vec<String> {
             }
             None => format!("{}:{}", stem(&found.host), found.port),
         };
-        let name = if taken.contains(&name) || name.len() > MAX_NAME_BYTES {
-            format!("{}-{}", stem(&name), found.protocol)
-        } else {
-            name
-        };
+        let name = if taken.contains(&name) || name.len() > MAX_NAME_BYTES { format!("{}-{}", stem(&name), found.protocol) } else { name };
         *slot = unique(name, &mut taken);
     }
     names
@@ -334,19 +265,13 @@ fn unique(name: String, taken: &mut BTreeSet<String>) -> String {
 /// The part of a name that people read: `*.` becomes `wildcard.`, and whatever cannot stand in a name
 /// becomes `-`.
 fn stem(text: &str) -> String {
-    let spoken = text
-        .strip_prefix("*.")
-        .map_or_else(|| text.to_owned(), |parent| format!("wildcard.{parent}"));
+    let spoken = text.strip_prefix("*.").map_or_else(|| text.to_owned(), |parent| format!("wildcard.{parent}"));
     let mut out: String = spoken
         .chars()
         .take(MAX_STEM_BYTES)
         .map(|c| {
             let mut buffer = [0; 4];
-            if is_name(c.encode_utf8(&mut buffer)) {
-                c.to_ascii_lowercase()
-            } else {
-                '-'
-            }
+            if is_name(c.encode_utf8(&mut buffer)) { c.to_ascii_lowercase() } else { '-' }
         })
         .collect();
     if out.is_empty() {
@@ -360,68 +285,35 @@ fn target_notes(found: &Found, sight: &Sight<'_>) -> Vec<String> {
     if !sight.was_looked_at {
         lines.push("not looked at".to_owned());
     } else if sight.leaf.is_none() {
-        lines.push(
-            "could not be seen; its certificate is expected to cover the name that is asked for"
-                .to_owned(),
-        );
+        lines.push("could not be seen; its certificate is expected to cover the name that is asked for".to_owned());
     }
     for failure in sight.failures.iter().take(MAX_NOTES) {
         lines.push(format!("no certificate: {failure}"));
     }
     for (address, leaf) in sight.others.iter().take(MAX_NOTES) {
         let address = address.map_or_else(|| "one address".to_owned(), |a| a.to_string());
-        lines.push(format!(
-            "{address} shows another certificate: {}, expires {}",
-            leaf.fingerprint, leaf.not_after
-        ));
+        lines.push(format!("{address} shows another certificate: {}, expires {}", leaf.fingerprint, leaf.not_after));
     }
     lines
 }
 
 fn secret_notes(count: usize, leaf: Option<&Leaf>, stored: &[Stored], today: Time) -> Vec<String> {
-    let targets = if count == 1 {
-        "one target".to_owned()
-    } else {
-        format!("{count} targets")
-    };
+    let targets = if count == 1 { "one target".to_owned() } else { format!("{count} targets") };
     let Some(leaf) = leaf else {
-        return vec![format!(
-            "{targets}, not seen; names are those that are asked for"
-        )];
+        return vec![format!("{targets}, not seen; names are those that are asked for")];
     };
-    let mut lines = vec![
-        format!(
-            "{targets}; expires {}, {}",
-            leaf.not_after,
-            left(leaf.not_after, today)
-        ),
-        format!("sha256 {}", leaf.fingerprint),
-    ];
-    let unusable = leaf
-        .names
-        .iter()
-        .filter(|n| check_certificate_name(n).is_err());
-    lines.extend(
-        unusable
-            .take(MAX_NOTES)
-            .map(|n| format!("also covers {}, which no client can ask for", escape(n))),
-    );
+    let mut lines =
+        vec![format!("{targets}; expires {}, {}", leaf.not_after, left(leaf.not_after, today)), format!("sha256 {}", leaf.fingerprint)];
+    let unusable = leaf.names.iter().filter(|n| check_certificate_name(n).is_err());
+    lines.extend(unusable.take(MAX_NOTES).map(|n| format!("also covers {}, which no client can ask for", escape(n))));
     let lying = stored.iter().filter(|s| s.fingerprint == leaf.fingerprint);
-    lines.extend(
-        lying
-            .take(MAX_NOTES)
-            .map(|s| format!("lies in Kubernetes Secret {} ({})", s.name, s.source)),
-    );
+    lines.extend(lying.take(MAX_NOTES).map(|s| format!("lies in Kubernetes Secret {} ({})", s.name, s.source)));
     lines
 }
 
 /// "in 91 d", or "2 d ago". The end is exclusive, as everywhere where something is guarded.
 fn left(not_after: Time, now: Time) -> String {
-    if not_after > now {
-        format!("in {}", not_after - now)
-    } else {
-        format!("expired {} ago", now - not_after)
-    }
+    if not_after > now { format!("in {}", not_after - now) } else { format!("expired {} ago", now - not_after) }
 }
 
 fn head(
@@ -438,32 +330,16 @@ fn head(
         "The baseline gathers whatever is bad on the first look in one incident.".to_owned(),
     ];
     if !unseen.is_empty() {
-        lines.push(format!(
-            "{} targets could not be seen; look for \"could not be seen\" below.",
-            unseen.len()
-        ));
+        lines.push(format!("{} targets could not be seen; look for \"could not be seen\" below.", unseen.len()));
     }
-    let shown: BTreeSet<Fingerprint> = shown_by
-        .values()
-        .filter_map(|(_, leaf)| leaf.map(|l| l.fingerprint))
-        .collect();
-    let idle: Vec<&Stored> = stored
-        .iter()
-        .filter(|s| !shown.contains(&s.fingerprint))
-        .collect();
+    let shown: BTreeSet<Fingerprint> = shown_by.values().filter_map(|(_, leaf)| leaf.map(|l| l.fingerprint)).collect();
+    let idle: Vec<&Stored> = stored.iter().filter(|s| !shown.contains(&s.fingerprint)).collect();
     if !idle.is_empty() {
         lines.push(String::new());
-        lines
-            .push("Certificates in Kubernetes Secrets that no target was seen to show:".to_owned());
+        lines.push("Certificates in Kubernetes Secrets that no target was seen to show:".to_owned());
         for s in idle.iter().take(MAX_NOTES) {
             let names: Vec<&str> = s.names.iter().take(3).map(String::as_str).collect();
-            lines.push(format!(
-                "  {}: {}; expires {}, {}",
-                s.name,
-                names.join(", "),
-                s.not_after,
-                left(s.not_after, today)
-            ));
+            lines.push(format!("  {}: {}; expires {}, {}", s.name, names.join(", "), s.not_after, left(s.not_after, today)));
         }
         if idle.len() > MAX_NOTES {
             lines.push(format!("  and {} more", idle.len() - MAX_NOTES));

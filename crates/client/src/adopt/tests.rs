@@ -14,31 +14,18 @@ pub(super) struct Memory(pub(super) BTreeMap<String, String>);
 
 impl Memory {
     pub(super) fn of(files: &[(&str, &str)]) -> Memory {
-        Memory(
-            files
-                .iter()
-                .map(|(path, text)| ((*path).to_owned(), (*text).to_owned()))
-                .collect(),
-        )
+        Memory(files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect())
     }
 }
 
 impl Files for Memory {
     fn read(&self, path: &str) -> Result<Vec<u8>, String> {
-        self.0
-            .get(path)
-            .map(|t| t.clone().into_bytes())
-            .ok_or_else(|| "no such file".to_owned())
+        self.0.get(path).map(|t| t.clone().into_bytes()).ok_or_else(|| "no such file".to_owned())
     }
 
     fn matching(&self, pattern: &str) -> Result<Vec<String>, String> {
         let depth = pattern.matches('/').count();
-        Ok(self
-            .0
-            .keys()
-            .filter(|p| p.matches('/').count() == depth && files::fits(pattern, p))
-            .cloned()
-            .collect())
+        Ok(self.0.keys().filter(|p| p.matches('/').count() == depth && files::fits(pattern, p)).cloned().collect())
     }
 }
 
@@ -46,21 +33,11 @@ impl Files for Memory {
 fn show(reading: &Reading) -> String {
     let mut out = String::new();
     for f in &reading.found {
-        let name = f
-            .server_name
-            .as_ref()
-            .map(|n| format!(" asked for {n}"))
-            .unwrap_or_default();
-        out.push_str(&format!(
-            "{} {}://{} {}{name}\n",
-            f.source, f.protocol, f.host, f.port
-        ));
+        let name = f.server_name.as_ref().map(|n| format!(" asked for {n}")).unwrap_or_default();
+        out.push_str(&format!("{} {}://{} {}{name}\n", f.source, f.protocol, f.host, f.port));
     }
     for s in &reading.stored {
-        out.push_str(&format!(
-            "{} holds {} {:?} {}\n",
-            s.source, s.name, s.names, s.not_after
-        ));
+        out.push_str(&format!("{} holds {} {:?} {}\n", s.source, s.name, s.names, s.not_after));
     }
     for r in &reading.remarks {
         out.push_str(&format!("passed over {r}\n"));
@@ -104,14 +81,8 @@ https://shop.example.com/cart?x=1
     hosts.txt:9 tls://10.0.0.8 443
     hosts.txt:9 tls://10.0.0.9 443
     "#);
-    for (line, column) in [
-        ("ftp://x", 1),
-        ("  a b", 3),
-        ("host:99999", 1),
-        ("http://plain.example", 1),
-        ("x@y", 1),
-        ("10.0.0.0/8:1-9", 1),
-    ] {
+    for (line, column) in [("ftp://x", 1), ("  a b", 3), ("host:99999", 1), ("http://plain.example", 1), ("x@y", 1), ("10.0.0.0/8:1-9", 1)]
+    {
         let e = reading_of(Kind::List, &[("l", line)]).unwrap_err();
         assert_eq!((e.line, e.column), (1, column), "{line}");
     }
@@ -196,23 +167,11 @@ server { listen 8443; ssl on; server_name old.example.com; }
 #[test]
 fn nginx_says_where_it_is_broken() {
     for (text, expected) in [
-        (
-            "http {\n  server {\n",
-            "2:10: this block is never closed; add '}'",
-        ),
-        (
-            "http { }\n}\n",
-            "2:1: a block is closed here that was never opened",
-        ),
-        (
-            "server {\n listen 443 ssl\n}",
-            "2:2: this directive does not end; add ';'",
-        ),
+        ("http {\n  server {\n", "2:10: this block is never closed; add '}'"),
+        ("http { }\n}\n", "2:1: a block is closed here that was never opened"),
+        ("server {\n listen 443 ssl\n}", "2:2: this directive does not end; add ';'"),
         ("a 'b\n;", "1:3: a quote is opened here and never closed"),
-        (
-            "server { listen :x ssl; }",
-            "1:10: :x is not an address to listen on",
-        ),
+        ("server { listen :x ssl; }", "1:10: :x is not an address to listen on"),
         ("{ }", "1:1: a block without a name"),
         ("include main;", "1:1: main includes itself"),
     ] {
@@ -220,36 +179,14 @@ fn nginx_says_where_it_is_broken() {
         assert_eq!(e.to_string(), format!("main:{expected}"), "{text}");
     }
     let tower = "a {".repeat(500);
-    assert!(
-        reading_of(Kind::Nginx, &[("main", &tower)])
-            .unwrap_err()
-            .message
-            .contains("nested more than 64")
-    );
+    assert!(reading_of(Kind::Nginx, &[("main", &tower)]).unwrap_err().message.contains("nested more than 64"));
     let loop_of_two = [("a", "include b;"), ("b", "include a;")];
-    assert!(
-        reading_of(Kind::Nginx, &loop_of_two)
-            .unwrap_err()
-            .message
-            .contains("includes itself")
-    );
+    assert!(reading_of(Kind::Nginx, &loop_of_two).unwrap_err().message.contains("includes itself"));
     // Each file includes the next one twice: two to the sixteenth without a bound.
     let names: Vec<String> = (0..15).map(|i| format!("f{i:02}")).collect();
-    let texts: Vec<String> = (1..=15)
-        .map(|i| format!("include f{i:02}; include f{i:02};"))
-        .collect();
-    let flood: Vec<(&str, &str)> = names
-        .iter()
-        .map(String::as_str)
-        .zip(texts.iter().map(String::as_str))
-        .chain([("f15", "")])
-        .collect();
-    assert!(
-        reading_of(Kind::Nginx, &flood)
-            .unwrap_err()
-            .message
-            .contains("more than 1000 files")
-    );
+    let texts: Vec<String> = (1..=15).map(|i| format!("include f{i:02}; include f{i:02};")).collect();
+    let flood: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(texts.iter().map(String::as_str)).chain([("f15", "")]).collect();
+    assert!(reading_of(Kind::Nginx, &flood).unwrap_err().message.contains("more than 1000 files"));
 }
 
 #[test]
@@ -300,21 +237,13 @@ Include missing.conf
     passed over /etc/apache2/sites/www.conf:15: listens on port 443 of every address and has no name that could be dialled; add its address by hand
     "#);
     for (text, expected) in [
-        (
-            "<VirtualHost *:443>\n",
-            "1:1: <VirtualHost> is never closed; add </VirtualHost>",
-        ),
+        ("<VirtualHost *:443>\n", "1:1: <VirtualHost> is never closed; add </VirtualHost>"),
         ("</VirtualHost>", "1:1: </VirtualHost> closes nothing"),
         ("<A>\n  </B>", "2:3: </B> closes <A>"),
         ("<A", "1:1: a section begins with '<' and ends with '>'"),
         ("Include c", "1:1: c includes itself"),
     ] {
-        assert_eq!(
-            reading_of(Kind::Apache, &[("c", text)])
-                .unwrap_err()
-                .to_string(),
-            format!("c:{expected}")
-        );
+        assert_eq!(reading_of(Kind::Apache, &[("c", text)]).unwrap_err().to_string(), format!("c:{expected}"));
     }
 }
 
@@ -369,21 +298,10 @@ backend api
     "#);
     for (text, expected) in [
         ("frontend a\n  bind", "2:3: bind needs an address"),
-        (
-            "frontend a\n bind 10.0.0.1 ssl",
-            "2:2: 10.0.0.1 is not an address to bind to",
-        ),
-        (
-            "frontend a\n bind \"x",
-            "2:2: a quote is opened here and never closed",
-        ),
+        ("frontend a\n bind 10.0.0.1 ssl", "2:2: 10.0.0.1 is not an address to bind to"),
+        ("frontend a\n bind \"x", "2:2: a quote is opened here and never closed"),
     ] {
-        assert_eq!(
-            reading_of(Kind::Haproxy, &[("h", text)])
-                .unwrap_err()
-                .to_string(),
-            format!("h:{expected}")
-        );
+        assert_eq!(reading_of(Kind::Haproxy, &[("h", text)]).unwrap_err().to_string(), format!("h:{expected}"));
     }
 }
 
@@ -455,30 +373,12 @@ fn prometheus_and_blackbox() {
     let blackbox = "modules:\n  house_special:\n    prober: tcp\n    tcp:\n      query_response:\n        - send: \"<stream:stream to='example.com'>\"\n        - send: \"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>\"\n        - starttls: true\n      tls_config: {server_name: example.com}\n  mail:\n    prober: tcp\n    tcp: {query_response: [{expect: '^220'}, {send: 'EHLO prober'}, {send: STARTTLS}, {starttls: true}]}\n  pop: {prober: tcp, tcp: {query_response: [{send: STLS}, {starttls: true}]}}\n  imap: {prober: tcp, tcp: {query_response: [{send: '. STARTTLS'}, {starttls: true}]}}\n  tls: {prober: tcp, tcp: {tls: true}}\n  plain: {prober: tcp}\n";
     let known = prometheus::modules("b.yml", blackbox).unwrap();
     let mut reading = Reading::default();
-    read(
-        Kind::Prometheus,
-        files[0].0,
-        &Memory::of(&files),
-        &known,
-        &mut reading,
-    )
-    .unwrap();
-    let chat: Vec<&Found> = reading
-        .found
-        .iter()
-        .filter(|f| f.source.contains("a.json"))
-        .collect();
+    read(Kind::Prometheus, files[0].0, &Memory::of(&files), &known, &mut reading).unwrap();
+    let chat: Vec<&Found> = reading.found.iter().filter(|f| f.source.contains("a.json")).collect();
     assert_eq!(chat.len(), 2, "{}", show(&reading));
-    assert!(
-        chat.iter().all(
-            |f| f.protocol == Protocol::Xmpp && f.server_name.as_deref() == Some("example.com")
-        )
-    );
-    let jobs = |module: &str| {
-        format!(
-            "scrape_configs: [{{params: {{module: [{module}]}}, static_configs: [{{targets: ['h.example:1234']}}]}}]"
-        )
-    };
+    assert!(chat.iter().all(|f| f.protocol == Protocol::Xmpp && f.server_name.as_deref() == Some("example.com")));
+    let jobs =
+        |module: &str| format!("scrape_configs: [{{params: {{module: [{module}]}}, static_configs: [{{targets: ['h.example:1234']}}]}}]");
     for (module, expected) in [
         ("mail", Some(Protocol::Smtp)),
         ("pop", Some(Protocol::Pop3)),
@@ -487,20 +387,8 @@ fn prometheus_and_blackbox() {
         ("plain", None),
     ] {
         let mut reading = Reading::default();
-        read_text(
-            Kind::Prometheus,
-            "p.yml",
-            &jobs(module),
-            &Memory::default(),
-            &known,
-            &mut reading,
-        )
-        .unwrap();
-        assert_eq!(
-            reading.found.first().map(|f| f.protocol),
-            expected,
-            "{module}"
-        );
+        read_text(Kind::Prometheus, "p.yml", &jobs(module), &Memory::default(), &known, &mut reading).unwrap();
+        assert_eq!(reading.found.first().map(|f| f.protocol), expected, "{module}");
     }
 }
 
@@ -584,43 +472,19 @@ items:
 #[test]
 fn kinds_are_told_from_name_and_content() {
     for (path, text, expected) in [
-        (
-            "prometheus.yml",
-            "scrape_configs: []",
-            Some(Kind::Prometheus),
-        ),
+        ("prometheus.yml", "scrape_configs: []", Some(Kind::Prometheus)),
         ("b.yml", "modules: {}", Some(Kind::Blackbox)),
         ("targets.json", r#"[{"targets": []}]"#, Some(Kind::FileSd)),
-        (
-            "x.yaml",
-            "---\n---\napiVersion: v1\nkind: Secret\n",
-            Some(Kind::Kubernetes),
-        ),
+        ("x.yaml", "---\n---\napiVersion: v1\nkind: Secret\n", Some(Kind::Kubernetes)),
         ("x.yaml", "a: b", None),
         ("x.json", "{", None),
-        (
-            "manifest",
-            "apiVersion: v1\nkind: List\nitems: []",
-            Some(Kind::Kubernetes),
-        ),
-        (
-            "site",
-            "# c\nserver {\n listen 443 ssl;\n}",
-            Some(Kind::Nginx),
-        ),
+        ("manifest", "apiVersion: v1\nkind: List\nitems: []", Some(Kind::Kubernetes)),
+        ("site", "# c\nserver {\n listen 443 ssl;\n}", Some(Kind::Nginx)),
         ("nginx.conf", "user x;", Some(Kind::Nginx)),
-        (
-            "site.conf",
-            "<VirtualHost *:443>\n</VirtualHost>",
-            Some(Kind::Apache),
-        ),
+        ("site.conf", "<VirtualHost *:443>\n</VirtualHost>", Some(Kind::Apache)),
         ("x.cfg", "global\n  daemon\n", Some(Kind::Haproxy)),
         ("x.cfg", "listen stats\n  bind :1\n", Some(Kind::Haproxy)),
-        (
-            "hosts",
-            "# ours\nwww.example.com\n10.0.0.0/24:443\n",
-            Some(Kind::List),
-        ),
+        ("hosts", "# ours\nwww.example.com\n10.0.0.0/24:443\n", Some(Kind::List)),
         ("hosts", "what is this?\n", None),
     ] {
         assert_eq!(detect(path, text).ok(), expected, "{path}");
@@ -631,45 +495,22 @@ fn kinds_are_told_from_name_and_content() {
     );
 }
 
-const KINDS: [Kind; 8] = [
-    Kind::Prometheus,
-    Kind::FileSd,
-    Kind::Blackbox,
-    Kind::Nginx,
-    Kind::Apache,
-    Kind::Haproxy,
-    Kind::Kubernetes,
-    Kind::List,
-];
+const KINDS: [Kind; 8] =
+    [Kind::Prometheus, Kind::FileSd, Kind::Blackbox, Kind::Nginx, Kind::Apache, Kind::Haproxy, Kind::Kubernetes, Kind::List];
 
 #[test]
 fn servers_of_absurd_size_are_refused() {
     let names = "n.example ".repeat(MAX_SERVER_NAMES + 1);
     let listens = "listen 10.0.0.1:443 ssl;".repeat(MAX_BINDS + 1);
     for (kind, text, expected) in [
-        (
-            Kind::Nginx,
-            format!("server {{ listen 443 ssl; server_name {names}; }}"),
-            "names of one server",
-        ),
-        (
-            Kind::Nginx,
-            format!("server {{ {listens} }}"),
-            "addresses; split it",
-        ),
+        (Kind::Nginx, format!("server {{ listen 443 ssl; server_name {names}; }}"), "names of one server"),
+        (Kind::Nginx, format!("server {{ {listens} }}"), "addresses; split it"),
         (
             Kind::Apache,
-            format!(
-                "<VirtualHost {}>\nSSLEngine on\n</VirtualHost>",
-                "10.0.0.1:443 ".repeat(MAX_BINDS + 1)
-            ),
+            format!("<VirtualHost {}>\nSSLEngine on\n</VirtualHost>", "10.0.0.1:443 ".repeat(MAX_BINDS + 1)),
             "addresses; split it",
         ),
-        (
-            Kind::Haproxy,
-            "frontend x\n".to_owned() + &"bind 10.0.0.1:1-1000 ssl\n".repeat(2),
-            "addresses; split it",
-        ),
+        (Kind::Haproxy, "frontend x\n".to_owned() + &"bind 10.0.0.1:1-1000 ssl\n".repeat(2), "addresses; split it"),
     ] {
         let e = reading_of(kind, &[("c", &text)]).unwrap_err();
         assert!(e.message.contains(expected), "{kind:?}: {e}");

@@ -36,11 +36,7 @@ fn place(host: &str, port: u16, server_name: Option<&str>) -> Found {
 }
 
 fn looked(found: usize, address: &str, result: Result<Leaf, &str>) -> Looked {
-    Looked {
-        found,
-        address: address.parse().ok(),
-        result: result.map_err(str::to_owned),
-    }
+    Looked { found, address: address.parse().ok(), result: result.map_err(str::to_owned) }
 }
 
 #[test]
@@ -51,14 +47,8 @@ fn what_is_served_together_is_one_secret() {
             place("10.0.0.7", 443, Some("blob.example.com")),
             place("dead.example.com", 443, None),
             place("dead.example.com", 8443, None),
-            Found {
-                declared: false,
-                ..place("10.0.0.8", 443, None)
-            },
-            Found {
-                declared: false,
-                ..place("10.0.0.9", 443, None)
-            },
+            Found { declared: false, ..place("10.0.0.8", 443, None) },
+            Found { declared: false, ..place("10.0.0.9", 443, None) },
             place("api.example.com", 443, None),
             place("never.example.com", 443, None),
             place("2001:db8::1", 443, None),
@@ -84,10 +74,7 @@ fn what_is_served_together_is_one_secret() {
         remarks: vec![],
     };
     let wildcard = leaf(&["*.blob.example.com", "blob.example.com"], 1);
-    let old = Leaf {
-        not_after: Time::parse("2026-11-20T12:00:00Z").unwrap(),
-        ..leaf(&["*.blob.example.com"], 2)
-    };
+    let old = Leaf { not_after: Time::parse("2026-11-20T12:00:00Z").unwrap(), ..leaf(&["*.blob.example.com"], 2) };
     let looks = vec![
         looked(0, "192.0.2.3", Ok(old)),
         looked(0, "192.0.2.1", Ok(wildcard.clone())),
@@ -97,11 +84,7 @@ fn what_is_served_together_is_one_secret() {
         looked(2, "", Err("no such name\n[[team]]")),
         looked(3, "192.0.2.9", Err("timed out")),
         looked(4, "10.0.0.8", Err("connection refused")),
-        looked(
-            5,
-            "10.0.0.9",
-            Ok(leaf(&["bad name", "email:x@example.com"], 3)),
-        ),
+        looked(5, "10.0.0.9", Ok(leaf(&["bad name", "email:x@example.com"], 3))),
         looked(6, "192.0.2.6", Ok(leaf(&["api.example.com"], 0x4a))),
         looked(8, "2001:db8::1", Ok(leaf(&["api.example.com"], 0x5b))),
         looked(77, "10.0.0.1", Ok(leaf(&[], 6))),
@@ -235,25 +218,12 @@ fn what_is_served_together_is_one_secret() {
     endpoint = "tls://never.example.com:443"
     "#);
     assert_eq!(parse_at(&text, today().unix()).unwrap(), adopted.fleet);
-    assert!(
-        adopted
-            .fleet
-            .secrets
-            .iter()
-            .all(|s| s.management == Management::External)
-    );
+    assert!(adopted.fleet.secrets.iter().all(|s| s.management == Management::External));
 
     // Neither the order of places nor that of answers matters.
     let mut turned = reading.clone();
     turned.found.reverse();
-    let mut turned_looks: Vec<Looked> = looks
-        .into_iter()
-        .filter(|l| l.found < 9)
-        .map(|l| Looked {
-            found: 8 - l.found,
-            ..l
-        })
-        .collect();
+    let mut turned_looks: Vec<Looked> = looks.into_iter().filter(|l| l.found < 9).map(|l| Looked { found: 8 - l.found, ..l }).collect();
     turned_looks.reverse();
     assert_eq!(plan(&turned, &turned_looks, "platform", today()), adopted);
 }
@@ -265,34 +235,19 @@ struct Cli {
 }
 
 fn args(words: &[&str]) -> AdoptArgs {
-    Cli::try_parse_from(["perennial"].iter().chain(words))
-        .unwrap()
-        .adopt
+    Cli::try_parse_from(["perennial"].iter().chain(words)).unwrap().adopt
 }
 
 /// What a run said and wrote: its outcome or error, standard output, talk.
 fn run_with(words: &[&str], files: &Memory) -> (Result<Outcome, RunError>, String, String) {
     let (mut out, mut talk) = (Vec::new(), Vec::new());
     let look = |found: &[Found]| {
-        let see = |i: usize, f: &Found| {
-            looked(
-                i,
-                "192.0.2.1",
-                if f.port == 443 {
-                    Ok(leaf(&[f.name()], 7))
-                } else {
-                    Err("connection refused")
-                },
-            )
-        };
+        let see =
+            |i: usize, f: &Found| looked(i, "192.0.2.1", if f.port == 443 { Ok(leaf(&[f.name()], 7)) } else { Err("connection refused") });
         found.iter().enumerate().map(|(i, f)| see(i, f)).collect()
     };
     let outcome = run(&args(words), today(), files, look, &mut out, &mut talk);
-    (
-        outcome,
-        String::from_utf8(out).unwrap(),
-        String::from_utf8(talk).unwrap(),
-    )
+    (outcome, String::from_utf8(out).unwrap(), String::from_utf8(talk).unwrap())
 }
 
 #[test]
@@ -301,29 +256,12 @@ fn a_run_writes_a_file_that_parses_and_is_not_replaced_by_accident() {
     let out = dir.path().join("fleet.toml");
     let out = out.to_str().unwrap();
     let files = Memory::of(&[
-        (
-            "site.conf",
-            "server { listen 443 ssl; listen 8443 ssl; server_name www.example.com *.example.com; }",
-        ),
+        ("site.conf", "server { listen 443 ssl; listen 8443 ssl; server_name www.example.com *.example.com; }"),
         ("more", "www.example.com:443"),
     ]);
-    let (outcome, data, talk) = run_with(
-        &[
-            "site.conf",
-            "--from",
-            "list:more",
-            "--owner",
-            "web",
-            "--out",
-            out,
-        ],
-        &files,
-    );
+    let (outcome, data, talk) = run_with(&["site.conf", "--from", "list:more", "--owner", "web", "--out", out], &files);
     let outcome = outcome.unwrap();
-    assert_eq!(
-        (outcome.targets, outcome.unseen.len(), data.as_str()),
-        (2, 1, "")
-    );
+    assert_eq!((outcome.targets, outcome.unseen.len(), data.as_str()), (2, 1, ""));
     insta::assert_snapshot!(talk.replace(out, "fleet.toml"), @r#"
     site.conf:1: *.example.com is a pattern; add the names that it stands for by hand
     2 targets of 2 certificates written to fleet.toml; 1 could not be seen
@@ -337,97 +275,37 @@ fn a_run_writes_a_file_that_parses_and_is_not_replaced_by_accident() {
         looks.set(looks.get() + 1);
         Vec::new()
     };
-    let refused = run(
-        &args(&["site.conf", "--out", out]),
-        today(),
-        &files,
-        count,
-        &mut Vec::new(),
-        &mut Vec::new(),
-    );
+    let refused = run(&args(&["site.conf", "--out", out]), today(), &files, count, &mut Vec::new(), &mut Vec::new());
     assert!(matches!(refused, Err(RunError::Exists(_))), "{refused:?}");
     assert_eq!(looks.get(), 0, "nothing is dialled for a refusal");
     assert_eq!(std::fs::read_to_string(out).unwrap(), first);
 
     // Again, with force: the same input gives the same file.
-    let (again, ..) = run_with(
-        &[
-            "--from",
-            "list:more",
-            "site.conf",
-            "--owner",
-            "web",
-            "--out",
-            out,
-            "--force",
-        ],
-        &files,
-    );
+    let (again, ..) = run_with(&["--from", "list:more", "site.conf", "--owner", "web", "--out", out, "--force"], &files);
     again.unwrap();
     assert_eq!(std::fs::read_to_string(out).unwrap(), first);
-    assert_eq!(
-        std::fs::read_dir(dir.path()).unwrap().count(),
-        1,
-        "no part is left behind"
-    );
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no part is left behind");
 }
 
 #[test]
 fn standard_output_json_and_no_look() {
     let files = Memory::of(&[("hosts", "www.example.com\n")]);
-    let (outcome, data, _) = run_with(
-        &[
-            "hosts",
-            "--range",
-            "10.0.0.1:440-441",
-            "--no-look",
-            "--out",
-            "-",
-        ],
-        &files,
-    );
-    assert_eq!(
-        parse_at(&data, today().unix()).unwrap(),
-        outcome.unwrap().fleet
-    );
-    assert_eq!(
-        data.matches("# not looked at").count(),
-        3,
-        "what nobody looked at is not dropped"
-    );
+    let (outcome, data, _) = run_with(&["hosts", "--range", "10.0.0.1:440-441", "--no-look", "--out", "-"], &files);
+    assert_eq!(parse_at(&data, today().unix()).unwrap(), outcome.unwrap().fleet);
+    assert_eq!(data.matches("# not looked at").count(), 3, "what nobody looked at is not dropped");
 
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("f.toml");
-    let (outcome, data, _) = run_with(
-        &[
-            "hosts",
-            "--range",
-            "10.0.0.1:440-441",
-            "--json",
-            "--out",
-            out.to_str().unwrap(),
-        ],
-        &files,
-    );
+    let (outcome, data, _) = run_with(&["hosts", "--range", "10.0.0.1:440-441", "--json", "--out", out.to_str().unwrap()], &files);
     let json: serde_json::Value = serde_json::from_str(&data).unwrap();
-    assert_eq!(
-        json["targets"], 1,
-        "what a range guessed at and nobody answers is dropped"
-    );
-    assert_eq!(
-        serde_json::from_value::<api::fleet::Fleet>(json["fleet"].clone()).unwrap(),
-        outcome.unwrap().fleet
-    );
+    assert_eq!(json["targets"], 1, "what a range guessed at and nobody answers is dropped");
+    assert_eq!(serde_json::from_value::<api::fleet::Fleet>(json["fleet"].clone()).unwrap(), outcome.unwrap().fleet);
 }
 
 #[test]
 fn wrong_calls_say_what_to_do() {
-    let files = Memory::of(&[
-        ("a.conf", "server {"),
-        ("b.yaml", "a: [\n"),
-        ("empty.conf", "server { listen 80; }"),
-        ("hosts", "h.example"),
-    ]);
+    let files =
+        Memory::of(&[("a.conf", "server {"), ("b.yaml", "a: [\n"), ("empty.conf", "server { listen 80; }"), ("hosts", "h.example")]);
     let said = |words: &[&str]| run_with(words, &files).0.unwrap_err().to_string();
     let all = [
         said(&[]),
@@ -456,12 +334,7 @@ fn wrong_calls_say_what_to_do() {
 }
 
 fn hostile_name() -> impl Strategy<Value = String> {
-    prop_oneof![
-        "[a-z]{1,3}\\.example",
-        Just("*.example.com".to_owned()),
-        "\\PC{0,300}",
-        Just("a".repeat(250))
-    ]
+    prop_oneof!["[a-z]{1,3}\\.example", Just("*.example.com".to_owned()), "\\PC{0,300}", Just("a".repeat(250))]
 }
 
 proptest! {

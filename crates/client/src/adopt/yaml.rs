@@ -38,13 +38,10 @@ impl Node {
         if let Some((_, node)) = own {
             return Some(node);
         }
-        entries
-            .iter()
-            .filter(|(k, _)| k == "<<")
-            .find_map(|(_, merged)| match &merged.value {
-                Value::List(maps) => maps.iter().find_map(|m| m.get(key)),
-                _ => merged.get(key),
-            })
+        entries.iter().filter(|(k, _)| k == "<<").find_map(|(_, merged)| match &merged.value {
+            Value::List(maps) => maps.iter().find_map(|m| m.get(key)),
+            _ => merged.get(key),
+        })
     }
 
     /// The value at the end of several keys.
@@ -112,11 +109,7 @@ pub(super) fn load(path: &str, text: &str) -> Result<Vec<Rc<Node>>, AdoptError> 
     for step in Parser::new_from_str(text) {
         let (event, span) = step.map_err(|e| {
             let at = (e.marker().line(), e.marker().col() + 1);
-            AdoptError::new(
-                path,
-                at,
-                format!("not valid YAML: {}", pki::text::escape(e.info())),
-            )
+            AdoptError::new(path, at, format!("not valid YAML: {}", pki::text::escape(e.info())))
         })?;
         let at = position(&span);
         let refuse = |message: String| AdoptError::new(path, at, message);
@@ -128,42 +121,23 @@ pub(super) fn load(path: &str, text: &str) -> Result<Vec<Rc<Node>>, AdoptError> 
                 }
                 Some((node(at, Value::Scalar(text)), anchor))
             }
-            Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _)
-                if open.len() >= MAX_NESTING =>
-            {
+            Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) if open.len() >= MAX_NESTING => {
                 let _ = anchor;
-                return Err(refuse(format!(
-                    "values are nested more than {MAX_NESTING} levels deep"
-                )));
+                return Err(refuse(format!("values are nested more than {MAX_NESTING} levels deep")));
             }
             Event::SequenceStart(anchor, _) => {
-                open.push(Open {
-                    node: node(at, Value::List(Vec::new())),
-                    anchor,
-                    key: None,
-                    holds_bytes: false,
-                });
+                open.push(Open { node: node(at, Value::List(Vec::new())), anchor, key: None, holds_bytes: false });
                 None
             }
             Event::MappingStart(anchor, _) => {
-                let holds_bytes = open
-                    .last()
-                    .and_then(|o| o.key.as_deref())
-                    .is_some_and(|k| k == "data" || k == "stringData");
-                open.push(Open {
-                    node: node(at, Value::Map(Vec::new())),
-                    anchor,
-                    key: None,
-                    holds_bytes,
-                });
+                let holds_bytes = open.last().and_then(|o| o.key.as_deref()).is_some_and(|k| k == "data" || k == "stringData");
+                open.push(Open { node: node(at, Value::Map(Vec::new())), anchor, key: None, holds_bytes });
                 None
             }
             Event::SequenceEnd | Event::MappingEnd => open.pop().map(|o| (o.node, o.anchor)),
             Event::Alias(anchor) => {
                 let shared = anchors.get(&anchor).cloned();
-                let shared = shared.ok_or_else(|| {
-                    refuse("an alias points into itself or to nothing".to_owned())
-                })?;
+                let shared = shared.ok_or_else(|| refuse("an alias points into itself or to nothing".to_owned()))?;
                 total = total.saturating_add(shared.size);
                 put(&mut open, &mut documents, shared);
                 None
@@ -184,21 +158,14 @@ pub(super) fn load(path: &str, text: &str) -> Result<Vec<Rc<Node>>, AdoptError> 
             put(&mut open, &mut documents, node);
         }
         if total > MAX_YAML_VALUES {
-            return Err(refuse(format!(
-                "more than {MAX_YAML_VALUES} values, aliases counted; adopt in parts"
-            )));
+            return Err(refuse(format!("more than {MAX_YAML_VALUES} values, aliases counted; adopt in parts")));
         }
     }
     Ok(documents)
 }
 
 fn node((line, column): (usize, usize), value: Value) -> Node {
-    Node {
-        line,
-        column,
-        value,
-        size: 1,
-    }
+    Node { line, column, value, size: 1 }
 }
 
 fn position(span: &Span) -> (usize, usize) {
@@ -244,26 +211,13 @@ mod tests {
         let documents = load("f", "a:\n  - x\n  - {b: 'y'}\n---\n{\"c\": [1,\t2]}\n").unwrap();
         assert_eq!(documents.len(), 2);
         let second = documents[0].items_at(&["a"]).nth(1).unwrap();
-        assert_eq!(
-            (second.text_at(&["b"]), second.line, second.column),
-            ("y", 3, 5)
-        );
-        assert_eq!(
-            documents[1]
-                .items_at(&["c"])
-                .filter_map(Node::text)
-                .collect::<Vec<_>>(),
-            ["1", "2"]
-        );
+        assert_eq!((second.text_at(&["b"]), second.line, second.column), ("y", 3, 5));
+        assert_eq!(documents[1].items_at(&["c"]).filter_map(Node::text).collect::<Vec<_>>(), ["1", "2"]);
     }
 
     #[test]
     fn merged_and_aliased_maps_are_found() {
-        let documents = load(
-            "f",
-            "base: &b {x: 1, y: 2}\none: {<<: *b, y: 3}\ntwo: {<<: [{z: 9}, *b]}\n",
-        )
-        .unwrap();
+        let documents = load("f", "base: &b {x: 1, y: 2}\none: {<<: *b, y: 3}\ntwo: {<<: [{z: 9}, *b]}\n").unwrap();
         assert_eq!(documents[0].text_at(&["one", "x"]), "1");
         assert_eq!(documents[0].text_at(&["one", "y"]), "3");
         assert_eq!(documents[0].text_at(&["two", "z"]), "9");
@@ -277,24 +231,9 @@ mod tests {
             let alias = format!("*a{}", i - 1);
             bomb.push_str(&format!("a{i}: &a{i} [{}]\n", vec![alias; 9].join(",")));
         }
-        assert!(
-            load("f", &bomb)
-                .unwrap_err()
-                .message
-                .contains("aliases counted")
-        );
-        assert!(
-            load("f", &"[".repeat(200))
-                .unwrap_err()
-                .message
-                .contains("nested")
-        );
-        assert!(
-            load("f", &"- ".repeat(200))
-                .unwrap_err()
-                .message
-                .contains("nested")
-        );
+        assert!(load("f", &bomb).unwrap_err().message.contains("aliases counted"));
+        assert!(load("f", &"[".repeat(200)).unwrap_err().message.contains("nested"));
+        assert!(load("f", &"- ".repeat(200)).unwrap_err().message.contains("nested"));
         assert!(load("f", "a: &a [*a]").is_err());
         assert_eq!(load("f", "a: [1\nb: }").unwrap_err().line, 2);
     }

@@ -220,12 +220,14 @@ fn check_all(call: &Call, lines: Vec<Line>) -> Vec<(Line, Result<Prepared, Probl
     std::thread::scope(|scope| {
         let check = |part: Vec<Line>| {
             part.into_iter().map(|line| {
-                let outcome = check(call, &line);
+                // A panic is a defect, and must not take its line along: it is refused like any other.
+                let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(call, &line)));
+                let outcome =
+                    caught.unwrap_or_else(|_| Err(Problem::unprocessable("bad-line", "the check of this line failed".to_owned())));
                 (line, outcome)
             })
         };
         let threads: Vec<_> = parts.into_iter().map(|part| scope.spawn(move || check(part).collect::<Vec<_>>())).collect();
-        // A thread that panicked takes its lines along; none of them is told as stored.
         threads.into_iter().flat_map(|t| t.join().unwrap_or_default()).collect()
     })
 }

@@ -608,6 +608,11 @@ pub fn insert_kek(tx: &mut Tx<'_>, id: &str, record: &str, now: Time) -> Result<
     Ok(())
 }
 
+/// Whether a key-encryption key is the current one, and keeps it so until this transaction ends.
+pub fn take_current_kek(tx: &mut Tx<'_>, id: &str) -> Result<bool> {
+    Ok(tx.execute("UPDATE kek SET current = 1 WHERE id = $1 AND current = 1", &[id.into()])? == 1)
+}
+
 /// Forgets a key-encryption key under which nothing lies any more.
 pub fn delete_kek(tx: &mut Tx<'_>, id: &str) -> Result<u64> {
     tx.execute("DELETE FROM kek WHERE id = $1 AND current = 0 AND NOT EXISTS (SELECT 1 FROM sealed WHERE kek_id = $1)", &[id.into()])
