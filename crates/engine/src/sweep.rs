@@ -86,10 +86,12 @@ impl Engine {
         loop {
             let (page, wrong) = self.store.try_read(|tx| {
                 let page = secret::page(tx, after, PAGE)?;
+                let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok((page, Vec::new())) };
+                let due = sweep::due_between(tx, loops::SECRET, first.id.0, last.id.0)?;
+                let standings = secrets::stand_all(tx, &page, tick.now)?;
                 let mut wrong = Vec::new();
-                for s in page.iter().filter(|s| s.retired_at.is_none()) {
-                    let standing = secrets::stand(tx, s, tick.now)?;
-                    let due = timer::get(tx, loops::SECRET, s.id.0)?;
+                for (s, standing) in page.iter().zip(standings).filter(|(s, _)| s.retired_at.is_none()) {
+                    let due = due.get(&s.id.0).copied();
                     if let Some(what) = missed(due, standing.next, !standing.tell.is_empty(), tick.now) {
                         wrong.push((s.id, format!("secret {}: {what}", s.name)));
                     }

@@ -1,5 +1,7 @@
 //! Composing what is told, and putting it into the outbox in the transaction that decided it.
 
+pub mod digest;
+
 use crate::{
     Result,
     message::{Kind, Message, Place, Severity},
@@ -251,6 +253,11 @@ pub fn notice(tx: &mut Tx<'_>, s: &secret::Secret, telling: &Telling, team: &str
     for team in &teams {
         send(tx, team, &message, now)?;
     }
+    note(tx, s, telling, team, now)
+}
+
+/// Writes down that the owner of a secret was told, or will be with others.
+pub(crate) fn note(tx: &mut Tx<'_>, s: &secret::Secret, telling: &Telling, team: &str, now: Time) -> Result<()> {
     let id = tx.next_id("notice")?;
     let row = notice::Notice {
         id,

@@ -121,8 +121,3 @@ pub fn of_target(tx: &mut Tx<'_>, target: TargetId) -> Result<Vec<FindingRow>> {
     let sql = format!("SELECT {COLUMNS} FROM finding WHERE target_id = $1 ORDER BY key");
     tx.query(&sql, &[target.0.into()])?.iter().map(from_row).collect()
 }
-
-/// How many findings at notice level or above a secret and its targets have.
-pub fn count(tx: &mut Tx<'_>, secret: SecretId) -> Result<i64> {
-    tx.query_one("SELECT count(*) FROM finding WHERE secret_id = $1 AND level <> 'info'", &[secret.0.into()])?.int(0)
-}

@@ -10,6 +10,7 @@ use domain::{
     target::{Address, Served, Standing},
     words::{Backends, Offer, SecretId, TargetId, TargetState},
 };
+use std::collections::BTreeSet;
 
 /// A target as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
