@@ -120,7 +120,20 @@ whole=$(cat "$work/whole")
 median() { sort -n | awk '{ v[NR] = $1 } END { printf "%.3f (%.3f–%.3f)", v[int((NR + 1) / 2)], v[1], v[NR] }'; }
 column() { awk "{ print $1 }" "$work/rows" | median; }
 micro() { awk "{ print $1 }" "$work/rows" | sort -n | awk '{ v[NR] = $1 } END { printf "%.0f", v[int((NR + 1) / 2)] }'; }
-cat <<TABLE
+# Adds whether each goal was reached: the numbers of the goal against those of the measurement, without what stands in brackets.
+judge() {
+    awk -F'|' '
+        function numbers(text, out,   n) {
+            gsub(/\([^)]*\)/, "", text)
+            while (match(text, /[0-9]+(\.[0-9]+)?/)) { out[++n] = substr(text, RSTART, RLENGTH); text = substr(text, RSTART + RLENGTH) }
+            return n
+        }
+        NR <= 2 || $5 !~ /≤/ { print $0 (NR == 1 ? " reached |" : NR == 2 ? "---|" : " – |"); next }
+        { ok = "yes"; n = numbers($5, goal); numbers($4, got)
+          for (i = 1; i <= n; i++) if (got[i] + 0 > goal[i] + 0) ok = "NO"
+          print $0 " " ok " |" }'
+}
+judge <<TABLE
 | scan of $endpoints endpoints, median of $rounds rounds (smallest–largest) | CPU µs/endpoint | ratio | goal |
 |---|---|---|---|
 | blackbox_exporter, verifying | $(micro '$2') | 1 | – |
