@@ -2,4 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod architecture;
+mod clocks;
+mod demo;
+mod exits;
+mod harness;
+mod hostile;
+mod kill;
+mod messages;
 mod scan;
+mod sealed;
+mod story;
+mod vantages;

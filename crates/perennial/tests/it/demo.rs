@@ -1,0 +1,32 @@
+//! The demo, as `cargo run --release -- demo --once` runs it.
+
+use crate::harness::process::{program, run};
+
+#[test]
+fn the_story_comes_true() {
+    let ran = run(program().args(["demo", "--once"]));
+    assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
+    let mut rest = ran.out.as_str();
+    for part in [
+        "A store, and three regions that share three certificates",
+        "every address of every target was seen serving version 1",
+        "The certificates come to their end",
+        "NOTICE to storage",
+        "The owner renews them in the store",
+        "the runway has not changed by a second",
+        "NOTICE again",
+        "The release is late",
+        "INCIDENT 1",
+        "INCIDENT 3",
+        "The certificates reach two of three regions",
+        "of 6 addresses serve the new version",
+        "And the last one",
+        "RESOLVED 1",
+        "RESOLVED 3",
+        "before the first of the old certificates would have ended",
+        "the journal verifies",
+    ] {
+        let at = rest.find(part).unwrap_or_else(|| panic!("{part:?} is not told, or not in its place:\n{}", ran.out));
+        rest = &rest[at..];
+    }
+}
