@@ -29,30 +29,42 @@ pub const MOST_HANDSHAKES: u32 = 30;
 pub const MOST_ATTEMPTS: usize = 4096;
 
 impl Engine {
-    /// Looks at the targets that are due. Says how many there were.
+    /// Looks at the targets that are due, all together. Says how many there were.
     pub fn observe_once(&self, network: &dyn Network, tick: &Tick) -> Result<usize> {
-        let claims =
-            self.store.write(&rules(), tick.now, |tx| timer::claim(tx, loops::OBSERVE, tick.now, &self.holder, schedule::LEASE, BATCH))?;
-        if claims.is_empty() {
+        let claimed = self.claim_looks(BATCH, tick)?;
+        let looks: Vec<Look> = claimed.iter().filter_map(|(_, look)| look.clone()).collect();
+        if claimed.is_empty() {
             return Ok(0);
         }
-        let looks = self.store.read(|tx| {
-            let mut looks = Vec::new();
-            for claim in &claims {
-                looks.extend(plan(tx, TargetId(claim.subject), LOCAL, tick.now)?);
-            }
-            Ok(looks)
-        })?;
         let seen: BTreeMap<TargetId, Seen> = network.look(&looks).into_iter().map(|s| (s.target, s)).collect();
-        for claim in &claims {
-            let id = TargetId(claim.subject);
-            let next = match seen.get(&id) {
-                Some(seen) => self.take_in(LOCAL, seen, Method::Dialled, None, &rules(), &tick.later(seen.at))?,
-                None => None,
-            };
-            self.store.write(&rules(), tick.now, |tx| timer::done(tx, loops::OBSERVE, claim, next))?;
+        for (claim, _) in &claimed {
+            self.looked(claim, seen.get(&TargetId(claim.subject)), tick)?;
         }
-        Ok(claims.len())
+        Ok(claimed.len())
+    }
+
+    /// Claims targets that are due, at most `limit`, with what is to be done at each; nothing at one that is over.
+    pub fn claim_looks(&self, limit: i64, tick: &Tick) -> Result<Vec<(timer::Claim, Option<Look>)>> {
+        let limit = limit.clamp(1, BATCH);
+        let claims =
+            self.store.write(&rules(), tick.now, |tx| timer::claim(tx, loops::OBSERVE, tick.now, &self.holder, schedule::LEASE, limit))?;
+        if claims.is_empty() {
+            return Ok(Vec::new());
+        }
+        let plans = self
+            .store
+            .read(|tx| claims.iter().map(|c| plan(tx, TargetId(c.subject), LOCAL, tick.now)).collect::<store::Result<Vec<_>>>())?;
+        Ok(claims.into_iter().zip(plans).collect())
+    }
+
+    /// Takes in what was seen at a claimed target, and ends the claim.
+    pub fn looked(&self, claim: &timer::Claim, seen: Option<&Seen>, tick: &Tick) -> Result<()> {
+        let next = match seen {
+            Some(seen) => self.take_in(LOCAL, seen, Method::Dialled, None, &rules(), &tick.later(seen.at))?,
+            None => None,
+        };
+        self.store.write(&rules(), tick.now, |tx| timer::done(tx, loops::OBSERVE, claim, next))?;
+        Ok(())
     }
 
     /// Hands the targets that are due at a remote vantage to it.
@@ -85,6 +97,8 @@ impl Engine {
         let next = self.take_in(vantage, &seen, Method::Dialled, None, actor, tick)?;
         self.store.write(actor, tick.now, |tx| {
             store::model::inventory::vantage_seen(tx, vantage, tick.now)?;
+            // Or nothing could be due there before the lease has run out.
+            timer::released(tx, &loops::observe(vantage), seen.target.0, vantage)?;
             match next {
                 Some(next) => timer::set(tx, &loops::observe(vantage), seen.target.0, next),
                 None => timer::clear(tx, &loops::observe(vantage), seen.target.0),

@@ -1,16 +1,27 @@
 //! Drives the engine's loops: the only place that sleeps.
 
 use crate::{clock::Door, network::Sockets, post::Outside, tls::OwnCertificate};
-use engine::{Engine, Tick, rules};
+use engine::{Engine, Tick, ports::Look, rules};
 use std::{sync::Arc, time::Duration};
-use tokio::{sync::Notify, task::JoinSet, time};
+use store::timer::Claim;
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time,
+};
 
 /// How long a loop rests when nothing was due and nobody woke it.
 const REST: Duration = Duration::from_millis(500);
 /// How long a loop rests after an error.
 const AFTER_ERROR: Duration = Duration::from_secs(2);
-/// How many looks go on at a time, so that a batch of dead targets holds up no others.
-const LOOKERS: usize = 4;
+/// How many looks are busy at a time.
+const QUICK: usize = 256;
+/// How many more wait for somebody who may be dead, and hold up nobody.
+const PATIENT: usize = 2048;
+/// How long a look is presumed to be busy.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How many targets are claimed at once. What is claimed and waits for room uses up its lease.
+const CLAIM: i64 = 64;
 
 /// Everything that the loops need.
 #[derive(Clone)]
@@ -58,9 +69,7 @@ type Step = fn(&Drive, &Tick) -> engine::Result<usize>;
 /// Starts the loops; they end when the set is dropped.
 pub fn start(drive: &Drive) -> JoinSet<()> {
     let mut set = JoinSet::new();
-    for _ in 0..LOOKERS {
-        set.spawn(cycle(drive.clone(), "observe", REST, |d, t| d.engine.observe_once(&*d.sockets, t)));
-    }
+    set.spawn(observe(drive.clone()));
     let quick: [(&'static str, Step); 5] = [
         ("target", |d, t| d.engine.targets_once(t)),
         ("secret", |d, t| d.engine.secrets_once(t)),
@@ -102,6 +111,85 @@ fn renew(d: &Drive, tick: &Tick) -> engine::Result<usize> {
     Ok(usize::from(renewed))
 }
 
+/// Looks at what is due, each target on its own: what one presents is taken in although another never answers.
+async fn observe(drive: Drive) {
+    let (quick, patient) = (Arc::new(Semaphore::new(QUICK)), Arc::new(Semaphore::new(PATIENT)));
+    let mut looking = JoinSet::new();
+    loop {
+        let woken = drive.wake.notified();
+        let d = drive.clone();
+        let began = time::Instant::now();
+        let pause = match tokio::task::spawn_blocking(move || d.engine.claim_looks(CLAIM, &d.door.tick())).await {
+            Ok(Ok(claims)) => {
+                (drive.meter)("observe", Round::Done(claims.len(), began.elapsed().as_secs_f64()));
+                let any = !claims.is_empty();
+                for (claim, look) in claims {
+                    while looking.try_join_next().is_some() {}
+                    let Ok(room) = quick.clone().acquire_owned().await else { return };
+                    looking.spawn(in_lane(look_at(drive.clone(), claim, look), room, patient.clone()));
+                }
+                if any {
+                    continue;
+                }
+                REST
+            }
+            Ok(Err(error)) => failed(&drive, "observe", &error),
+            Err(error) => failed(&drive, "observe", &error),
+        };
+        tokio::select! {
+            () = woken => {}
+            () = time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Holds its place among the busy ones until it is done, or takes one among those that wait.
+async fn in_lane(look: impl Future<Output = ()>, room: OwnedSemaphorePermit, patient: Arc<Semaphore>) {
+    let mut look = std::pin::pin!(look);
+    if time::timeout(PATIENCE, look.as_mut()).await.is_ok() {
+        return;
+    }
+    let waits = patient.try_acquire_owned();
+    // Where nobody else may wait, it keeps the place that it has.
+    let _room = waits.is_err().then_some(room);
+    look.await;
+}
+
+/// One look. What goes wrong with it is logged, and the target is due again when its lease has run out.
+async fn look_at(drive: Drive, claim: Claim, look: Option<Look>) {
+    let seen = match look {
+        None => None,
+        // On a task of its own, so that a defect ends this look and no other.
+        Some(look) => {
+            let sockets = drive.sockets.clone();
+            match tokio::spawn(async move { sockets.look(look).await }).await {
+                Ok(seen) => Some(seen),
+                Err(error) => {
+                    failed(&drive, "observe", &error);
+                    return;
+                }
+            }
+        }
+    };
+    let d = drive.clone();
+    match tokio::task::spawn_blocking(move || d.engine.looked(&claim, seen.as_ref(), &d.door.tick())).await {
+        Ok(Ok(())) => drive.wake.notify_waiters(),
+        Ok(Err(error)) => {
+            failed(&drive, "observe", &error);
+        }
+        Err(error) => {
+            failed(&drive, "observe", &error);
+        }
+    }
+}
+
+/// Says so, and how long to rest after it.
+fn failed(drive: &Drive, name: &'static str, error: &dyn std::fmt::Display) -> Duration {
+    tracing::error!(r#loop = name, %error, "a loop failed and goes on");
+    (drive.meter)(name, Round::Failed);
+    AFTER_ERROR
+}
+
 async fn cycle(drive: Drive, name: &'static str, rest: Duration, step: Step) {
     loop {
         let woken = drive.wake.notified();
@@ -118,16 +206,8 @@ async fn cycle(drive: Drive, name: &'static str, rest: Duration, step: Step) {
                 }
                 rest
             }
-            Ok(Err(error)) => {
-                tracing::error!(r#loop = name, %error, "a loop failed and goes on");
-                (drive.meter)(name, Round::Failed);
-                AFTER_ERROR
-            }
-            Err(error) => {
-                tracing::error!(r#loop = name, %error, "a loop panicked and goes on");
-                (drive.meter)(name, Round::Failed);
-                AFTER_ERROR
-            }
+            Ok(Err(error)) => failed(&drive, name, &error),
+            Err(error) => failed(&drive, name, &error),
         };
         tokio::select! {
             () = woken => {}

@@ -1,101 +1,97 @@
-//! The engine's network port: real sockets, through the probe.
+//! What a look at a target is on real sockets, through the probe.
 
 use crate::clock::Door;
 use domain::{
     observation::Failure,
     words::{Blame, Offer},
 };
-use engine::ports::{Attempt, Look, Network, Seen, Shown};
-use probe::Dialer;
+use engine::ports::{Attempt, Look, Seen, Shown};
+use probe::{Dialer, Target};
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
-use tokio::{runtime::Handle, sync::Semaphore, task::JoinSet};
+use tokio::task::JoinSet;
 
-/// Targets that are looked at together.
-const TOGETHER: usize = 256;
+/// Addresses of one target that are dialled at the same time.
+const AT_ONCE: usize = 16;
 
-/// Dials. Called from threads that may block.
+/// Dials.
 pub struct Sockets {
     dialer: Dialer,
-    handle: Handle,
     door: Arc<Door>,
 }
 
 impl Sockets {
-    /// Sockets on a runtime.
-    pub fn new(dialer: Dialer, handle: Handle, door: Arc<Door>) -> Sockets {
-        Sockets { dialer, handle, door }
+    /// Sockets on the runtime of whoever looks.
+    pub fn new(dialer: Dialer, door: Arc<Door>) -> Sockets {
+        Sockets { dialer, door }
     }
-}
 
-impl Network for Sockets {
-    fn look(&self, looks: &[Look]) -> Vec<Seen> {
-        let looks = looks.to_vec();
-        self.handle.block_on(look_all(&self.dialer, looks, &self.door))
-    }
-}
-
-/// Looks at all of them together, and answers in their order.
-async fn look_all(dialer: &Dialer, looks: Vec<Look>, door: &Arc<Door>) -> Vec<Seen> {
-    let room = Arc::new(Semaphore::new(TOGETHER));
-    let mut running = JoinSet::new();
-    for (n, look) in looks.into_iter().enumerate() {
-        let (dialer, room, door) = (dialer.clone(), room.clone(), door.clone());
-        running.spawn(async move {
-            let _room = room.acquire_owned().await;
-            (n, one(&dialer, look, &door).await)
+    /// Looks at every address of a target with every offer.
+    pub async fn look(&self, look: Look) -> Seen {
+        let Some(protocol) = probe::Protocol::parse(&look.protocol) else {
+            let failure = local(format!("{} is no protocol that is spoken here", pki::text::escape(&look.protocol)));
+            return Seen { target: look.target, at: self.door.now(), resolved: Err(failure), attempts: Vec::new() };
+        };
+        let target = Arc::new(Target {
+            host: look.host.trim_matches(['[', ']']).to_owned(),
+            port: look.port,
+            server_name: (!look.server_name.is_empty()).then(|| look.server_name.clone()),
+            protocol,
+            address: None,
         });
+        let mut sockets = BTreeSet::new();
+        let resolved = match self.dialer.resolve(&target).await {
+            // More addresses than are ever dialled: the rest is not healthy, it is unknown, and that is a failure.
+            Ok(r) if r.beyond > 0 => Err(r.beyond_failure().map_or_else(|| local("too many addresses".into()), failure)),
+            Ok(r) => {
+                sockets.extend(r.addresses.iter().map(|a| SocketAddr::new(*a, look.port)));
+                Ok(sockets.iter().map(ToString::to_string).collect())
+            }
+            Err(e) => Err(failure(e)),
+        };
+        sockets.extend(look.also.iter().filter_map(|a| a.parse::<SocketAddr>().ok()));
+
+        // Side by side: two hundred dead addresses one after the other would take longer than anybody waits.
+        let (mut waiting, mut running, mut done) = (sockets.into_iter(), JoinSet::new(), Vec::new());
+        loop {
+            while running.len() < AT_ONCE {
+                let Some(socket) = waiting.next() else { break };
+                let (dialer, door, target) = (self.dialer.clone(), self.door.clone(), target.clone());
+                let (offers, handshakes) = (look.offers.clone(), look.handshakes.max(1));
+                running.spawn(async move { (socket, dial(&dialer, &door, &target, socket, &offers, handshakes).await) });
+            }
+            match running.join_next().await {
+                Some(Ok(of_address)) => done.push(of_address),
+                // A defect must not look like an address that nobody asked about.
+                Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Some(Err(_)) => {}
+                None => break,
+            }
+        }
+        done.sort_by_key(|(socket, _)| *socket);
+        let attempts = done.into_iter().flat_map(|(_, attempts)| attempts).collect();
+        Seen { target: look.target, at: self.door.now(), resolved, attempts }
     }
-    let mut all: Vec<(usize, Seen)> = Vec::new();
-    while let Some(done) = running.join_next().await {
-        all.extend(done.ok());
-    }
-    all.sort_by_key(|(n, _)| *n);
-    all.into_iter().map(|(_, seen)| seen).collect()
 }
 
-async fn one(dialer: &Dialer, look: Look, door: &Door) -> Seen {
-    let Some(protocol) = probe::Protocol::parse(&look.protocol) else {
-        let failure = local(format!("{} is no protocol that is spoken here", pki::text::escape(&look.protocol)));
-        return Seen { target: look.target, at: door.now(), resolved: Err(failure), attempts: Vec::new() };
-    };
-    let target = probe::Target {
-        host: look.host.trim_matches(['[', ']']).to_owned(),
-        port: look.port,
-        server_name: (!look.server_name.is_empty()).then(|| look.server_name.clone()),
-        protocol,
-        address: None,
-    };
-    let resolved = dialer.resolve(&target).await;
-    let mut sockets = BTreeSet::new();
-    let resolved = match resolved {
-        // More addresses than are ever dialled: the rest is not healthy, it is unknown, and that is a failure.
-        Ok(r) if r.beyond > 0 => Err(r.beyond_failure().map_or_else(|| local("too many addresses".into()), failure)),
-        Ok(r) => {
-            sockets.extend(r.addresses.iter().map(|a| SocketAddr::new(*a, look.port)));
-            Ok(sockets.iter().map(ToString::to_string).collect())
-        }
-        Err(e) => Err(failure(e)),
-    };
-    sockets.extend(look.also.iter().filter_map(|a| a.parse::<SocketAddr>().ok()));
+/// One after the other, as a server behind one address would see ordinary clients come.
+async fn dial(dialer: &Dialer, door: &Door, target: &Target, socket: SocketAddr, offers: &[Offer], handshakes: u32) -> Vec<Attempt> {
     let mut attempts = Vec::new();
-    for socket in sockets {
-        for offer in &look.offers {
-            for _ in 0..look.handshakes.max(1) {
-                let attempt = dialer.dial(&target, socket.ip(), offer_of(*offer)).await;
-                let result = match attempt.result {
-                    Ok(p) => Ok(Shown { chain: p.chain, protocol: p.protocol.into(), cipher: p.cipher.into() }),
-                    Err(e) => Err(failure(e)),
-                };
-                let failed = result.is_err();
-                attempts.push(Attempt { address: socket.to_string(), offer: *offer, at: door.now(), result });
-                if failed {
-                    // Nothing is proven by knocking thirty times on a closed door.
-                    break;
-                }
+    for offer in offers {
+        for _ in 0..handshakes {
+            let attempt = dialer.dial(target, socket.ip(), offer_of(*offer)).await;
+            let result = match attempt.result {
+                Ok(p) => Ok(Shown { chain: p.chain, protocol: p.protocol.into(), cipher: p.cipher.into() }),
+                Err(e) => Err(failure(e)),
+            };
+            let failed = result.is_err();
+            attempts.push(Attempt { address: socket.to_string(), offer: *offer, at: door.now(), result });
+            if failed {
+                // Nothing is proven by knocking thirty times on a closed door.
+                break;
             }
         }
     }
-    Seen { target: look.target, at: door.now(), resolved, attempts }
+    attempts
 }
 
 fn offer_of(offer: Offer) -> probe::Offer {

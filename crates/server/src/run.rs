@@ -206,7 +206,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         engine: engine.clone(),
         door: door.clone(),
         wake: wake.clone(),
-        sockets: Arc::new(Sockets::new(dialer, handle.clone(), door.clone())),
+        sockets: Arc::new(Sockets::new(dialer, door.clone())),
         outside: Arc::new(Outside::new(client.clone(), handle, |line| tracing::warn!(target: "perennial::notice", "{line}"))),
         heartbeat: options.heartbeat.clone().map(|(url, every)| Heartbeat { url, every: Duration::from_secs(every.max(1)), client }),
         own: Some((own.clone(), address)),

@@ -115,6 +115,18 @@ pub fn done(tx: &mut Tx<'_>, loop_name: &str, claim: &Claim, next: Option<Time>)
     Ok(changed == 1)
 }
 
+/// Gives back what `holder` has claimed, whatever becomes due then; for holders that do not keep their claim, such as vantages.
+///
+/// # Errors
+/// Whatever the database refuses.
+pub fn released(tx: &mut Tx<'_>, loop_name: &str, subject: i64, holder: &str) -> Result<()> {
+    tx.execute(
+        "UPDATE timer SET claimed_until = 0, claimed_by = '' WHERE loop = $1 AND subject = $2 AND claimed_by = $3",
+        &[loop_name.into(), subject.into(), holder.into()],
+    )?;
+    Ok(())
+}
+
 /// When the earliest subject that nobody has claimed is due. A claim whose holder died comes back at its end, which this does
 /// not tell: a loop also looks once per claim length.
 ///

@@ -71,11 +71,10 @@ pub(crate) async fn confirm_clock(State(shared): State<Shared>, caller: Caller, 
         return Err(Problem::unprocessable("reason-missing", "confirming the clock needs a reason: which clock did you compare it with?"));
     }
     let work = move |permitted: &super::permission::Permitted, call: &Call| {
-        let now = call.tick.now;
-        call.engine().store().write(&permitted.actor(), now, |tx| meta::reset_high_water(tx, now, &body.reason))?;
         (call.shared.app.confirm_clock)();
-        // Read again: whether it is believed is what has changed.
+        // Read again: the time that was confirmed is the clock's, not the one that went on while it was doubted.
         let tick = (call.shared.app.tick)();
+        call.engine().store().write(&permitted.actor(), tick.now, |tx| meta::reset_high_water(tx, tick.now, &body.reason))?;
         status(&Call { shared: call.shared.clone(), tick })
     };
     shared.run(caller, Scope::Store, work).await.map(json)
