@@ -21,7 +21,7 @@ const LIBRARIES: [&str; 3] = [
 #[test]
 fn a_jump_is_doubted_closes_nothing_and_leaves_nothing_behind() {
     let Some(library) = LIBRARIES.into_iter().find(|path| Path::new(path).exists()) else {
-        skipped("perennial clocks::a_jump_is_doubted_closes_nothing_and_leaves_nothing_behind: libfaketime missing");
+        skipped("perennial clocks::a_jump_is_doubted_closes_nothing_and_leaves_nothing_behind: faketime missing");
         return;
     };
     let mut world = World::sqlite("clocks");
