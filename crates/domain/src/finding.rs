@@ -120,6 +120,8 @@ impl Finding {
     /// What tells two findings of one target apart over time.
     pub fn key(&self) -> String {
         match self.about {
+            // The end of a certificate is one thing before and after it has come: time alone proves nothing.
+            Some(fp) if matches!(self.code, Code::LeafExpiring | Code::PathExpiring | Code::Expired) => format!("end/{fp}"),
             Some(fp) => format!("{}/{fp}", self.code),
             None => self.code.to_string(),
         }

@@ -67,9 +67,9 @@ pub struct Record {
     pub last_at: Time,
     /// The latest success.
     pub good: Option<Sighting>,
-    /// The latest different certificate, until the streak has outlived it.
+    /// The latest different chain, until the streak has outlived it.
     pub other: Option<Sighting>,
-    /// How many successes in a row showed the certificate of `good`.
+    /// How many successes in a row showed the chain of `good`.
     pub streak: u32,
     /// Since when.
     pub streak_since: Time,
@@ -117,7 +117,7 @@ impl Record {
                 let before = self.good.replace(seen);
                 let chain_changed = before.is_some_and(|b| b.chain != seen.chain);
                 match before {
-                    Some(b) if b.leaf == seen.leaf => self.streak = self.streak.saturating_add(1),
+                    Some(b) if b.chain == seen.chain => self.streak = self.streak.saturating_add(1),
                     _ => {
                         self.other = before;
                         self.streak = 1;

@@ -43,7 +43,8 @@ pub fn next_look(target: &Target, standing: &Standing, records: &[Record], polic
             Span::seconds(pause).min(interval)
         }
         // Everything answered, and what was seen is only too young to prove anything: nearly there.
-        None if waiting => BURST_PAUSE,
+        None if waiting && standing.settled_since.is_some() => BURST_PAUSE,
+        None if waiting => RETRY.min(interval),
         None => interval,
     };
     let step = soon.max(Span::seconds(1));

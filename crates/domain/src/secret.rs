@@ -206,6 +206,7 @@ pub fn assess(view: &View, now: Time) -> Standing {
         let muted = view.renewal == Renewal::Automatic
             && !view.release_bound
             && view.completed_unaided
+            && end.position == 0
             && lifetime.is_some_and(|l| end.remaining(now) >= policy::renewal_overdue(l));
         if let (Some(rung), false) = (thresholds.rung(end.remaining(now)), muted) {
             let key = ladder_key(rung, end.until, end.about);

@@ -88,6 +88,8 @@ pub struct Known {
 pub struct Address {
     /// `ip:port`.
     pub address: String,
+    /// When it was first seen under the name.
+    pub first_seen: Time,
     /// When the name stopped resolving to it.
     pub left_at: Option<Time>,
 }
@@ -107,6 +109,8 @@ pub struct View {
     pub policy: Policy,
     /// Addresses that its name resolves to, or did until lately; empty for what is not dialled.
     pub addresses: Vec<Address>,
+    /// Vantages that can only raise.
+    pub optional_vantages: Vec<String>,
     /// Whether it is dialled at all.
     pub dialled: bool,
     /// When it was retired.
@@ -224,7 +228,15 @@ impl<'a> Assessment<'a> {
             view.addresses.iter().any(|a| a.address == r.combination.address && a.left_at.is_none_or(|at| now < at + AFTER_LEAVING))
                 || r.combination.method != Method::Dialled
         };
-        let relevant: Vec<&Record> = view.records.iter().filter(fresh).filter(gone).collect();
+        // What nobody looks at any more says nothing: another vantage, offer or server name than the inventory asks for.
+        let asked = |r: &&Record| {
+            let (c, t) = (&r.combination, &view.target);
+            c.method != Method::Dialled
+                || ((t.required_vantages.contains(&c.vantage) || view.optional_vantages.contains(&c.vantage))
+                    && t.offers.contains(&c.offer)
+                    && c.server_name == t.server_name)
+        };
+        let relevant: Vec<&Record> = view.records.iter().filter(fresh).filter(gone).filter(asked).collect();
         let lifetime = relevant.iter().flat_map(|r| r.may_serve()).filter_map(|s| view.presented.get(&s.chain)).map(|p| p.lifetime).min();
         let served = if required_records.is_empty() { Served::Unknown } else { Served::Until(Time::NO_EXPIRY) };
         let mut it = Assessment {
@@ -339,9 +351,7 @@ impl<'a> Assessment<'a> {
         if self.worst.is_none_or(|w| end.margin(self.now) < w.margin(self.now)) {
             self.worst = Some(*end);
         }
-        for n in 0..crate::policy::Thresholds::RUNGS {
-            self.at(end.until - end.thresholds.rung_remaining(n) + Span::seconds(1));
-        }
+        self.at(end.until - end.thresholds.notice + Span::seconds(1));
         self.at(end.until - end.thresholds.incident + Span::seconds(1));
         self.at(end.until);
         let level = end.thresholds.level(remaining);
@@ -503,9 +513,13 @@ impl<'a> Assessment<'a> {
         if !never.is_empty() || self.required.is_empty() {
             // A new target is given a few rounds before anybody hears of it.
             let patience = Span::seconds(self.view.policy.interval(lifetime).as_secs().saturating_mul(2));
-            self.at(target.declared_at + patience);
-            self.at(target.declared_at + allowed);
-            let level = match self.now - target.declared_at {
+            // An address that is new is as young as it is, however old its target.
+            let first_seen = |address: &String| self.view.addresses.iter().find(|a| a.address == *address).map(|a| a.first_seen);
+            let since = never.iter().map(|a| first_seen(a).unwrap_or(target.declared_at).max(target.declared_at)).min();
+            let since = since.unwrap_or(target.declared_at);
+            self.at(since + patience);
+            self.at(since + allowed);
+            let level = match self.now - since {
                 waited if waited < patience => Level::Info,
                 waited if waited < allowed => Level::Notice,
                 _ => Level::Incident,
@@ -513,7 +527,7 @@ impl<'a> Assessment<'a> {
             if !muted {
                 let what = never.first().map_or_else(|| target.name.to_string(), Clone::clone);
                 let detail = format!("{} has never been observed", pki::text::escape(&what));
-                self.find(Code::NeverObserved, level, None, detail).since = Some(target.declared_at);
+                self.find(Code::NeverObserved, level, None, detail).since = Some(since);
             }
         }
     }

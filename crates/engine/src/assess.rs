@@ -133,6 +133,7 @@ fn view(engine: &Engine, tx: &mut Tx<'_>, t: &target::Target, owner: Option<&sec
         expected,
         policy,
         addresses: target::addresses(tx, t.facts.id)?,
+        optional_vantages: t.optional_vantages.clone(),
         dialled: t.kind == "endpoint",
         retired_at: t.retired_at,
         target: t.facts.clone(),
@@ -249,11 +250,12 @@ pub(crate) fn open_line(
         fresh_id = Some(tx.next_id("incident")?);
         latest = incident::latest_of(tx, &key)?;
     }
+    // Whoever held its row may have closed it meanwhile: what counts is what the row says once it is taken.
+    if let Some(i) = &latest {
+        latest = incident::lock(tx, i.facts.id)?;
+    }
     let (mut it, news) = match latest {
-        Some(i) if i.facts.state.is_open() => {
-            let locked = incident::lock(tx, i.facts.id)?.unwrap_or(i);
-            (locked, None)
-        }
+        Some(i) if i.facts.state.is_open() => (i, None),
         other => {
             let closed = other.as_ref().and_then(|i| i.ended_at.map(|at| (i.facts.id, at)));
             match (again(closed, now), other) {

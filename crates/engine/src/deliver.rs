@@ -39,7 +39,7 @@ impl Engine {
                         (false, "waiting", delivery::next_attempt(attempts, wish.map(Span::seconds), id, tick.now), detail)
                     }
                 };
-                notice::attempted(tx, id, ok, state, due_at, &pki::text::escape(detail), tick.now)?;
+                notice::attempted(tx, o, ok, state, due_at, &pki::text::escape(detail), tick.now)?;
                 // A receiver that will never take it, or has not for a long time, is told to people in the journal and by a finding.
                 if state == "refused" || (!ok && attempts == delivery::REPORT_AFTER) {
                     let body = json!({ "outbox": id, "team": o.team, "attempts": attempts, "detail": pki::text::escape(detail) });

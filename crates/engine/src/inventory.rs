@@ -64,6 +64,10 @@ impl Engine {
             let mut apply = Apply { now: tick.now, options, changes: Vec::new(), writes: !options.dry_run };
             apply.settings(tx, fleet)?;
             apply.tables(tx, fleet)?;
+            if apply.writes && apply.changes.iter().any(|c| c.what == "change" || c.what == "retire") {
+                // Owners, policies and roots reach everything that stands under them.
+                target::wake_the_fleet(tx, loops::SECRET, loops::TARGET, tick.now)?;
+            }
             let secrets = apply.secrets(tx, fleet)?;
             apply.targets(tx, fleet, &secrets)?;
             let plan = pki::Fingerprint::of(format!("{:?}", apply.changes).as_bytes()).to_string();
@@ -196,8 +200,9 @@ impl Apply<'_> {
                     self.changed("secret", &wanted.name, secret_diff(&before, &after));
                     ids.insert(wanted.name.clone(), before.id);
                     if self.writes {
-                        secret::lock(tx, before.id)?;
-                        secret::update_declaration(tx, &after)?;
+                        // From the row as it is once it is taken: an import may have added a version meanwhile.
+                        let taken = secret::lock(tx, before.id)?.unwrap_or(before.clone());
+                        secret::update_declaration(tx, &declare(taken, wanted))?;
                         target::wake_all(tx, before.id, loops::TARGET, self.now)?;
                     }
                 }
@@ -226,8 +231,8 @@ impl Apply<'_> {
                         return Err(open_incident("secret", &s.name));
                     }
                     if self.writes {
-                        secret::lock(tx, s.id)?;
-                        secret::update_declaration(tx, &secret::Secret { retired_at: Some(self.now), ..s })?;
+                        let taken = secret::lock(tx, s.id)?.unwrap_or(s);
+                        secret::update_declaration(tx, &secret::Secret { retired_at: Some(self.now), ..taken })?;
                     }
                 }
             }
@@ -321,6 +326,23 @@ pub(crate) fn come_back(tx: &mut Tx<'_>, t: &target::Target, now: Time) -> Resul
         target::Target { retired_at: None, facts: domain::words::Target { state: TargetState::Active, ..t.facts.clone() }, ..t.clone() };
     target::put(tx, &back)?;
     wake_vantages(tx, &back, now)?;
+    if let Some(s) = secret::lock(tx, t.secret)? {
+        let s = secret::Secret { retired_at: None, ..s };
+        secret::update_declaration(tx, &s)?;
+        timer::set_earlier(tx, loops::SECRET, s.id.0, now)?;
+        let team = assess::team_of(tx, &t.team, &t.service, Some(&s))?;
+        let telling = domain::secret::Telling {
+            key: format!("came-back/{}/{now}", t.facts.name),
+            code: domain::finding::Code::CameBack,
+            rung: None,
+            escalate: false,
+            about: None,
+            until: None,
+            detail: format!("{} was retired, still answers with the certificate that it served then, and is back", t.facts.name),
+            targets: 1,
+        };
+        crate::tell::notice(tx, &s, &telling, &team, now)?;
+    }
     let reason = "it was retired and still answers with the certificate that it served then";
     tx.journal(Entry::new("target.came-back", format!("target/{}", t.facts.name), reason, &json!({})))?;
     Ok(())

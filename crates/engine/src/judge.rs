@@ -78,8 +78,18 @@ impl Judge {
             Ok(_) => Ok(()),
             Err(e) => Err(PathProblem { code: code_of(e.code), detail: e.detail.clone() }),
         };
-        let until = outlook.best_until.map_or(leaf.not_after(), |(t, _, _)| t);
-        ends.extend(above.filter(|e| path.is_ok() || e.until <= now));
+        let mut until = outlook.best_until.map_or(leaf.not_after(), |(t, _, _)| t);
+        match (&path, above) {
+            (Ok(()), above) => ends.extend(above),
+            // What ended above the leaf goes on being told as what it is, and production is served until then and no longer.
+            (Err(problem), _) if problem.code == Code::Expired => {
+                for end in ended_above(&verifier, &chain, terms.roots.is_some(), thresholds, now) {
+                    until = until.min(end.until);
+                    ends.push(end);
+                }
+            }
+            (Err(_), _) => {}
+        }
         // A break that no end on the path explains: a missing intermediate for a later root, a constraint, …
         let breaks_later = match (&path, above) {
             (Ok(()), None) => outlook
@@ -167,6 +177,25 @@ fn code_of(code: PathErrorCode) -> Code {
 /// Only ends of certificates on some path can break it, so it is enough to ask just after each of them: of the CA certificates
 /// presented, and of the roots that could stand above them.
 fn end_above(verifier: &Verifier, chain: &[Certificate], private: bool, leaf: Thresholds, now: Time) -> Option<End> {
+    let candidates = candidates(verifier, chain);
+    let soon: Vec<_> = candidates.into_iter().filter(|(_, c, _)| c.not_after() >= now && c.not_after() < Time::NO_EXPIRY).collect();
+    // Just after the end: when verifying, notAfter itself is still inside (RFC 5280 §4.1.2.5).
+    let later: Vec<Span> = soon.iter().map(|(_, c, _)| c.not_after() + Span::seconds(1) - now).collect();
+    let outlook = verifier.outlook_for(chain, None, Purpose::Server, now, &later);
+    outlook.now.as_ref().ok()?;
+    let at = outlook.later.iter().position(|(_, verdict)| verdict.is_err())?;
+    let (position, certificate, is_root) = soon.get(at)?;
+    Some(end_of(*position, certificate, *is_root, private, leaf))
+}
+
+/// The ends above the leaf that have come.
+fn ended_above(verifier: &Verifier, chain: &[Certificate], private: bool, leaf: Thresholds, now: Time) -> Vec<End> {
+    let ended = candidates(verifier, chain).into_iter().filter(|(_, c, _)| c.not_after() <= now);
+    ended.map(|(position, c, is_root)| end_of(position, &c, is_root, private, leaf)).collect()
+}
+
+/// CA certificates that were presented, and roots that could stand above them; the earliest end first.
+fn candidates(verifier: &Verifier, chain: &[Certificate]) -> Vec<(usize, Certificate, bool)> {
     let presented = chain[1..].iter().enumerate().map(|(n, c)| (n + 1, c.clone(), false));
     let roots = verifier.roots();
     let above =
@@ -174,17 +203,14 @@ fn end_above(verifier: &Verifier, chain: &[Certificate], private: bool, leaf: Th
     let mut candidates: Vec<(usize, Certificate, bool)> = presented.chain(above).collect();
     candidates.sort_by_key(|(position, c, _)| (c.not_after(), *position));
     candidates.dedup_by_key(|(_, c, _)| c.fingerprint());
-    let soon: Vec<_> = candidates.into_iter().filter(|(_, c, _)| c.not_after() > now && c.not_after() < Time::NO_EXPIRY).collect();
-    // Just after the end: when verifying, notAfter itself is still inside (RFC 5280 §4.1.2.5).
-    let later: Vec<Span> = soon.iter().map(|(_, c, _)| c.not_after() + Span::seconds(1) - now).collect();
-    let outlook = verifier.outlook_for(chain, None, Purpose::Server, now, &later);
-    outlook.now.as_ref().ok()?;
-    let at = outlook.later.iter().position(|(_, verdict)| verdict.is_err())?;
-    let (position, certificate, is_root) = soon.get(at)?;
+    candidates
+}
+
+fn end_of(position: usize, certificate: &Certificate, is_root: bool, private: bool, leaf: Thresholds) -> End {
     let thresholds = match (private, is_root) {
         (false, _) => leaf,
         (true, false) => Thresholds::of(Class::PrivateCa, certificate.lifetime()),
         (true, true) => Thresholds::of(Class::TrustAnchor, certificate.lifetime()),
     };
-    Some(End { about: certificate.fingerprint(), position: *position, until: certificate.not_after(), thresholds })
+    End { about: certificate.fingerprint(), position, until: certificate.not_after(), thresholds }
 }

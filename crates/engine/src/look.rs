@@ -133,10 +133,10 @@ impl Engine {
                     let problem = format!("a report for {} names addresses that are not ip:{}", target.facts.name, target.port);
                     return Err(Error::refused("foreign-address", problem));
                 }
-                Ok(resolved) if vantage == LOCAL || target::addresses(tx, id)?.is_empty() => {
+                Ok(resolved) if vantage == authority(&target) || target::addresses(tx, id)?.is_empty() => {
                     target::put_addresses(tx, id, resolved, tick.now - AFTER_LEAVING, tick.now)?;
                 }
-                // Another vantage may see other addresses (split DNS): they are added, and only our own view takes away.
+                // Another vantage may see other addresses (split DNS): they are added, and one view alone takes away.
                 Ok(resolved) => {
                     let mut all: Vec<String> =
                         target::addresses(tx, id)?.into_iter().filter(|a| a.left_at.is_none()).map(|a| a.address).collect();
@@ -156,7 +156,11 @@ impl Engine {
                 take_attempt(tx, &target, &mut known, combination, attempt, needed, expires_at)?;
             }
             let (standing, waiting) = assess::target(self, tx, &target, tick)?;
-            let records: Vec<Record> = known.into_iter().map(|o| o.record).filter(|r| r.combination.vantage == vantage).collect();
+            let asked = |r: &Record| {
+                let c = &r.combination;
+                c.vantage == vantage && target.facts.offers.contains(&c.offer) && c.server_name == target.facts.server_name
+            };
+            let records: Vec<Record> = known.into_iter().map(|o| o.record).filter(asked).collect();
             let policy = assess::policy_of(tx, &target)?;
             Ok(schedule::next_look(&target.facts, &standing, &records, &policy, waiting, tick.now))
         })
@@ -176,12 +180,18 @@ impl Engine {
     pub fn targets_once(&self, tick: &Tick) -> Result<usize> {
         let claims =
             self.store.write(&rules(), tick.now, |tx| timer::claim(tx, loops::TARGET, tick.now, &self.holder, schedule::LEASE, BATCH))?;
-        for claim in &claims {
-            let next = self.store.try_write(&rules(), tick.now, |tx| {
-                let Some(t) = target::lock(tx, TargetId(claim.subject))? else { return Ok::<_, Error>(None) };
-                Ok(assess::target(self, tx, &t, tick)?.0.next)
+        // A handful in one transaction: a commit costs more than an assessment.
+        for some in claims.chunks(50) {
+            self.store.try_write(&rules(), tick.now, |tx| {
+                for claim in some {
+                    let next = match target::lock(tx, TargetId(claim.subject))? {
+                        Some(t) => assess::target(self, tx, &t, tick)?.0.next,
+                        None => None,
+                    };
+                    timer::done(tx, loops::TARGET, claim, next)?;
+                }
+                Ok::<_, Error>(())
             })?;
-            self.store.write(&rules(), tick.now, |tx| timer::done(tx, loops::TARGET, claim, next))?;
         }
         Ok(claims.len())
     }
@@ -192,6 +202,12 @@ impl Tick {
     pub fn later(&self, at: Time) -> Tick {
         Tick { now: self.now.max(at), clock: self.clock.clone() }
     }
+}
+
+/// The vantage whose view of the name takes addresses away: our own where it looks at all, else the first that must be green.
+fn authority(t: &target::Target) -> &str {
+    let all = &t.facts.required_vantages;
+    if all.iter().chain(&t.optional_vantages).any(|v| v == LOCAL) { LOCAL } else { all.first().map_or(LOCAL, String::as_str) }
 }
 
 /// Whether an address can be one of a target: an IP address, and the target's own port.
@@ -227,7 +243,8 @@ fn plan(tx: &mut Tx<'_>, id: TargetId, vantage: &str, now: Time) -> store::Resul
         .copied()
         .filter(|offer| {
             let last = records.iter().filter(|r| r.combination.offer == *offer).map(|r| r.last_at).min();
-            schedule::offer_due(*offer, last, waiting, now)
+            let unsettled = records.iter().any(|r| r.combination.offer == *offer && r.other.is_some());
+            schedule::offer_due(*offer, last, waiting || unsettled, now)
         })
         .collect();
     let needed = schedule::evidence(&t.facts);

@@ -98,6 +98,8 @@ fn shares(tx: &mut Tx<'_>, s: &secret::Secret) -> Result<Vec<String>> {
 }
 
 fn view(tx: &mut Tx<'_>, s: &secret::Secret, around: Around, team: &str) -> Result<View> {
+    let attested = if s.kind == Kind::Certificate { None } else { secret::attested_at(tx, s.id)? };
+    let known_since = attested.unwrap_or(s.declared_at);
     Ok(View {
         id: s.id,
         kind: s.kind,
@@ -108,7 +110,8 @@ fn view(tx: &mut Tx<'_>, s: &secret::Secret, around: Around, team: &str) -> Resu
         owned: !team.is_empty(),
         declared_at: s.declared_at,
         policy: secret_policy(tx, s)?,
-        expires: s.expires_at.filter(|_| s.kind != Kind::Certificate).map(|e| (e, s.declared_at)),
+        // Its lifetime runs from when production was last said to use it, not from when the line of versions began.
+        expires: s.expires_at.filter(|_| s.kind != Kind::Certificate).map(|e| (e, known_since)),
         shares_key_with: around.shares.iter().map(|n| pki::text::escape(n)).collect(),
         targets: around.targets,
         told: around.told,

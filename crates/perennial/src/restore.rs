@@ -22,8 +22,10 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     match server::restore::restore(&args.data, &args.from, &args.reason) {
         Ok(done) => {
             let mut talk = std::io::stderr();
-            let _ = writeln!(talk, "{} is in place: {} journal entries, epoch {} begins", done.database.display(), done.entries, done.epoch);
-            let _ = writeln!(talk, "everything is looked at again when the server starts; what changed since the backup is found by looking");
+            let _ =
+                writeln!(talk, "{} is in place: {} journal entries, epoch {} begins", done.database.display(), done.entries, done.epoch);
+            let _ =
+                writeln!(talk, "everything is looked at again when the server starts; what changed since the backup is found by looking");
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -206,3 +206,45 @@ fn each_region_serves_its_own_instance() {
     let t = c.w.target("www");
     assert_eq!((t.current, t.required), (1, 1));
 }
+
+#[test]
+fn the_end_of_an_intermediate_proves_nothing() {
+    let w = World::new(t(NOW));
+    let from = t("2020-01-01T00:00:00Z");
+    let end = w.now + Span::days(3);
+    let root = Authority::new("Root", from, t("2060-01-01T00:00:00Z")).unwrap();
+    let issuing = root.intermediate("Issuing", from, end).unwrap();
+    let mut c = Case { ca: Ca { root, issuing }, w };
+    c.declare("", "roots = \"corp\"");
+    c.finds(&c.leaf(&["www.example"], 335).0, "path-expiring (incident)");
+    c.w.run_until(end - Span::seconds(1), Span::minutes(30));
+    for second in 0..4 {
+        c.w.now = end + Span::seconds(second);
+        c.w.settle();
+        let incidents = c.w.incidents();
+        assert_eq!(incidents.len(), 1, "at {second} s");
+        assert!(incidents[0].facts.state.is_open(), "time alone closed it at {second} s");
+    }
+    c.w.run_until(end + Span::hours(6), Span::minutes(30));
+    let incidents = c.w.incidents();
+    assert_eq!((incidents.len(), incidents[0].facts.state.is_open(), incidents[0].facts.proven_lines), (1, true, 0));
+    assert!(c.w.findings("www").iter().any(|f| f == "expired (incident)"), "{:?}", c.w.findings("www"));
+    assert_eq!(c.w.target("www").served, Served::Until(end), "and nobody is told that it serves for another year");
+}
+
+#[test]
+fn the_end_of_a_leaf_proves_nothing() {
+    let mut c = case();
+    c.declare("", "roots = \"corp\"");
+    let (chain, _) = c.leaf(&["www.example"], 1);
+    c.finds(&chain, "leaf-expiring (incident)");
+    let end = c.w.now + Span::days(1);
+    c.w.run_until(end - Span::seconds(1), Span::minutes(30));
+    for second in 0..4 {
+        c.w.now = end + Span::seconds(second);
+        c.w.settle();
+    }
+    c.w.run_until(end + Span::hours(6), Span::minutes(30));
+    let it = &c.w.incidents()[0];
+    assert_eq!((c.w.incidents().len(), it.facts.state.is_open(), it.facts.proven_lines), (1, true, 0));
+}

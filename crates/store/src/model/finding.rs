@@ -67,7 +67,10 @@ pub fn replace(tx: &mut Tx<'_>, secret: SecretId, target: Option<TargetId>, find
     let unchanged = before.len() == findings.len()
         && findings.iter().all(|f| before.iter().any(|b| b.key == f.key() && b.detail == f.detail && b.level == f.level));
     if !unchanged {
-        tx.execute("DELETE FROM finding WHERE secret_id = CAST($1 AS BIGINT) AND target_id = CAST($2 AS BIGINT)", &[secret.0.into(), t.into()])?;
+        tx.execute(
+            "DELETE FROM finding WHERE secret_id = CAST($1 AS BIGINT) AND target_id = CAST($2 AS BIGINT)",
+            &[secret.0.into(), t.into()],
+        )?;
         for f in findings {
             insert(tx, secret, t, f)?;
         }

@@ -249,7 +249,9 @@ pub fn open_lines_of_target(tx: &mut Tx<'_>, target: TargetId) -> Result<Vec<Lin
 
 /// Open lines of a secret itself.
 pub fn open_lines_of_secret(tx: &mut Tx<'_>, secret: SecretId) -> Result<Vec<Line>> {
-    let sql = format!("SELECT {LINE} FROM incident_line WHERE secret_id = CAST($1 AS BIGINT) AND target_id = 0 AND closed_at IS NULL ORDER BY id");
+    let sql = format!(
+        "SELECT {LINE} FROM incident_line WHERE secret_id = CAST($1 AS BIGINT) AND target_id = 0 AND closed_at IS NULL ORDER BY id"
+    );
     tx.query(&sql, &[secret.0.into()])?.iter().map(line).collect()
 }
 

@@ -48,7 +48,8 @@ pub fn insert(tx: &mut Tx<'_>, n: &Notice) -> Result<()> {
 
 /// What was told about a secret, the newest first.
 pub fn told(tx: &mut Tx<'_>, secret: SecretId, limit: i64) -> Result<Vec<Told>> {
-    let sql = "SELECT key, max(at) FROM notice WHERE secret_id = CAST($1 AS BIGINT) GROUP BY key ORDER BY 2 DESC, key LIMIT CAST($2 AS BIGINT)";
+    let sql =
+        "SELECT key, max(at) FROM notice WHERE secret_id = CAST($1 AS BIGINT) GROUP BY key ORDER BY 2 DESC, key LIMIT CAST($2 AS BIGINT)";
     tx.query(sql, &[secret.0.into(), limit.into()])?.iter().map(|r| Ok(Told { key: r.text(0)?.into(), at: r.time(1)? })).collect()
 }
 
@@ -203,16 +204,17 @@ pub fn claim(tx: &mut Tx<'_>, now: Time, again: Time, limit: i64) -> Result<Vec<
 }
 
 /// Writes down one attempt, and what becomes of the message.
-pub fn attempted(tx: &mut Tx<'_>, id: i64, ok: bool, state: &str, due_at: Time, detail: &str, now: Time) -> Result<()> {
+pub fn attempted(tx: &mut Tx<'_>, o: &Outgoing, ok: bool, state: &str, due_at: Time, detail: &str, now: Time) -> Result<()> {
     let done: Option<Time> = (state != "waiting").then_some(now);
     tx.execute(
-        "UPDATE outbox SET state = $2, due_at = $3, done_at = $4 WHERE id = $1",
-        &[id.into(), state.into(), due_at.into(), done.into()],
+        // A late answer to a claim that has run out says nothing about what became of the message since.
+        "UPDATE outbox SET state = $2, due_at = $3, done_at = $4 WHERE id = $1 AND state = 'waiting' AND attempts = $5",
+        &[o.id.into(), state.into(), due_at.into(), done.into(), o.attempts.into()],
     )?;
     let delivery = tx.next_id("delivery")?;
     tx.execute(
         "INSERT INTO delivery (id, outbox_id, at, ok, detail) VALUES ($1,$2,$3,$4,$5)",
-        &[delivery.into(), id.into(), now.into(), ok.into(), detail.into()],
+        &[delivery.into(), o.id.into(), now.into(), ok.into(), detail.into()],
     )?;
     Ok(())
 }

@@ -258,7 +258,8 @@ pub fn aggregate(tx: &mut Tx<'_>, secret: SecretId) -> Result<Targets> {
     )?;
     let worst = tx.query_opt(
         "SELECT worst_about, worst_position, worst_until, worst_notice, worst_incident FROM target WHERE secret_id = CAST($1 AS BIGINT) \
-         AND retired_at IS NULL AND worst_until IS NOT NULL ORDER BY worst_until - worst_incident, id LIMIT 1",
+         AND retired_at IS NULL AND worst_until IS NOT NULL \
+         ORDER BY CASE WHEN production = 1 AND state IN ('active', 'drained') THEN 0 ELSE 1 END, worst_until - worst_incident, id LIMIT 1",
         &[id()],
     )?;
     Ok(Targets {
@@ -306,9 +307,9 @@ pub fn aggregated_between(tx: &mut Tx<'_>, first: SecretId, last: SecretId) -> R
 
 /// The addresses of a target.
 pub fn addresses(tx: &mut Tx<'_>, id: TargetId) -> Result<Vec<Address>> {
-    tx.query("SELECT address, left_at FROM address WHERE target_id = $1 ORDER BY address", &[id.0.into()])?
+    tx.query("SELECT address, first_seen, left_at FROM address WHERE target_id = $1 ORDER BY address", &[id.0.into()])?
         .iter()
-        .map(|r| Ok(Address { address: r.text(0)?.into(), left_at: r.opt_time(1)? }))
+        .map(|r| Ok(Address { address: r.text(0)?.into(), first_seen: r.time(1)?, left_at: r.opt_time(2)? }))
         .collect()
 }
 
@@ -362,4 +363,20 @@ pub fn wake_all(tx: &mut Tx<'_>, secret: SecretId, loop_name: &str, at: Time) ->
          due_at = CASE WHEN timer.due_at < excluded.due_at THEN timer.due_at ELSE excluded.due_at END",
         &[loop_name.into(), secret.0.into(), at.into()],
     )
+}
+
+/// Wakes a loop for every secret and another for every target: something that all of them stand under has changed.
+pub fn wake_the_fleet(tx: &mut Tx<'_>, secrets: &str, targets: &str, at: Time) -> Result<()> {
+    for (loop_name, table) in [(secrets, "secret"), (targets, "target")] {
+        tx.execute(
+            &format!(
+                "INSERT INTO timer (loop, subject, due_at, wakes, claimed_until, claimed_by, fence) \
+                 SELECT $1, id, $2, 1, 0, '', 0 FROM {table} WHERE retired_at IS NULL ORDER BY id \
+                 ON CONFLICT (loop, subject) DO UPDATE SET wakes = timer.wakes + 1, \
+                 due_at = CASE WHEN timer.due_at < excluded.due_at THEN timer.due_at ELSE excluded.due_at END"
+            ),
+            &[loop_name.into(), at.into()],
+        )?;
+    }
+    Ok(())
 }
