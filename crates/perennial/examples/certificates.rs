@@ -25,6 +25,7 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let count: u64 = arguments.next().and_then(|count| count.parse().ok()).expect("certificates COUNT [PREFIX]");
     let prefix = arguments.next().unwrap_or_else(|| String::from("cert"));
+    #[expect(clippy::disallowed_methods, reason = "an example makes certificates for today")]
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_secs();
     let now = Time::from_unix(i64::try_from(seconds).expect("a clock before the end of time"));
 

@@ -19,14 +19,13 @@ use toml::de::DeTable;
 
 pub use check::{is_name, validate, validate_received};
 pub use model::{
-    Backends, Class, Contact, Fleet, KeyType, Management, Offer, Override, Policy, Region, Renewal,
-    RootSet, Secret, SecretKind, Service, Settings, Stamp, Target, TargetKind, TargetState, Team,
-    Vantage,
+    Backends, Class, Contact, Fleet, KeyType, Management, Offer, Override, Policy, Region, Renewal, RootSet, Secret, SecretKind, Service,
+    Settings, Stamp, Target, TargetKind, TargetState, Team, Vantage,
 };
 pub use place::Path;
 pub use values::{
-    Day, Endpoint, MAX_HOST_BYTES, MAX_PERIOD_SECONDS, Moment, Period, Protocol, ValueError,
-    check_certificate_name, check_dns_name, check_host,
+    Day, Endpoint, MAX_HOST_BYTES, MAX_PERIOD_SECONDS, Moment, Period, Protocol, ValueError, check_certificate_name, check_dns_name,
+    check_host,
 };
 pub use write::{Notes, write, write_with_notes};
 
@@ -91,21 +90,11 @@ enum About {
 
 impl Problem {
     fn form(path: Path, message: String) -> Problem {
-        Problem {
-            path,
-            message,
-            see: None,
-            about: About::Value,
-        }
+        Problem { path, message, see: None, about: About::Value }
     }
 
     fn unknown_key(path: Path, message: String) -> Problem {
-        Problem {
-            path,
-            message,
-            see: None,
-            about: About::Key,
-        }
+        Problem { path, message, see: None, about: About::Key }
     }
 }
 
@@ -140,15 +129,8 @@ pub fn parse_at(text: &str, now: i64) -> Result<Fleet, Vec<FleetError>> {
 
 fn parse_with(text: &str, now: Option<i64>) -> Result<Fleet, Vec<FleetError>> {
     if text.len() > MAX_FILE_BYTES {
-        let message = format!(
-            "the file has {} bytes, more than {MAX_FILE_BYTES}; split the fleet",
-            text.len()
-        );
-        return Err(vec![FleetError {
-            line: 1,
-            column: 1,
-            message,
-        }]);
+        let message = format!("the file has {} bytes, more than {MAX_FILE_BYTES}; split the fleet", text.len());
+        return Err(vec![FleetError { line: 1, column: 1, message }]);
     }
     let lines = place::Lines::new(text);
     let (root, syntax) = DeTable::parse_recoverable(text);
@@ -156,11 +138,7 @@ fn parse_with(text: &str, now: Option<i64>) -> Result<Fleet, Vec<FleetError>> {
         // A tree with holes would only produce more noise; form and meaning are checked on whole trees.
         let errors = syntax.iter().map(|e| {
             let (line, column) = lines.position(e.span().map_or(0, |s| s.start));
-            FleetError {
-                line,
-                column,
-                message: format!("not valid TOML: {}", e.message().replace('\n', "; ")),
-            }
+            FleetError { line, column, message: format!("not valid TOML: {}", e.message().replace('\n', "; ")) }
         });
         return Err(in_order(errors.collect()));
     }
@@ -168,28 +146,21 @@ fn parse_with(text: &str, now: Option<i64>) -> Result<Fleet, Vec<FleetError>> {
     let fleet = read::fleet(root.get_ref(), &mut problems);
     let malformed: BTreeSet<Path> = problems.iter().map(|p| p.path.clone()).collect();
     // What could not be read was replaced by a default; complaining about the default helps nobody.
-    let meant = check::all(&fleet, now)
-        .into_iter()
-        .filter(|p| !malformed.contains(&p.path));
+    let meant = check::all(&fleet, now).into_iter().filter(|p| !malformed.contains(&p.path));
     problems.extend(meant);
     if problems.is_empty() {
         return Ok(fleet);
     }
     let mut first_at: BTreeMap<Path, FleetError> = BTreeMap::new();
     for problem in problems {
-        let offset =
-            place::locate(root.get_ref(), &problem.path, problem.about == About::Key).start;
+        let offset = place::locate(root.get_ref(), &problem.path, problem.about == About::Key).start;
         let (line, column) = lines.position(offset);
         let mut message = problem.message;
         if let Some(other) = &problem.see {
             let (line, _) = lines.position(place::locate(root.get_ref(), other, false).start);
             message.push_str(&format!(" (see line {line})"));
         }
-        first_at.entry(problem.path).or_insert(FleetError {
-            line,
-            column,
-            message,
-        });
+        first_at.entry(problem.path).or_insert(FleetError { line, column, message });
     }
     Err(in_order(first_at.into_values().collect()))
 }
@@ -201,10 +172,7 @@ fn in_order(mut errors: Vec<FleetError>) -> Vec<FleetError> {
         let more = errors.len() - MAX_PROBLEMS;
         errors.truncate(MAX_PROBLEMS);
         if let Some(last) = errors.last().cloned() {
-            errors.push(FleetError {
-                message: format!("and {more} more problems; solve these first"),
-                ..last
-            });
+            errors.push(FleetError { message: format!("and {more} more problems; solve these first"), ..last });
         }
     }
     errors
@@ -215,37 +183,22 @@ fn in_order(mut errors: Vec<FleetError>) -> Vec<FleetError> {
 ///
 /// # Errors
 /// One problem for each file that could not be read or does not hold certificates.
-pub fn resolve_files(
-    fleet: &mut Fleet,
-    mut read: impl FnMut(&str) -> Result<String, String>,
-) -> Result<(), Vec<Problem>> {
+pub fn resolve_files(fleet: &mut Fleet, mut read: impl FnMut(&str) -> Result<String, String>) -> Result<(), Vec<Problem>> {
     let mut problems = Vec::new();
     for (index, roots) in fleet.roots.iter_mut().enumerate() {
         let Some(file) = &roots.file else { continue };
         let outcome = read(file)
-            .map_err(|why| {
-                format!(
-                    "cannot read {}: {why}; paths are relative to the fleet file",
-                    values::quoted(file)
-                )
-            })
+            .map_err(|why| format!("cannot read {}: {why}; paths are relative to the fleet file", values::quoted(file)))
             .and_then(|pem| check::pem(&pem).map(|()| pem));
         match outcome {
             Ok(pem) => {
                 roots.pem = Some(pem);
                 roots.file = None;
             }
-            Err(message) => problems.push(Problem::form(
-                Path::item("roots", index).key("file"),
-                message,
-            )),
+            Err(message) => problems.push(Problem::form(Path::item("roots", index).key("file"), message)),
         }
     }
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
 #[cfg(test)]

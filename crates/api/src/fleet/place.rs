@@ -60,23 +60,15 @@ pub(super) fn locate(root: &DeTable<'_>, path: &Path, key: bool) -> Range<usize>
                     None => None,
                     Some(value) => value.as_table(),
                 };
-                let Some((found, value)) = table.and_then(|t| t.get_key_value(name.as_str()))
-                else {
+                let Some((found, value)) = table.and_then(|t| t.get_key_value(name.as_str())) else {
                     return span;
                 };
                 let last = depth + 1 == path.0.len();
-                span = if last && key {
-                    found.span()
-                } else {
-                    value.span()
-                };
+                span = if last && key { found.span() } else { value.span() };
                 here = Some(value.get_ref());
             }
             Step::Index(index) => {
-                let Some(value) = here
-                    .and_then(DeValue::as_array)
-                    .and_then(|list| list.get(*index))
-                else {
+                let Some(value) = here.and_then(DeValue::as_array).and_then(|list| list.get(*index)) else {
                     return span;
                 };
                 span = value.span();
@@ -95,29 +87,15 @@ pub(super) struct Lines<'t> {
 
 impl<'t> Lines<'t> {
     pub(super) fn new(text: &'t str) -> Lines<'t> {
-        let after_newlines = text
-            .bytes()
-            .enumerate()
-            .filter(|(_, b)| *b == b'\n')
-            .map(|(at, _)| at + 1);
-        Lines {
-            text,
-            starts: std::iter::once(0).chain(after_newlines).collect(),
-        }
+        let after_newlines = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
+        Lines { text, starts: std::iter::once(0).chain(after_newlines).collect() }
     }
 
     /// Line and column, both from 1; a column is one character.
     pub(super) fn position(&self, offset: usize) -> (usize, usize) {
         let line = self.starts.partition_point(|start| *start <= offset);
-        let start = self
-            .starts
-            .get(line.saturating_sub(1))
-            .copied()
-            .unwrap_or(0);
-        let before = self
-            .text
-            .get(start..offset.min(self.text.len()))
-            .unwrap_or("");
+        let start = self.starts.get(line.saturating_sub(1)).copied().unwrap_or(0);
+        let before = self.text.get(start..offset.min(self.text.len())).unwrap_or("");
         (line, before.chars().count() + 1)
     }
 }
@@ -129,27 +107,13 @@ mod tests {
     #[test]
     fn positions_count_characters_from_one() {
         let lines = Lines::new("a\nbö = x\n\nlast");
-        for (offset, expected) in [
-            (0, (1, 1)),
-            (2, (2, 1)),
-            (5, (2, 3)),
-            (10, (3, 1)),
-            (11, (4, 1)),
-            (99, (4, 5)),
-        ] {
+        for (offset, expected) in [(0, (1, 1)), (2, (2, 1)), (5, (2, 3)), (10, (3, 1)), (11, (4, 1)), (99, (4, 5))] {
             assert_eq!(lines.position(offset), expected, "offset {offset}");
         }
     }
 
     #[test]
     fn paths_read_like_code() {
-        assert_eq!(
-            Path::item("team", 1)
-                .key("contacts")
-                .index(0)
-                .key("url")
-                .to_string(),
-            "team[1].contacts[0].url"
-        );
+        assert_eq!(Path::item("team", 1).key("contacts").index(0).key("url").to_string(), "team[1].contacts[0].url");
     }
 }

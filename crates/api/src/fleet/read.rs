@@ -12,49 +12,23 @@ use toml::de::{DeTable, DeValue};
 
 use super::Problem;
 use super::model::{
-    Backends, Class, Contact, Fleet, KeyType, Management, Offer, Override, Policy, Region, Renewal,
-    RootSet, Secret, SecretKind, Service, Settings, Stamp, Target, TargetKind, TargetState, Team,
-    Vantage,
+    Backends, Class, Contact, Fleet, KeyType, Management, Offer, Override, Policy, Region, Renewal, RootSet, Secret, SecretKind, Service,
+    Settings, Stamp, Target, TargetKind, TargetState, Team, Vantage,
 };
 use super::place::Path;
 use super::values::quoted;
 
 /// Reads the tree; whatever was wrong is appended to `problems`.
 pub(super) fn fleet(root: &DeTable<'_>, problems: &mut Vec<Problem>) -> Fleet {
-    let mut t = Reader {
-        table: root,
-        at: At::Root,
-        known: Vec::new(),
-        problems,
-    };
+    let mut t = Reader { table: root, at: At::Root, known: Vec::new(), problems };
     let fleet = Fleet {
-        fleet: t
-            .table("fleet", |t| Settings {
-                default_owner: t.text("default_owner"),
-                baseline: t.value("baseline"),
-            })
-            .unwrap_or_default(),
+        fleet: t.table("fleet", |t| Settings { default_owner: t.text("default_owner"), baseline: t.value("baseline") }).unwrap_or_default(),
         teams: t.tables("team", team),
-        services: t.tables("service", |t| Service {
-            name: t.needed("name"),
-            team: t.needed("team"),
-        }),
-        regions: t.tables("region", |t| Region {
-            name: t.needed("name"),
-        }),
-        stamps: t.tables("stamp", |t| Stamp {
-            name: t.needed("name"),
-            region: t.needed("region"),
-        }),
-        vantages: t.tables("vantage", |t| Vantage {
-            name: t.needed("name"),
-            required: t.flag("required", true),
-        }),
-        roots: t.tables("roots", |t| RootSet {
-            name: t.needed("name"),
-            pem: t.text("pem"),
-            file: t.text("file"),
-        }),
+        services: t.tables("service", |t| Service { name: t.needed("name"), team: t.needed("team") }),
+        regions: t.tables("region", |t| Region { name: t.needed("name") }),
+        stamps: t.tables("stamp", |t| Stamp { name: t.needed("name"), region: t.needed("region") }),
+        vantages: t.tables("vantage", |t| Vantage { name: t.needed("name"), required: t.flag("required", true) }),
+        roots: t.tables("roots", |t| RootSet { name: t.needed("name"), pem: t.text("pem"), file: t.text("file") }),
         policies: t.tables("policy", policy),
         secrets: t.tables("secret", secret),
         targets: t.tables("target", target),
@@ -64,37 +38,19 @@ pub(super) fn fleet(root: &DeTable<'_>, problems: &mut Vec<Problem>) -> Fleet {
 }
 
 fn team(t: &mut Reader<'_, '_>) -> Team {
-    Team {
-        name: t.needed("name"),
-        escalation: t.text("escalation"),
-        contacts: t.tables("contacts", contact),
-    }
+    Team { name: t.needed("name"), escalation: t.text("escalation"), contacts: t.tables("contacts", contact) }
 }
 
 fn contact(t: &mut Reader<'_, '_>) -> Contact {
     let channel = t.needed("channel");
     match channel.as_str() {
-        "webhook" => Contact::Webhook {
-            url: t.needed("url"),
-            signing_secret: t.text("signing_secret"),
-        },
-        "alertmanager" => Contact::Alertmanager {
-            url: t.needed("url"),
-        },
-        "pagerduty" => Contact::Pagerduty {
-            routing_key: t.needed("routing_key"),
-            url: t.text("url"),
-        },
+        "webhook" => Contact::Webhook { url: t.needed("url"), signing_secret: t.text("signing_secret") },
+        "alertmanager" => Contact::Alertmanager { url: t.needed("url") },
+        "pagerduty" => Contact::Pagerduty { routing_key: t.needed("routing_key"), url: t.text("url") },
         "log" => Contact::Log {},
         other => {
             if t.table.get("channel").is_some_and(|c| c.get_ref().is_str()) {
-                t.problem(
-                    "channel",
-                    format!(
-                        "unknown channel {}; use log, webhook, alertmanager or pagerduty",
-                        quoted(other)
-                    ),
-                );
+                t.problem("channel", format!("unknown channel {}; use log, webhook, alertmanager or pagerduty", quoted(other)));
             }
             // What belongs to a channel that is unknown cannot be judged.
             t.known.extend(["url", "signing_secret", "routing_key"]);
@@ -167,41 +123,17 @@ pub(super) const CLASSES: [(&str, Class); 5] = [
     ("embedded", Class::Embedded),
     ("public-intermediate", Class::PublicIntermediate),
 ];
-pub(super) const SECRET_KINDS: [(&str, SecretKind); 3] = [
-    ("certificate", SecretKind::Certificate),
-    ("opaque", SecretKind::Opaque),
-    ("tracked", SecretKind::Tracked),
-];
-pub(super) const MANAGEMENTS: [(&str, Management); 2] = [
-    ("managed", Management::Managed),
-    ("external", Management::External),
-];
-pub(super) const RENEWALS: [(&str, Renewal); 2] = [
-    ("by-hand", Renewal::ByHand),
-    ("automatic", Renewal::Automatic),
-];
-pub(super) const TARGET_KINDS: [(&str, TargetKind); 3] = [
-    ("endpoint", TargetKind::Endpoint),
-    ("install", TargetKind::Install),
-    ("artifact", TargetKind::Artifact),
-];
-pub(super) const TARGET_STATES: [(&str, TargetState); 3] = [
-    ("active", TargetState::Active),
-    ("standby", TargetState::Standby),
-    ("drained", TargetState::Drained),
-];
-pub(super) const BACKENDS: [(&str, Backends); 2] =
-    [("shared", Backends::Shared), ("direct", Backends::Direct)];
-pub(super) const OFFERS: [(&str, Offer); 3] = [
-    ("all", Offer::All),
-    ("rsa", Offer::Rsa),
-    ("ecdsa", Offer::Ecdsa),
-];
-pub(super) const KEY_TYPES: [(&str, KeyType); 3] = [
-    ("rsa", KeyType::Rsa),
-    ("ecdsa", KeyType::Ecdsa),
-    ("ed25519", KeyType::Ed25519),
-];
+pub(super) const SECRET_KINDS: [(&str, SecretKind); 3] =
+    [("certificate", SecretKind::Certificate), ("opaque", SecretKind::Opaque), ("tracked", SecretKind::Tracked)];
+pub(super) const MANAGEMENTS: [(&str, Management); 2] = [("managed", Management::Managed), ("external", Management::External)];
+pub(super) const RENEWALS: [(&str, Renewal); 2] = [("by-hand", Renewal::ByHand), ("automatic", Renewal::Automatic)];
+pub(super) const TARGET_KINDS: [(&str, TargetKind); 3] =
+    [("endpoint", TargetKind::Endpoint), ("install", TargetKind::Install), ("artifact", TargetKind::Artifact)];
+pub(super) const TARGET_STATES: [(&str, TargetState); 3] =
+    [("active", TargetState::Active), ("standby", TargetState::Standby), ("drained", TargetState::Drained)];
+pub(super) const BACKENDS: [(&str, Backends); 2] = [("shared", Backends::Shared), ("direct", Backends::Direct)];
+pub(super) const OFFERS: [(&str, Offer); 3] = [("all", Offer::All), ("rsa", Offer::Rsa), ("ecdsa", Offer::Ecdsa)];
+pub(super) const KEY_TYPES: [(&str, KeyType); 3] = [("rsa", KeyType::Rsa), ("ecdsa", KeyType::Ecdsa), ("ed25519", KeyType::Ed25519)];
 
 /// Where the reader is, as a chain on the stack: a path is only built when there is something to say.
 #[derive(Clone, Copy)]
@@ -236,15 +168,11 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn problem(&mut self, key: &str, message: String) {
-        self.problems
-            .push(Problem::form(self.at.path().key(key), message));
+        self.problems.push(Problem::form(self.at.path().key(key), message));
     }
 
     fn wrong_type(&mut self, key: &str, expected: &str, found: &DeValue<'_>) {
-        self.problem(
-            key,
-            format!("{key} should be {expected}, not {}", type_in_words(found)),
-        );
+        self.problem(key, format!("{key} should be {expected}, not {}", type_in_words(found)));
     }
 
     fn text(&mut self, key: &'static str) -> Option<String> {
@@ -283,9 +211,7 @@ impl<'a> Reader<'a, '_> {
                 return None;
             }
         };
-        parsed
-            .map_err(|e| self.problem(key, format!("{key}: {e}")))
-            .ok()
+        parsed.map_err(|e| self.problem(key, format!("{key}: {e}"))).ok()
     }
 
     fn flag(&mut self, key: &'static str, absent: bool) -> bool {
@@ -331,12 +257,8 @@ impl<'a> Reader<'a, '_> {
             match value.get_ref() {
                 DeValue::String(text) => out.push(text.clone().into_owned()),
                 other => {
-                    let message = format!(
-                        "{key} should hold texts in quotes, not {}",
-                        type_in_words(other)
-                    );
-                    self.problems
-                        .push(Problem::form(self.at.path().key(key).index(index), message));
+                    let message = format!("{key} should hold texts in quotes, not {}", type_in_words(other));
+                    self.problems.push(Problem::form(self.at.path().key(key).index(index), message));
                     out.push(String::new());
                 }
             }
@@ -352,30 +274,20 @@ impl<'a> Reader<'a, '_> {
                 Ok(word) => out.push(word),
                 Err(e) => {
                     let message = format!("{key}: {e}");
-                    self.problems
-                        .push(Problem::form(self.at.path().key(key).index(index), message));
+                    self.problems.push(Problem::form(self.at.path().key(key).index(index), message));
                 }
             }
         }
         Some(out)
     }
 
-    fn table<T>(
-        &mut self,
-        key: &'static str,
-        read: impl FnOnce(&mut Reader<'_, '_>) -> T,
-    ) -> Option<T> {
+    fn table<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Reader<'_, '_>) -> T) -> Option<T> {
         let value = self.find(key)?;
         let Some(table) = value.get_ref().as_table() else {
             self.wrong_type(key, "a table", value.get_ref());
             return None;
         };
-        let mut inner = Reader {
-            table,
-            at: At::Key(&self.at, key),
-            known: Vec::with_capacity(4),
-            problems: &mut *self.problems,
-        };
+        let mut inner = Reader { table, at: At::Key(&self.at, key), known: Vec::with_capacity(4), problems: &mut *self.problems };
         let out = read(&mut inner);
         inner.finish();
         Some(out)
@@ -386,11 +298,7 @@ impl<'a> Reader<'a, '_> {
             return Vec::new();
         };
         let Some(list) = value.get_ref().as_array() else {
-            let how = if matches!(self.at, At::Root) {
-                format!("[[{key}]] (two brackets)")
-            } else {
-                "a list of tables".to_owned()
-            };
+            let how = if matches!(self.at, At::Root) { format!("[[{key}]] (two brackets)") } else { "a list of tables".to_owned() };
             self.wrong_type(key, &how, value.get_ref());
             return Vec::new();
         };
@@ -401,18 +309,10 @@ impl<'a> Reader<'a, '_> {
             let empty = DeTable::new();
             let table = value.get_ref().as_table().unwrap_or(&empty);
             if !value.get_ref().is_table() {
-                let message = format!(
-                    "{key} should hold tables, not {}",
-                    type_in_words(value.get_ref())
-                );
+                let message = format!("{key} should hold tables, not {}", type_in_words(value.get_ref()));
                 self.problems.push(Problem::form(at.path(), message));
             }
-            let mut inner = Reader {
-                table,
-                at,
-                known: Vec::with_capacity(20),
-                problems: &mut *self.problems,
-            };
+            let mut inner = Reader { table, at, known: Vec::with_capacity(20), problems: &mut *self.problems };
             out.push(read(&mut inner));
             inner.finish();
         }
@@ -421,12 +321,7 @@ impl<'a> Reader<'a, '_> {
 
     /// Whatever was not asked for is unknown: a typing error must not switch something off in silence.
     fn finish(&mut self) {
-        let unknown: Vec<&str> = self
-            .table
-            .keys()
-            .map(|k| k.get_ref().as_ref())
-            .filter(|k: &&str| !self.known.contains(k))
-            .collect();
+        let unknown: Vec<&str> = self.table.keys().map(|k| k.get_ref().as_ref()).filter(|k: &&str| !self.known.contains(k)).collect();
         for key in unknown {
             let near = self.known.iter().filter(|k| nearly(key, k)).min();
             let how = match near {
@@ -438,8 +333,7 @@ impl<'a> Reader<'a, '_> {
                 }
             };
             let message = format!("unknown key {}; {how}", quoted(key));
-            self.problems
-                .push(Problem::unknown_key(self.at.path().key(key), message));
+            self.problems.push(Problem::unknown_key(self.at.path().key(key), message));
         }
     }
 }
@@ -453,10 +347,7 @@ fn choose<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
 }
 
 fn one_of<T>(words: &[(&str, T)]) -> String {
-    let all: Vec<String> = words
-        .iter()
-        .map(|(word, _)| format!("\"{word}\""))
-        .collect();
+    let all: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
     match all.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
         _ => all.join(""),

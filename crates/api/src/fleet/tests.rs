@@ -19,10 +19,7 @@ fn the_example_explains_itself_and_parses() {
     assert_eq!(fleet.targets.len(), 6);
     assert_eq!(fleet.secrets.len(), 5);
     assert_eq!(fleet.targets[1].vantages, ["local"]);
-    assert_eq!(
-        fleet.secrets[0].overrides.as_ref().unwrap().incident,
-        Some(Period::days(75))
-    );
+    assert_eq!(fleet.secrets[0].overrides.as_ref().unwrap().incident, Some(Period::days(75)));
 }
 
 #[test]
@@ -45,10 +42,7 @@ fn json_refuses_what_it_does_not_know() {
     ] {
         assert!(serde_json::from_str::<Fleet>(wrong).is_err(), "{wrong}");
     }
-    assert_eq!(
-        serde_json::from_str::<Fleet>("{}").unwrap(),
-        Fleet::default()
-    );
+    assert_eq!(serde_json::from_str::<Fleet>("{}").unwrap(), Fleet::default());
 }
 
 #[test]
@@ -275,17 +269,11 @@ fn drained_for_thirty_days_and_not_a_second_more() {
              endpoint = \"tls://a.example:443\"\nstate = \"drained\"\ndrained_until = \"{until}\"\n"
         )
     };
-    for (until, accepted) in [
-        ("2026-12-22T00:00:00Z", true),
-        ("2026-12-22T00:00:01Z", false),
-        ("2026-11-22T00:00:00Z", false),
-        ("2026-11-22T00:00:01Z", true),
-    ] {
+    for (until, accepted) in
+        [("2026-12-22T00:00:00Z", true), ("2026-12-22T00:00:01Z", false), ("2026-11-22T00:00:00Z", false), ("2026-11-22T00:00:01Z", true)]
+    {
         assert_eq!(parse_at(&file(until), NOW).is_ok(), accepted, "{until}");
-        assert!(
-            parse(&file(until)).is_ok(),
-            "without a clock {until} cannot be judged"
-        );
+        assert!(parse(&file(until)).is_ok(), "without a clock {until} cannot be judged");
     }
 }
 
@@ -294,11 +282,7 @@ fn the_same_problems_with_paths() {
     let text = "[[secret]]\nname = \"s\"\nkind = \"certificate\"\n[[target]]\nname = \"a\"\nsecret = \"s\"\n\
                 endpoint = \"tls://a.example:443\"\n[[target]]\nname = \"a\"\nsecret = \"x\"\n";
     let fleet: Fleet = toml::from_str(text).unwrap();
-    let paths: Vec<String> = validate(&fleet)
-        .unwrap_err()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let paths: Vec<String> = validate(&fleet).unwrap_err().iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(paths.join("\n"), @r#"
     target[1].name: there is another target "a"; choose a different name (see target[0].name)
     target[1].secret: no secret is called "x"; declare it with [[secret]] or correct the name
@@ -308,47 +292,26 @@ fn the_same_problems_with_paths() {
 
 #[test]
 fn files_are_read_by_the_client_and_refused_by_the_server() {
-    let mut fleet = parse(
-        "[[roots]]\nname = \"r\"\nfile = \"r.pem\"\n[[roots]]\nname = \"q\"\nfile = \"q.pem\"\n",
-    )
-    .unwrap();
-    assert!(
-        validate_received(&fleet, NOW).unwrap_err()[0]
-            .to_string()
-            .starts_with("roots[0].file: ")
-    );
+    let mut fleet = parse("[[roots]]\nname = \"r\"\nfile = \"r.pem\"\n[[roots]]\nname = \"q\"\nfile = \"q.pem\"\n").unwrap();
+    assert!(validate_received(&fleet, NOW).unwrap_err()[0].to_string().starts_with("roots[0].file: "));
     let failed = resolve_files(&mut fleet.clone(), |path| match path {
         "r.pem" => Ok("-----BEGIN PRIVATE KEY-----".into()),
         _ => Err("no such file".into()),
     });
     assert_eq!(failed.unwrap_err().len(), 2);
-    resolve_files(&mut fleet, |path| {
-        Ok(format!("# {path}\n-----BEGIN CERTIFICATE-----\n"))
-    })
-    .unwrap();
-    assert_eq!(
-        fleet.roots[0].pem.as_deref(),
-        Some("# r.pem\n-----BEGIN CERTIFICATE-----\n")
-    );
+    resolve_files(&mut fleet, |path| Ok(format!("# {path}\n-----BEGIN CERTIFICATE-----\n"))).unwrap();
+    assert_eq!(fleet.roots[0].pem.as_deref(), Some("# r.pem\n-----BEGIN CERTIFICATE-----\n"));
     validate_received(&fleet, NOW).unwrap();
     assert_eq!(parse(&write(&fleet)).unwrap(), fleet);
 }
 
 #[test]
 fn problems_are_bounded() {
-    let text: String = (0..5_000)
-        .map(|i| format!("[[region]]\nname = \"bad name {i}\"\n"))
-        .collect();
+    let text: String = (0..5_000).map(|i| format!("[[region]]\nname = \"bad name {i}\"\n")).collect();
     let errors = parse(&text).unwrap_err();
     assert_eq!(errors.len(), MAX_PROBLEMS + 1);
-    assert_eq!(
-        errors.last().unwrap().message,
-        "and 4000 more problems; solve these first"
-    );
-    assert_eq!(
-        validate(&toml::from_str(&text).unwrap()).unwrap_err().len(),
-        MAX_PROBLEMS
-    );
+    assert_eq!(errors.last().unwrap().message, "and 4000 more problems; solve these first");
+    assert_eq!(validate(&toml::from_str(&text).unwrap()).unwrap_err().len(), MAX_PROBLEMS);
 }
 
 /// A hundred thousand targets under one secret: quadratic work anywhere would take minutes, not seconds.
@@ -361,12 +324,7 @@ fn a_large_fleet_is_read_in_one_pass() {
     }
     assert_eq!(parse(&text).unwrap().targets.len(), 100_000);
     // The same with a problem in each, so that finding places is in the path too.
-    assert_eq!(
-        parse(&text.replace("\"wildcard\"\nendpoint", "\"wildcat\"\nendpoint"))
-            .unwrap_err()
-            .len(),
-        MAX_PROBLEMS + 1
-    );
+    assert_eq!(parse(&text.replace("\"wildcard\"\nendpoint", "\"wildcat\"\nendpoint")).unwrap_err().len(), MAX_PROBLEMS + 1);
 }
 
 #[test]
@@ -374,10 +332,7 @@ fn notes_stay_comments() {
     let fleet = parse("[[secret]]\nname = \"s\"\nkind = \"certificate\"\n").unwrap();
     let mut notes = Notes::default();
     notes.head.push("first\n[[team]]\u{202e}".into());
-    notes.secrets.insert(
-        "s".into(),
-        vec!["from nginx.conf:3\r\nname = 1".into(), String::new()],
-    );
+    notes.secrets.insert("s".into(), vec!["from nginx.conf:3\r\nname = 1".into(), String::new()]);
     let text = write_with_notes(&fleet, &notes);
     insta::assert_snapshot!(text, @r#"
     # first\u{a}[[team]]\u{202e}

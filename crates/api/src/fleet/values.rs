@@ -46,10 +46,7 @@ impl FromStr for Period {
 
     fn from_str(text: &str) -> Result<Period, ValueError> {
         let wrong = || {
-            ValueError(format!(
-                "{} is not a length of time; write it like \"90d\", \"12h\", \"36m\", \"45s\" or \"1d12h\"",
-                quoted(text)
-            ))
+            ValueError(format!("{} is not a length of time; write it like \"90d\", \"12h\", \"36m\", \"45s\" or \"1d12h\"", quoted(text)))
         };
         let mut total: i64 = 0;
         let mut rest = text;
@@ -69,22 +66,14 @@ impl FromStr for Period {
                 return Err(wrong());
             }
             smallest = unit;
-            total = number
-                .checked_mul(unit)
-                .and_then(|n| total.checked_add(n))
-                .ok_or_else(wrong)?;
+            total = number.checked_mul(unit).and_then(|n| total.checked_add(n)).ok_or_else(wrong)?;
             rest = &rest[digits + 1..];
         }
         match total {
             1..=MAX_PERIOD_SECONDS => Ok(Period(total)),
-            0 if !text.is_empty() => Err(ValueError(
-                "a length of time of zero; write at least \"1s\", or leave the key out".into(),
-            )),
+            0 if !text.is_empty() => Err(ValueError("a length of time of zero; write at least \"1s\", or leave the key out".into())),
             0 => Err(wrong()),
-            _ => Err(ValueError(format!(
-                "{} is longer than a hundred years; write at most \"36500d\"",
-                quoted(text)
-            ))),
+            _ => Err(ValueError(format!("{} is longer than a hundred years; write at most \"36500d\"", quoted(text)))),
         }
     }
 }
@@ -122,16 +111,9 @@ impl FromStr for Moment {
             return Ok(Moment(NO_EXPIRY.1));
         }
         // The calendar library also accepts a zone in brackets (RFC 9557); that is not RFC 3339.
-        let parsed = if text.contains('[') {
-            None
-        } else {
-            text.parse::<jiff::Timestamp>().ok()
-        };
+        let parsed = if text.contains('[') { None } else { text.parse::<jiff::Timestamp>().ok() };
         parsed.map(|t| Moment(t.as_second())).ok_or_else(|| {
-            ValueError(format!(
-                "{} is not a moment; write it as RFC 3339 with its offset, like \"2027-02-22T20:29:53Z\"",
-                quoted(text)
-            ))
+            ValueError(format!("{} is not a moment; write it as RFC 3339 with its offset, like \"2027-02-22T20:29:53Z\"", quoted(text)))
         })
     }
 }
@@ -154,17 +136,8 @@ impl FromStr for Day {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Day, ValueError> {
-        let parsed = if text.len() == 10 {
-            text.parse::<Date>().ok()
-        } else {
-            None
-        };
-        parsed.map(Day).ok_or_else(|| {
-            ValueError(format!(
-                "{} is not a day; write it like \"2026-11-22\"",
-                quoted(text)
-            ))
-        })
+        let parsed = if text.len() == 10 { text.parse::<Date>().ok() } else { None };
+        parsed.map(Day).ok_or_else(|| ValueError(format!("{} is not a day; write it like \"2026-11-22\"", quoted(text))))
     }
 }
 
@@ -175,19 +148,7 @@ impl fmt::Display for Day {
 }
 
 /// What is spoken before the handshake: nothing (TLS at once), or a protocol that upgrades (STARTTLS).
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    utoipa::ToSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// TLS from the first byte.
@@ -223,10 +184,7 @@ impl Protocol {
 
     /// The word in front of `://`.
     pub fn as_str(self) -> &'static str {
-        Protocol::ALL
-            .iter()
-            .find(|(p, _)| *p == self)
-            .map_or("tls", |(_, word)| word)
+        Protocol::ALL.iter().find(|(p, _)| *p == self).map_or("tls", |(_, word)| word)
     }
 }
 
@@ -272,40 +230,26 @@ impl FromStr for Endpoint {
             )));
         };
         if scheme == "https" {
-            return Err(ValueError(
-                "https:// names a page, not an endpoint; write \"tls://host:443\"".into(),
-            ));
+            return Err(ValueError("https:// names a page, not an endpoint; write \"tls://host:443\"".into()));
         }
         let protocol = scheme.parse()?;
         let (host, port) = match rest.strip_prefix('[') {
-            Some(v6) => v6.split_once("]:").ok_or_else(|| {
-                ValueError(format!(
-                    "{}: after an IPv6 address write \"]:port\"",
-                    quoted(text)
-                ))
-            })?,
-            None => rest.rsplit_once(':').ok_or_else(|| {
-                ValueError(format!(
-                    "{} has no port; write \"{scheme}://host:port\"",
-                    quoted(text)
-                ))
-            })?,
+            Some(v6) => {
+                v6.split_once("]:").ok_or_else(|| ValueError(format!("{}: after an IPv6 address write \"]:port\"", quoted(text))))?
+            }
+            None => {
+                rest.rsplit_once(':').ok_or_else(|| ValueError(format!("{} has no port; write \"{scheme}://host:port\"", quoted(text))))?
+            }
         };
         let bracketed = rest.starts_with('[');
         if host.contains(':') && !bracketed {
-            return Err(ValueError(format!(
-                "{}: write an IPv6 address in brackets, like \"tls://[2001:db8::1]:443\"",
-                quoted(text)
-            )));
+            return Err(ValueError(format!("{}: write an IPv6 address in brackets, like \"tls://[2001:db8::1]:443\"", quoted(text))));
         }
         let host = if bracketed {
             match host.parse::<IpAddr>() {
                 Ok(IpAddr::V6(address)) => address.to_string(),
                 _ => {
-                    return Err(ValueError(format!(
-                        "{} is not an IPv6 address; brackets are for those alone",
-                        quoted(host)
-                    )));
+                    return Err(ValueError(format!("{} is not an IPv6 address; brackets are for those alone", quoted(host))));
                 }
             }
         } else {
@@ -314,25 +258,16 @@ impl FromStr for Endpoint {
         let port = match port.parse::<u16>() {
             Ok(port) if port > 0 && !port_text_is_odd(rest) => port,
             _ => {
-                return Err(ValueError(format!(
-                    "{} is not a port; write a number from 1 to 65535",
-                    quoted(port)
-                )));
+                return Err(ValueError(format!("{} is not a port; write a number from 1 to 65535", quoted(port))));
             }
         };
-        Ok(Endpoint {
-            protocol,
-            host,
-            port,
-        })
+        Ok(Endpoint { protocol, host, port })
     }
 }
 
 /// `+443` parses as a number in Rust, yet nobody means it.
 fn port_text_is_odd(rest: &str) -> bool {
-    rest.rsplit(':')
-        .next()
-        .is_none_or(|port| !port.bytes().all(|b| b.is_ascii_digit()))
+    rest.rsplit(':').next().is_none_or(|port| !port.bytes().all(|b| b.is_ascii_digit()))
 }
 
 impl fmt::Display for Endpoint {
@@ -351,14 +286,8 @@ pub fn check_host(host: &str) -> Result<String, ValueError> {
         return Ok(address.to_string());
     }
     let labels: Vec<&str> = host.strip_suffix('.').unwrap_or(host).split('.').collect();
-    if labels
-        .last()
-        .is_some_and(|l| !l.is_empty() && l.bytes().all(|b| b.is_ascii_digit()))
-    {
-        return Err(ValueError(format!(
-            "{} is neither an IPv4 address nor a DNS name",
-            quoted(host)
-        )));
+    if labels.last().is_some_and(|l| !l.is_empty() && l.bytes().all(|b| b.is_ascii_digit())) {
+        return Err(ValueError(format!("{} is neither an IPv4 address nor a DNS name", quoted(host))));
     }
     check_dns_name(host)
 }
@@ -384,13 +313,8 @@ pub fn check_dns_name(name: &str) -> Result<String, ValueError> {
         if label.len() > MAX_LABEL_BYTES {
             return Err(wrong("a label has more than 63 characters"));
         }
-        if !label
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-        {
-            return Err(wrong(
-                "only letters, digits, '-', '_' and dots are possible",
-            ));
+        if !label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+            return Err(wrong("only letters, digits, '-', '_' and dots are possible"));
         }
         if label.starts_with('-') || label.ends_with('-') {
             return Err(wrong("a label begins or ends with '-'"));
@@ -499,30 +423,11 @@ mod tests {
             ("2027-02-22", None),
             ("", None),
         ] {
-            assert_eq!(
-                text.parse::<Moment>().ok().map(Moment::unix),
-                expected,
-                "{text:?}"
-            );
+            assert_eq!(text.parse::<Moment>().ok().map(Moment::unix), expected, "{text:?}");
         }
-        assert_eq!(
-            "9999-12-31T23:59:59Z"
-                .parse::<Moment>()
-                .unwrap()
-                .to_string(),
-            "9999-12-31T23:59:59Z"
-        );
-        assert_eq!(
-            "2028-02-29".parse::<Day>().unwrap().to_string(),
-            "2028-02-29"
-        );
-        for wrong in [
-            "2027-02-29",
-            "20270222",
-            "2027-2-2",
-            "",
-            "2027-02-22T00:00:00",
-        ] {
+        assert_eq!("9999-12-31T23:59:59Z".parse::<Moment>().unwrap().to_string(), "9999-12-31T23:59:59Z");
+        assert_eq!("2028-02-29".parse::<Day>().unwrap().to_string(), "2028-02-29");
+        for wrong in ["2027-02-29", "20270222", "2027-2-2", "", "2027-02-22T00:00:00"] {
             assert!(wrong.parse::<Day>().is_err(), "{wrong:?}");
         }
     }
@@ -530,20 +435,11 @@ mod tests {
     #[test]
     fn endpoints() {
         for (text, expected) in [
-            (
-                "tls://www.Example.com:443",
-                Some("tls://www.example.com:443"),
-            ),
-            (
-                "smtp://mail.example.com.:25",
-                Some("smtp://mail.example.com:25"),
-            ),
+            ("tls://www.Example.com:443", Some("tls://www.example.com:443")),
+            ("smtp://mail.example.com.:25", Some("smtp://mail.example.com:25")),
             ("tls://[2001:DB8::1]:443", Some("tls://[2001:db8::1]:443")),
             ("postgres://10.0.0.5:5432", Some("postgres://10.0.0.5:5432")),
-            (
-                "tls://_dmarc.example.com:1",
-                Some("tls://_dmarc.example.com:1"),
-            ),
+            ("tls://_dmarc.example.com:1", Some("tls://_dmarc.example.com:1")),
             ("https://www.example.com", None),
             ("gopher://www.example.com:70", None),
             ("www.example.com:443", None),
@@ -563,14 +459,7 @@ mod tests {
             ("tls://:443", None),
             ("tls://user@host:443", None),
         ] {
-            assert_eq!(
-                text.parse::<Endpoint>()
-                    .ok()
-                    .map(|e| e.to_string())
-                    .as_deref(),
-                expected,
-                "{text:?}"
-            );
+            assert_eq!(text.parse::<Endpoint>().ok().map(|e| e.to_string()).as_deref(), expected, "{text:?}");
         }
         assert!(check_dns_name(&"a".repeat(64)).is_err());
         assert!(check_dns_name(&["a"; 128].join(".")).is_err());
@@ -579,10 +468,7 @@ mod tests {
 
     #[test]
     fn hostile_text_is_shown_escaped_and_short() {
-        assert_eq!(
-            quoted("a\u{1b}[31m\u{202e}b\"c"),
-            "\"a\\u{1b}[31m\\u{202e}b\\\"c\""
-        );
+        assert_eq!(quoted("a\u{1b}[31m\u{202e}b\"c"), "\"a\\u{1b}[31m\\u{202e}b\\\"c\"");
         assert_eq!(quoted(&"x".repeat(1_000)).chars().count(), 83);
     }
 }

@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::model::{Contact, Fleet, Management, Override, Policy, Renewal, Secret, Target};
-use super::read::{
-    BACKENDS, CLASSES, KEY_TYPES, MANAGEMENTS, OFFERS, RENEWALS, SECRET_KINDS, TARGET_KINDS,
-    TARGET_STATES,
-};
+use super::read::{BACKENDS, CLASSES, KEY_TYPES, MANAGEMENTS, OFFERS, RENEWALS, SECRET_KINDS, TARGET_KINDS, TARGET_STATES};
 use super::values::Period;
 
 /// Comments that go with a fleet: above the whole file, and above the secrets and targets with a name.
@@ -41,17 +38,7 @@ pub fn write_with_notes(fleet: &Fleet, notes: &Notes) -> String {
         o.head("[[team]]", &[]);
         o.text("name", &team.name);
         o.text_if("escalation", team.escalation.as_ref());
-        o.raw(
-            "contacts",
-            &format!(
-                "[{}]",
-                team.contacts
-                    .iter()
-                    .map(contact)
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            ),
-        );
+        o.raw("contacts", &format!("[{}]", team.contacts.iter().map(contact).collect::<Vec<_>>().join(", ")));
     }
     for service in &fleet.services {
         o.head("[[service]]", &[]);
@@ -82,17 +69,11 @@ pub fn write_with_notes(fleet: &Fleet, notes: &Notes) -> String {
         policy(&mut o, p);
     }
     for s in &fleet.secrets {
-        o.head(
-            "[[secret]]",
-            notes.secrets.get(&s.name).map_or(&[], Vec::as_slice),
-        );
+        o.head("[[secret]]", notes.secrets.get(&s.name).map_or(&[], Vec::as_slice));
         secret(&mut o, s);
     }
     for t in &fleet.targets {
-        o.head(
-            "[[target]]",
-            notes.targets.get(&t.name).map_or(&[], Vec::as_slice),
-        );
+        o.head("[[target]]", notes.targets.get(&t.name).map_or(&[], Vec::as_slice));
         target(&mut o, t, &plain);
     }
     o.0
@@ -121,23 +102,10 @@ fn secret(o: &mut Out, s: &Secret) {
     }
     o.flag("release_bound", s.release_bound, false);
     o.text_if("policy", s.policy.as_ref());
-    if let Some(Override {
-        notice,
-        incident,
-        reason,
-    }) = &s.overrides
-    {
-        let period = |key: &str, value: &Option<Period>| {
-            value.map(|v| format!("{key} = {}, ", quote(&v.to_string())))
-        };
-        let inner = [period("notice", notice), period("incident", incident)]
-            .into_iter()
-            .flatten()
-            .collect::<String>();
-        o.raw(
-            "override",
-            &format!("{{ {inner}reason = {} }}", quote(reason)),
-        );
+    if let Some(Override { notice, incident, reason }) = &s.overrides {
+        let period = |key: &str, value: &Option<Period>| value.map(|v| format!("{key} = {}, ", quote(&v.to_string())));
+        let inner = [period("notice", notice), period("incident", incident)].into_iter().flatten().collect::<String>();
+        o.raw("override", &format!("{{ {inner}reason = {} }}", quote(reason)));
     }
     o.list("names", s.names.iter().map(String::as_str));
     o.list("issuers", s.issuers.iter().map(String::as_str));
@@ -170,17 +138,11 @@ fn target(o: &mut Out, t: &Target, plain: &Target) {
         // An empty list differs from an absent one, so it is written.
         o.raw("vantages", &array(t.vantages.iter().map(String::as_str)));
     }
-    o.list(
-        "optional_vantages",
-        t.optional_vantages.iter().map(String::as_str),
-    );
+    o.list("optional_vantages", t.optional_vantages.iter().map(String::as_str));
     if t.offers != plain.offers {
         o.raw("offers", &array(t.offers.iter().map(|x| word(*x, &OFFERS))));
     }
-    o.list(
-        "key_types",
-        t.key_types.iter().map(|x| word(*x, &KEY_TYPES)),
-    );
+    o.list("key_types", t.key_types.iter().map(|x| word(*x, &KEY_TYPES)));
 }
 
 fn contact(contact: &Contact) -> String {
@@ -188,10 +150,7 @@ fn contact(contact: &Contact) -> String {
     let mut add = |key: &str, value: &str| fields.push(format!("{key} = {}", quote(value)));
     match contact {
         Contact::Log {} => add("channel", "log"),
-        Contact::Webhook {
-            url,
-            signing_secret,
-        } => {
+        Contact::Webhook { url, signing_secret } => {
             add("channel", "webhook");
             add("url", url);
             if let Some(secret) = signing_secret {
@@ -214,10 +173,7 @@ fn contact(contact: &Contact) -> String {
 }
 
 fn word<'w, T: PartialEq>(value: T, words: &[(&'w str, T)]) -> &'w str {
-    words
-        .iter()
-        .find(|(_, v)| *v == value)
-        .map_or("", |(word, _)| word)
+    words.iter().find(|(_, v)| *v == value).map_or("", |(word, _)| word)
 }
 
 fn array<'s>(items: impl Iterator<Item = &'s str>) -> String {
@@ -247,8 +203,7 @@ fn quote(text: &str) -> String {
 
 /// Control characters, and those that reorder or hide text.
 fn unsafe_to_show(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{61c}')
+    c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{61c}')
 }
 
 struct Out(String);
@@ -270,11 +225,7 @@ impl Out {
                 self.0.push(' ');
             }
             for c in line.chars() {
-                if unsafe_to_show(c) {
-                    self.0.extend(c.escape_unicode())
-                } else {
-                    self.0.push(c)
-                }
+                if unsafe_to_show(c) { self.0.extend(c.escape_unicode()) } else { self.0.push(c) }
             }
             self.0.push('\n');
         }

@@ -12,8 +12,8 @@ use super::model::{Fleet, Management, Policy, Secret, SecretKind};
 use super::place::Path;
 use super::values::{Period, check_certificate_name, quoted};
 use super::{
-    MAX_INTERVAL_SECONDS, MAX_LIST, MAX_NAME_BYTES, MAX_OTHERS, MAX_PROBLEMS, MAX_SECRETS,
-    MAX_TARGETS, MAX_TEXT_BYTES, MIN_INTERVAL_SECONDS, Problem,
+    MAX_INTERVAL_SECONDS, MAX_LIST, MAX_NAME_BYTES, MAX_OTHERS, MAX_PROBLEMS, MAX_SECRETS, MAX_TARGETS, MAX_TEXT_BYTES,
+    MIN_INTERVAL_SECONDS, Problem,
 };
 use targets::target;
 pub(super) use trust::pem;
@@ -36,13 +36,8 @@ pub fn validate_received(fleet: &Fleet, now: i64) -> Result<(), Vec<Problem>> {
     let mut problems = all(fleet, Some(now));
     for (index, roots) in fleet.roots.iter().enumerate() {
         if roots.file.is_some() {
-            let message =
-                "a path says nothing to a server; send the certificates themselves as pem"
-                    .to_owned();
-            problems.push(Problem::form(
-                Path::item("roots", index).key("file"),
-                message,
-            ));
+            let message = "a path says nothing to a server; send the certificates themselves as pem".to_owned();
+            problems.push(Problem::form(Path::item("roots", index).key("file"), message));
         }
     }
     problems.truncate(MAX_PROBLEMS);
@@ -51,11 +46,7 @@ pub fn validate_received(fleet: &Fleet, now: i64) -> Result<(), Vec<Problem>> {
 
 fn outcome(mut problems: Vec<Problem>) -> Result<(), Vec<Problem>> {
     problems.truncate(MAX_PROBLEMS);
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
 /// Whether a text can be the name of something in a fleet: letters, digits and `. _ - : @ + *`, at most
@@ -66,72 +57,28 @@ pub fn is_name(text: &str) -> bool {
 }
 
 pub(super) fn all(fleet: &Fleet, now: Option<i64>) -> Vec<Problem> {
-    let mut check = Check {
-        problems: Vec::new(),
-    };
+    let mut check = Check { problems: Vec::new() };
     let c = &mut check;
     let names = Names {
-        teams: c.index(
-            "team",
-            MAX_OTHERS,
-            fleet.teams.iter().map(|x| x.name.as_str()),
-        ),
-        services: c.index(
-            "service",
-            MAX_OTHERS,
-            fleet.services.iter().map(|x| x.name.as_str()),
-        ),
-        regions: c.index(
-            "region",
-            MAX_OTHERS,
-            fleet.regions.iter().map(|x| x.name.as_str()),
-        ),
-        stamps: c.index(
-            "stamp",
-            MAX_OTHERS,
-            fleet.stamps.iter().map(|x| x.name.as_str()),
-        ),
-        vantages: c.index(
-            "vantage",
-            MAX_OTHERS,
-            fleet.vantages.iter().map(|x| x.name.as_str()),
-        ),
-        roots: c.index(
-            "roots",
-            MAX_OTHERS,
-            fleet.roots.iter().map(|x| x.name.as_str()),
-        ),
-        policies: c.index(
-            "policy",
-            MAX_OTHERS,
-            fleet.policies.iter().map(|x| x.name.as_str()),
-        ),
-        secrets: c.index(
-            "secret",
-            MAX_SECRETS,
-            fleet.secrets.iter().map(|x| x.name.as_str()),
-        ),
+        teams: c.index("team", MAX_OTHERS, fleet.teams.iter().map(|x| x.name.as_str())),
+        services: c.index("service", MAX_OTHERS, fleet.services.iter().map(|x| x.name.as_str())),
+        regions: c.index("region", MAX_OTHERS, fleet.regions.iter().map(|x| x.name.as_str())),
+        stamps: c.index("stamp", MAX_OTHERS, fleet.stamps.iter().map(|x| x.name.as_str())),
+        vantages: c.index("vantage", MAX_OTHERS, fleet.vantages.iter().map(|x| x.name.as_str())),
+        roots: c.index("roots", MAX_OTHERS, fleet.roots.iter().map(|x| x.name.as_str())),
+        policies: c.index("policy", MAX_OTHERS, fleet.policies.iter().map(|x| x.name.as_str())),
+        secrets: c.index("secret", MAX_SECRETS, fleet.secrets.iter().map(|x| x.name.as_str())),
     };
-    c.index(
-        "target",
-        MAX_TARGETS,
-        fleet.targets.iter().map(|x| x.name.as_str()),
-    );
+    c.index("target", MAX_TARGETS, fleet.targets.iter().map(|x| x.name.as_str()));
     if let Some(owner) = &fleet.fleet.default_owner {
-        c.refer(owner, "team", &names.teams, || {
-            Path::default().key("fleet").key("default_owner")
-        });
+        c.refer(owner, "team", &names.teams, || Path::default().key("fleet").key("default_owner"));
     }
     teams(c, fleet, &names);
     for (i, service) in fleet.services.iter().enumerate() {
-        c.refer(&service.team, "team", &names.teams, || {
-            Path::item("service", i).key("team")
-        });
+        c.refer(&service.team, "team", &names.teams, || Path::item("service", i).key("team"));
     }
     for (i, stamp) in fleet.stamps.iter().enumerate() {
-        c.refer(&stamp.region, "region", &names.regions, || {
-            Path::item("stamp", i).key("region")
-        });
+        c.refer(&stamp.region, "region", &names.regions, || Path::item("stamp", i).key("region"));
     }
     roots(c, fleet);
     for (i, p) in fleet.policies.iter().enumerate() {
@@ -168,18 +115,10 @@ impl Check {
         self.problems.push(Problem::form(path, message.into()));
     }
 
-    fn index<'f>(
-        &mut self,
-        list: &str,
-        most: usize,
-        names: impl ExactSizeIterator<Item = &'f str>,
-    ) -> Index<'f> {
+    fn index<'f>(&mut self, list: &str, most: usize, names: impl ExactSizeIterator<Item = &'f str>) -> Index<'f> {
         let mut index = Index::with_capacity(names.len().min(most));
         if names.len() > most {
-            self.say(
-                Path::default().key(list),
-                format!("more than {most} of them; split the fleet"),
-            );
+            self.say(Path::default().key(list), format!("more than {most} of them; split the fleet"));
         }
         for (at, name) in names.enumerate().take(most) {
             let path = || Path::item(list, at).key("name");
@@ -189,22 +128,13 @@ impl Check {
                 } else if name.len() > MAX_NAME_BYTES {
                     format!("a name has at most {MAX_NAME_BYTES} characters")
                 } else {
-                    format!(
-                        "{} is not a name; use letters, digits and . _ - : @ + *",
-                        quoted(name)
-                    )
+                    format!("{} is not a name; use letters, digits and . _ - : @ + *", quoted(name))
                 };
                 self.say(path(), why);
             } else if let Some(first) = index.get(name) {
                 let see = Some(Path::item(list, *first).key("name"));
-                let message = format!(
-                    "there is another {list} {}; choose a different name",
-                    quoted(name)
-                );
-                self.problems.push(Problem {
-                    see,
-                    ..Problem::form(path(), message)
-                });
+                let message = format!("there is another {list} {}; choose a different name", quoted(name));
+                self.problems.push(Problem { see, ..Problem::form(path(), message) });
             } else {
                 index.insert(name, at);
             }
@@ -212,33 +142,15 @@ impl Check {
         index
     }
 
-    fn refer(
-        &mut self,
-        name: &str,
-        list: &str,
-        index: &Index<'_>,
-        path: impl Fn() -> Path,
-    ) -> Option<usize> {
+    fn refer(&mut self, name: &str, list: &str, index: &Index<'_>, path: impl Fn() -> Path) -> Option<usize> {
         let found = index.get(name).copied();
         if found.is_none() {
-            self.say(
-                path(),
-                format!(
-                    "no {list} is called {}; declare it with [[{list}]] or correct the name",
-                    quoted(name)
-                ),
-            );
+            self.say(path(), format!("no {list} is called {}; declare it with [[{list}]] or correct the name", quoted(name)));
         }
         found
     }
 
-    fn refer_if(
-        &mut self,
-        name: Option<&String>,
-        list: &str,
-        index: &Index<'_>,
-        path: impl Fn() -> Path,
-    ) -> Option<usize> {
+    fn refer_if(&mut self, name: Option<&String>, list: &str, index: &Index<'_>, path: impl Fn() -> Path) -> Option<usize> {
         name.and_then(|name| self.refer(name, list, index, path))
     }
 
@@ -255,21 +167,13 @@ impl Check {
         for (at, item) in items.iter().enumerate() {
             if let Some(first) = seen.insert(item, at) {
                 let see = Some(path().index(first));
-                self.problems.push(Problem {
-                    see,
-                    ..Problem::form(path().index(at), "said twice; leave one out".into())
-                });
+                self.problems.push(Problem { see, ..Problem::form(path().index(at), "said twice; leave one out".into()) });
             }
         }
     }
 }
 
-fn in_order(
-    c: &mut Check,
-    notice: Option<Period>,
-    incident: Option<Period>,
-    path: &dyn Fn() -> Path,
-) {
+fn in_order(c: &mut Check, notice: Option<Period>, incident: Option<Period>, path: &dyn Fn() -> Path) {
     if let (Some(notice), Some(incident)) = (notice, incident)
         && notice <= incident
     {
@@ -282,67 +186,40 @@ fn policy(c: &mut Check, p: &Policy, at: &dyn Fn() -> Path) {
     if let Some(interval) = p.interval
         && !(MIN_INTERVAL_SECONDS..=MAX_INTERVAL_SECONDS).contains(&interval.as_secs())
     {
-        c.say(
-            at().key("interval"),
-            format!("targets are observed every 10s to every 7d, not every {interval}"),
-        );
+        c.say(at().key("interval"), format!("targets are observed every 10s to every 7d, not every {interval}"));
     }
     if let (Some(silence), Some(interval)) = (p.unobserved_after, p.interval)
         && silence <= interval
     {
-        let message = format!(
-            "unobserved_after ({silence}) must be longer than interval ({interval}), or every pause is a finding"
-        );
+        let message = format!("unobserved_after ({silence}) must be longer than interval ({interval}), or every pause is a finding");
         c.say(at().key("unobserved_after"), message);
     }
 }
 
 fn secret(c: &mut Check, fleet: &Fleet, names: &Names<'_>, s: &Secret, at: &dyn Fn() -> Path) {
     c.refer_if(s.team.as_ref(), "team", &names.teams, || at().key("team"));
-    c.refer_if(s.service.as_ref(), "service", &names.services, || {
-        at().key("service")
-    });
-    let policy = c.refer_if(s.policy.as_ref(), "policy", &names.policies, || {
-        at().key("policy")
-    });
+    c.refer_if(s.service.as_ref(), "service", &names.services, || at().key("service"));
+    let policy = c.refer_if(s.policy.as_ref(), "policy", &names.policies, || at().key("policy"));
     if let Some(o) = &s.overrides {
         let key = |key: &str| at().key("override").key(key);
         if o.reason.trim().is_empty() || o.reason.len() > MAX_TEXT_BYTES {
-            c.say(
-                key("reason"),
-                "an override needs a reason; say why this secret differs",
-            );
+            c.say(key("reason"), "an override needs a reason; say why this secret differs");
         }
         if o.notice.is_none() && o.incident.is_none() {
-            c.say(
-                at().key("override"),
-                "nothing is overridden; add notice or incident, or leave the override out",
-            );
+            c.say(at().key("override"), "nothing is overridden; add notice or incident, or leave the override out");
         }
         // What is not overridden comes from the policy, so the two are judged together.
         let policy = policy.and_then(|i| fleet.policies.get(i));
         let notice = o.notice.or(policy.and_then(|p| p.notice));
         let incident = o.incident.or(policy.and_then(|p| p.incident));
-        in_order(c, notice, incident, &|| {
-            key(if o.notice.is_some() {
-                "notice"
-            } else {
-                "incident"
-            })
-        });
+        in_order(c, notice, incident, &|| key(if o.notice.is_some() { "notice" } else { "incident" }));
     }
     let is_certificate = s.kind == SecretKind::Certificate;
     if !is_certificate && !s.names.is_empty() {
-        c.say(
-            at().key("names"),
-            "only a certificate covers names; leave them out",
-        );
+        c.say(at().key("names"), "only a certificate covers names; leave them out");
     }
     if is_certificate && s.expires.is_some() {
-        c.say(
-            at().key("expires"),
-            "a certificate says itself when it ends; leave expires out",
-        );
+        c.say(at().key("expires"), "a certificate says itself when it ends; leave expires out");
     }
     let expects_issuers = is_certificate && s.management == Management::External;
     if !s.issuers.is_empty() && !expects_issuers {
@@ -356,14 +233,8 @@ fn secret(c: &mut Check, fleet: &Fleet, names: &Names<'_>, s: &Secret, at: &dyn 
         }
     }
     for (i, issuer) in s.issuers.iter().enumerate().take(MAX_LIST) {
-        if issuer.trim().is_empty()
-            || issuer.len() > MAX_TEXT_BYTES
-            || issuer.contains(char::is_control)
-        {
-            c.say(
-                at().key("issuers").index(i),
-                "not an issuer; write its subject as `perennial scan` shows it",
-            );
+        if issuer.trim().is_empty() || issuer.len() > MAX_TEXT_BYTES || issuer.contains(char::is_control) {
+            c.say(at().key("issuers").index(i), "not an issuer; write its subject as `perennial scan` shows it");
         }
     }
 }
