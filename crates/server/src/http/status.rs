@@ -28,7 +28,7 @@ pub(crate) async fn show(State(shared): State<Shared>, caller: Caller) -> Answer
 pub(crate) fn status(call: &Call) -> Result<v1::Status, Problem> {
     let engine = call.engine();
     let now = call.tick.now;
-    let finding = engine.sweep_finding(&call.tick)?;
+    let findings = engine.own_findings(&call.tick)?;
     let initialised = engine.is_initialised()?;
     call.read(|tx| {
         let identity = meta::identity(tx)?;
@@ -47,7 +47,7 @@ pub(crate) fn status(call: &Call) -> Result<v1::Status, Problem> {
             outbox_waiting: counts.outbox_waiting,
             outbox_stuck: counts.outbox_stuck,
             last_sweep: last_sweep(tx)?.map(|t| t.to_string()),
-            findings: finding.iter().map(convert::own_finding).collect(),
+            findings: findings.iter().map(convert::own_finding).collect(),
         })
     })
 }
