@@ -27,7 +27,7 @@ const NAMED: i64 = 20;
 /// The rules whose notices are told together, in words for many and for the one who can help.
 const RULES: [(Code, &str, &str); 2] = [
     (Code::NoOwner, "without an owner", "name a team for each in the inventory file, or a default owner: perennial apply"),
-    (Code::NoTarget, "with nothing that says where they are used", "declare a target for each, or retire it: perennial apply"),
+    (Code::NoTarget, "with nothing that says where it is used", "declare a target for each, or retire it: perennial apply"),
 ];
 
 /// Whether notices of a rule are told together.
@@ -75,7 +75,7 @@ impl Engine {
 fn send(tx: &mut Tx<'_>, code: Code, what: &str, next_step: &str, group: &notice::Group, now: Time) -> Result<()> {
     let names: Vec<String> = group.secrets.iter().map(|n| pki::text::escape(n)).collect();
     let more = group.count - names.len() as i64;
-    let more = if more > 0 { format!(", and {more} more: perennial notice") } else { String::new() };
+    let more = if more > 0 { format!(", and {more} more: perennial notice list") } else { String::new() };
     let mut teams = vec![group.team.clone()];
     if group.again
         && let Some((_, escalation)) = inventory::contacts(tx, &group.team)?
@@ -118,4 +118,68 @@ fn send(tx: &mut Tx<'_>, code: Code, what: &str, next_step: &str, group: &notice
     }
     let body = json!({ "code": code.as_str(), "secrets": group.count, "first": names, "team": group.team, "escalate": group.again });
     Ok(tx.journal(Entry::new("notice.sent", format!("team/{}", group.team), "", &body))?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::vault::blank;
+    use domain::words::{Kind, SecretId};
+    use store::Store;
+
+    fn stored(engine: &Engine, ids: std::ops::Range<i64>, tick: &Tick) {
+        let write = |tx: &mut Tx<'_>| {
+            for id in ids {
+                secret::insert(tx, &blank(SecretId(id), &format!("s{id}"), Kind::Certificate, tick.now))?;
+                timer::set(tx, crate::loops::SECRET, id, tick.now)?;
+            }
+            Ok(())
+        };
+        engine.store.write(&rules(), tick.now, write).unwrap();
+    }
+
+    /// Titles of the messages that went into the outbox so far, the oldest first.
+    fn titles(engine: &Engine) -> Vec<String> {
+        let all = engine.store.read(|tx| notice::outbox(tx, None, 100)).unwrap();
+        all.iter().rev().map(|o| serde_json::from_str::<Message>(&o.message).unwrap().title).collect()
+    }
+
+    #[test]
+    fn many_secrets_that_nobody_owns_are_one_message_and_each_has_its_notice() {
+        let start = Time::from_unix(1_800_000_000);
+        let engine = Engine::new(Store::open("sqlite::memory:", start, || [7; 16]).unwrap(), "test", Vec::new());
+        let round = |now| while engine.secrets_once(&Tick::at(now)).unwrap() > 0 {};
+
+        stored(&engine, 1..301, &Tick::at(start));
+        round(start);
+        round(start + COLLECT - Span::seconds(1));
+        assert_eq!(titles(&engine), [""; 0], "they wait for others");
+        let notices = engine.store.read(|tx| notice::list(tx, None, 1000)).unwrap();
+        assert_eq!(notices.len(), 600, "each secret has a notice of each rule");
+
+        round(start + COLLECT);
+        let told = titles(&engine);
+        assert_eq!(told.len(), 2);
+        assert!(told[0].starts_with("300 secrets without an owner: s1, s2, "), "{}", told[0]);
+        assert!(told[1].starts_with("300 secrets with nothing that says"), "{}", told[1]);
+        assert!(told[0].ends_with("s20, and 280 more: perennial notice list"), "{}", told[0]);
+
+        round(start + COLLECT + COLLECT);
+        assert_eq!(titles(&engine).len(), 2, "nothing is told twice");
+
+        let later = start + Span::hours(1);
+        stored(&engine, 301..302, &Tick::at(later));
+        round(later);
+        round(later + COLLECT);
+        assert_eq!(titles(&engine)[2..], ["1 secret without an owner: s301", "1 secret with nothing that says where it is used: s301"]);
+
+        // A week later those that stay are told again, in one message.
+        let week = start + domain::secret::REMIND_AFTER;
+        round(week);
+        round(week + COLLECT);
+        let again = titles(&engine);
+        assert_eq!(again.len(), 6);
+        assert!(again[4].starts_with("300 secrets without an owner"), "{}", again[4]);
+    }
 }
