@@ -202,13 +202,20 @@ async fn cycle(drive: Drive, name: &'static str, rest: Duration, step: Step) {
                 // What is full goes on at once, and what others wait for is told to them.
                 if n > 0 {
                     drive.wake.notify_waiters();
-                    continue;
+                    if rest <= REST {
+                        continue;
+                    }
                 }
                 rest
             }
             Ok(Err(error)) => failed(&drive, name, &error),
             Err(error) => failed(&drive, name, &error),
         };
+        // What keeps house by the minute or the hour is not woken by every look: it would never rest, nor let others rest.
+        if rest > REST {
+            time::sleep(pause).await;
+            continue;
+        }
         tokio::select! {
             () = woken => {}
             () = time::sleep(pause) => {}
