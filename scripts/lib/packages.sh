@@ -48,7 +48,8 @@ packages_provide() {
 }
 
 packages_install() {
-    local -a apt=("${root[@]+"${root[@]}"}" env DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes)
+    # Never at the price of what is there: a mail server, say, would push out the one that this machine runs.
+    local -a apt=("${root[@]+"${root[@]}"}" env DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes --no-remove)
     # Debian starts a server when it is installed. Tests start their own, so the packages are told not to.
     if [[ ! -e /usr/sbin/policy-rc.d ]]; then
         PACKAGES_POLICY=/usr/sbin/policy-rc.d

@@ -2,83 +2,17 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    os::unix::fs::{PermissionsExt, chown},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::Duration,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Command, Stdio},
 };
 
-use probe::{Blame, Failure, Offer, Phase, Presented, Protocol};
+use probe::{Blame, Offer, Phase, Protocol};
 
-use crate::peers::{Key, dialer, identity, target};
-
-/// A process that ends with the test.
-struct Peer(Child);
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// The program, or a word about what is missing.
-fn installed(test: &str, package: &str, candidates: &[&str]) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = candidates.iter().flat_map(|name| {
-        let fixed = Path::new(name);
-        let everywhere: Vec<PathBuf> =
-            if fixed.is_absolute() { versions(fixed) } else { std::env::split_paths(&path).map(|folder| folder.join(name)).collect() };
-        everywhere
-    });
-    let found = found.into_iter().find(|path| path.is_file());
-    if found.is_none() {
-        // Not eprintln!, which the test harness keeps to itself when a test passes.
-        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {package} missing");
-        assert!(std::env::var_os("PERENNIAL_REQUIRE_PEERS").is_none_or(|value| value != "1"), "{test} needs the package {package}");
-    }
-    found
-}
-
-/// Resolves one `*` folder in a path, the newest first.
-fn versions(pattern: &Path) -> Vec<PathBuf> {
-    let text = pattern.to_string_lossy().into_owned();
-    let Some((before, after)) = text.split_once("/*/") else { return vec![pattern.to_owned()] };
-    let mut found: Vec<PathBuf> = fs::read_dir(before).into_iter().flatten().flatten().map(|entry| entry.path().join(after)).collect();
-    found.sort();
-    found.reverse();
-    found
-}
-
-/// A port that was free a moment ago. These programs cannot be given a bound socket; if another process takes the port meanwhile, the
-/// program fails to start and the test says so.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// Waits until somebody accepts, or the process has ended.
-fn wait_for(port: u16, peer: &mut Peer) -> SocketAddr {
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    for _ in 0..600 {
-        if TcpStream::connect(address).is_ok() {
-            return address;
-        }
-        if let Some(status) = peer.0.try_wait().unwrap() {
-            let mut said = String::new();
-            let _ = peer.0.stderr.take().map(|mut stderr| stderr.read_to_string(&mut said));
-            panic!("the peer ended with {status}: {said}");
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    panic!("the peer does not listen after 30 s");
-}
-
-fn dial(address: SocketAddr, protocol: Protocol, offer: Offer) -> Result<Presented, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { dialer(|_| {}).dial(&target(address, protocol), address.ip(), offer).await.result })
-}
+use crate::{
+    peers::{Key, identity},
+    programs::{Home, Peer, account, dial, free_port, installed, start, wait_for},
+};
 
 #[test]
 fn nginx_with_two_certificates_shows_the_one_that_was_asked_for() {
@@ -175,50 +109,20 @@ fn postgresql_upgrades_and_refuses() {
     let Some(initdb) = installed("postgresql_upgrades_and_refuses", "postgresql", &["/usr/lib/postgresql/*/bin/initdb", "initdb"]) else {
         return;
     };
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
     let identity = identity(Key::Ecdsa);
     // PostgreSQL will not run as root; as root, borrow the account that its package made.
-    let root = fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
-    let account = root.then(|| {
-        let passwd = fs::read_to_string("/etc/passwd").unwrap();
-        let line = passwd.lines().find(|line| line.starts_with("postgres:")).expect("the package made the account postgres");
-        let mut ids = line.split(':').skip(2).map(|field| field.parse::<u32>().unwrap_or(0));
-        (ids.next().unwrap(), ids.next().unwrap())
-    });
-    let command = |program: &Path| {
-        let mut command = Command::new(program);
-        if let Some((uid, gid)) = account {
-            std::os::unix::process::CommandExt::uid(std::os::unix::process::CommandExt::gid(&mut command, gid), uid);
-        }
-        command.current_dir("/");
-        command
-    };
-    if let Some((uid, gid)) = account {
-        chown(folder.path(), Some(uid), Some(gid)).unwrap();
-    }
-    let done = command(&initdb).args(["-A", "trust", "--no-sync", "-U", "test", "-D"]).arg(&data).output().unwrap();
+    let home = Home::new(account("postgres"), &identity);
+    let data = home.at("data");
+    let done = home.command(&initdb).args(["-A", "trust", "--no-sync", "-U", "test", "-D", &data]).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    for (name, text) in [("server.crt", &identity.chain_pem), ("server.key", &identity.key_pem)] {
-        let path = data.join(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        if let Some((uid, gid)) = account {
-            chown(&path, Some(uid), Some(gid)).unwrap();
-        }
-    }
+    let certificates = [format!("ssl_cert_file={}", home.at("pem")), format!("ssl_key_file={}", home.at("key"))];
     for (ssl, expected) in [("ssl=on", Some(&identity.chain)), ("ssl=off", None)] {
-        let port = free_port();
-        let child = command(&initdb.with_file_name("postgres"))
-            .arg("-D")
-            .arg(&data)
-            .args(["-c", ssl, "-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-c", &format!("port={port}"), "-k"])
-            .arg(folder.path())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut peer = Peer(child);
-        let address = wait_for(port, &mut peer);
+        let (_peer, [address]) = start(|[port]| {
+            let mut command = home.command(&initdb.with_file_name("postgres"));
+            command.args(["-D", &data, "-c", ssl, "-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-c", &format!("port={port}")]);
+            command.args(["-c", &certificates[0], "-c", &certificates[1], "-k", &home.at("")]);
+            command
+        });
         match (dial(address, Protocol::Postgres, Offer::All), expected) {
             (Ok(presented), Some(chain)) => assert_eq!(&presented.chain, chain),
             (Err(failure), None) => assert!(failure.detail.contains("TLS switched off"), "{failure}"),

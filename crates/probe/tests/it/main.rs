@@ -6,4 +6,6 @@ mod hostile;
 mod installed;
 mod peers;
 mod presented;
+mod programs;
 mod starttls;
+mod upgrades;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use probe::{Dialer, Phases, Protocol, Settings, Target};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::{
     HandshakeKind, ServerConfig, SupportedProtocolVersion,
     crypto::aws_lc_rs,
@@ -45,11 +45,14 @@ pub(crate) fn identity(key: Key) -> Identity {
     };
     let authority_key = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    // Names of their own: GnuTLS takes a leaf that is named like its issuer for a root, and presents it alone.
+    authority.distinguished_name.push(DnType::CommonName, "Test Issuer");
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     let above = authority.self_signed(&authority_key).unwrap();
     let issuer = Issuer::new(authority, authority_key);
     let mut params = CertificateParams::new(vec!["one.example".to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, "one.example");
     // Long expired: to the probe that is a fact like any other.
     params.not_before = rcgen::date_time_ymd(2012, 2, 23);
     params.not_after = rcgen::date_time_ymd(2013, 2, 22);
