@@ -18,7 +18,7 @@ use store::{
     Actor,
     journal::Entry,
     meta,
-    model::{incident, inventory, notice, secret, target},
+    model::{future, incident, inventory, notice, secret, target},
     timer,
 };
 
@@ -126,6 +126,21 @@ impl Engine {
             self.store.write(&crate::rules(), tick.now, |tx| meta::raise_high_water(tx, tick.now))?;
         }
         Ok(())
+    }
+
+    /// A person says that the clock is right now, although something spoke against it. What a clock that was ahead has left in the
+    /// future is brought back, and everything is due: nothing waits for a moment that will not come.
+    pub fn confirm_clock(&self, reason: &str, actor: &Actor, tick: &Tick) -> Result<()> {
+        Ok(self.store.write(actor, tick.now, |tx| {
+            let before = meta::set_high_water(tx, tick.now)?;
+            let brought_back = future::bring_back(tx, tick.now)?;
+            let doubts = match &tick.clock {
+                domain::clock::Belief::Believed => &[][..],
+                domain::clock::Belief::Doubted(reasons) => reasons,
+            };
+            let body = json!({ "before": before.unix(), "after": tick.now.unix(), "brought_back": brought_back, "doubts": doubts });
+            tx.journal(Entry::new("clock.confirmed", "store", reason, &body))
+        })?)
     }
 
     /// Puts the certificate of the store's own API under its own care: a version without key, and a target where it listens.

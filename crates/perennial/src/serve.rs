@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// A URL that is posted to while the server lives, so that somebody outside notices when it dies
     #[arg(long, value_name = "URL")]
     heartbeat: Option<String>,
+    /// An https:// URL whose answers carry a Date: an independent witness of the clock; may be repeated
+    #[arg(long = "clock-witness", value_name = "URL")]
+    clock_witnesses: Vec<String>,
     /// Seconds between two heartbeats
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     heartbeat_every: u64,
@@ -75,6 +78,7 @@ pub(crate) fn run(args: Args) -> ExitCode {
         resolve: args.resolve,
         rate_per_address: args.rate,
         outgoing_ca: args.outgoing_ca,
+        clock_witnesses: args.clock_witnesses,
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

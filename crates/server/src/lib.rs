@@ -9,3 +9,4 @@ pub mod post;
 pub mod restore;
 pub mod run;
 pub mod tls;
+mod witness;

@@ -7,6 +7,7 @@ use crate::{
     network::Sockets,
     post::Outside,
     tls::{OwnCertificate, TlsError, private_file},
+    witness::Witnesses,
 };
 use engine::{Engine, Tick};
 use envelope::{KeyFile, Passphrase, Provider};
@@ -64,6 +65,8 @@ pub struct Options {
     pub rate_per_address: Option<u32>,
     /// PEM files of roots to trust besides the system's, for messages that go out.
     pub outgoing_ca: Option<PathBuf>,
+    /// Web servers whose `Date` witnesses the clock.
+    pub clock_witnesses: Vec<String>,
 }
 
 /// Why a server did not start.
@@ -200,6 +203,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let dialer = probe::Dialer::new(settings).map_err(|f| StartError::Setup(f.detail))?;
     let handle = tokio::runtime::Handle::current();
     let client = outgoing(&options)?;
+    let witnesses = Witnesses::new(&options.clock_witnesses, client.clone(), engine.clone(), door.clone());
+    witnesses.ask_at_start().await;
     let metrics = Arc::new(http::metrics::Metrics::new());
     let measured = metrics.clone();
     let drive = Drive {
@@ -224,7 +229,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         blocking(move || first_token(&engine, &door, &file, &url, &ca)).await?
     };
 
-    let loops = drive::start(&drive);
+    let mut loops = drive::start(&drive);
+    loops.spawn(witnesses.go_on());
     let confirm = door.clone();
     let tick = door.clone();
     let app = http::App {

@@ -2,7 +2,7 @@
 
 use domain::Time;
 
-use crate::journal::{self, Entry};
+use crate::journal;
 use crate::{Result, Row, Store, Tx};
 
 /// The identity of a database.
@@ -58,13 +58,29 @@ pub fn raise_high_water(tx: &mut Tx<'_>, now: Time) -> Result<()> {
     Ok(())
 }
 
-/// Sets the mark back to `now`, after somebody found that it was raised by a wrong clock; journaled.
+/// Sets the mark to `now`, also backwards, and answers what it was; whoever decides that journals it.
 ///
 /// # Errors
 /// Whatever the database refuses.
-pub fn reset_high_water(tx: &mut Tx<'_>, now: Time, reason: &str) -> Result<()> {
+pub fn set_high_water(tx: &mut Tx<'_>, now: Time) -> Result<Time> {
     let before = high_water(tx)?;
     tx.execute("UPDATE store_head SET high_water = $1 WHERE one = 1", &[now.into()])?;
-    let body = serde_json::json!({ "before": before.unix(), "after": now.unix() });
-    tx.journal(Entry::new("clock.reset", "store", reason, &body))
+    Ok(before)
+}
+
+/// The time that the database's server reads from its own clock, where that server is another machine; None for SQLite, and where both
+/// ends of the connection have one address, or none (a Unix socket): such a clock is our own.
+///
+/// # Errors
+/// Whatever the database refuses.
+pub fn clock_of_server(tx: &mut Tx<'_>) -> Result<Option<Time>> {
+    if !tx.is_postgres() {
+        return Ok(None);
+    }
+    let row = tx.query_one(
+        "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS BIGINT),
+                CASE WHEN inet_server_addr() = inet_client_addr() OR inet_server_addr() IS NULL THEN 0 ELSE 1 END",
+        &[],
+    )?;
+    Ok(if row.int(1)? == 1 { Some(row.time(0)?) } else { None })
 }

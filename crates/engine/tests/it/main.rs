@@ -1,6 +1,7 @@
 //! The engine against a real database and a scripted network: what a fleet goes through, in simulated time.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod clock;
 mod fleet_2013;
 mod laws;
 mod rules;

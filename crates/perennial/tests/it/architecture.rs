@@ -28,6 +28,7 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ("axum", &["server"], "only the server answers HTTP"),
     ("prometheus-client", &["server"], "only the server has metrics"),
     ("clap", &["client", "perennial"], "only commands have arguments"),
+    ("rustix", &["server"], "the clock that counts is read at server::clock; use what it passes on"),
     ("jiff", &["pki", "api"], "use pki::Time; api reads the dates of fleet.toml and has no dependency of ours"),
 ];
 

@@ -6,7 +6,9 @@ use pki::{Span, Time};
 use serde_json::Value;
 
 use crate::harness::{
-    World, listener, now, skipped, so, wait,
+    World,
+    https::Receiver,
+    listener, now, skipped, so, wait,
     world::{secret, target},
 };
 
@@ -20,21 +22,9 @@ const LIBRARIES: [&str; 3] = [
 
 #[test]
 fn a_jump_is_doubted_closes_nothing_and_leaves_nothing_behind() {
-    let Some(library) = LIBRARIES.into_iter().find(|path| Path::new(path).exists()) else {
-        skipped("perennial clocks::a_jump_is_doubted_closes_nothing_and_leaves_nothing_behind: faketime missing");
+    let Some((mut world, set)) = with_a_clock(World::sqlite("clocks"), "a_jump_is_doubted_closes_nothing_and_leaves_nothing_behind") else {
         return;
     };
-    let mut world = World::sqlite("clocks");
-    let clock = world.file("clock", "+0");
-    let set = |offset: &str| {
-        // Renamed, so that nobody reads half of it.
-        std::fs::write(format!("{clock}.new"), offset).unwrap();
-        std::fs::rename(format!("{clock}.new"), &clock).unwrap();
-    };
-    // A monotonic clock that jumps too would stop every timer.
-    let variables =
-        [("LD_PRELOAD", library), ("FAKETIME_TIMESTAMP_FILE", &clock), ("FAKETIME_NO_CACHE", "1"), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
-    world.variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     world.start();
 
     // One target is well. One has little left, and an incident.
@@ -121,6 +111,68 @@ fn a_jump_is_doubted_closes_nothing_and_leaves_nothing_behind() {
     world.stop();
     world.start();
     assert_eq!(doubts(&world), Vec::<Value>::new());
+}
+
+#[test]
+fn a_start_far_ahead_waits_for_somebody_who_vouches_for_it() {
+    let Some((mut world, set)) = with_a_clock(World::sqlite("ahead"), "a_start_far_ahead_waits_for_somebody_who_vouches_for_it") else {
+        return;
+    };
+    world.start();
+    assert_eq!(doubts(&world), Vec::<Value>::new());
+    world.stop();
+    set("+40d");
+    world.start();
+    let said = doubts(&world);
+    assert!(said.len() == 1 && said[0].as_str().unwrap().contains("nobody vouches for it"), "{said:?}");
+    world.run(&["clock", "confirm", "--reason", "it stood in a cupboard"]);
+    assert_eq!(doubts(&world), Vec::<Value>::new());
+    let journal = world.json(&["audit", "list", "--all"]);
+    let entry = journal.iter().find(|e| e["action"] == "clock.confirmed").unwrap_or_else(|| panic!("{journal:#?}"));
+    assert_eq!(entry["reason"], "it stood in a cupboard");
+    assert!(entry["body"].to_string().contains("nobody vouches"), "what was overruled is written down: {entry}");
+}
+
+#[test]
+fn a_witness_tells_a_clock_that_was_wrong_from_the_start() {
+    let mut world = World::sqlite("witness");
+    let receiver = Receiver::start(&world.paper.leaf("witness", &["127.0.0.1"], Span::days(89)));
+    let (at, root) = (receiver.address.to_string(), world.paper.root_file().display().to_string());
+    world = world.with(&["--allow-inside", &at, "--outgoing-ca", &root, "--clock-witness", &format!("https://{at}/time")]);
+    let Some((mut world, set)) = with_a_clock(world, "a_witness_tells_a_clock_that_was_wrong_from_the_start") else { return };
+    world.start();
+    assert_eq!(doubts(&world), Vec::<Value>::new());
+    assert_eq!(receiver.received("/time").len(), 1, "it is asked before the loops begin");
+    world.stop();
+    // Two hours ahead: no long sleep, not behind anything, and nothing else could notice it.
+    set("+2h");
+    world.start();
+    let said = doubts(&world);
+    assert!(said.len() == 1 && said[0].as_str().unwrap().contains("witness is 2 h behind this clock"), "{said:?}");
+    // Set right while the server runs, it is a jump that the witness agrees with; no person is needed.
+    set("+0");
+    wait(60, "the witness agrees", || so(doubts(&world).is_empty(), doubts(&world)));
+    let there = Time::parse(world.one(&["status"])["now"].as_str().unwrap()).unwrap();
+    assert!((there - now()).as_secs().abs() < 30, "{there}");
+}
+
+/// A world whose server reads a clock that the test sets, by an offset such as `-1h`.
+fn with_a_clock(mut world: World, test: &str) -> Option<(World, impl Fn(&str) + use<>)> {
+    let Some(library) = LIBRARIES.into_iter().find(|path| Path::new(path).exists()) else {
+        skipped(&format!("perennial clocks::{test}: faketime missing"));
+        return None;
+    };
+    let clock = world.file("clock", "+0");
+    // A monotonic clock that jumps too would stop every timer.
+    let variables =
+        [("LD_PRELOAD", library), ("FAKETIME_TIMESTAMP_FILE", &clock), ("FAKETIME_NO_CACHE", "1"), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
+    world.variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let set = move |offset: &str| {
+        // Renamed, so that nobody reads half of it.
+        std::fs::write(format!("{clock}.new"), offset).unwrap();
+        std::fs::rename(format!("{clock}.new"), &clock).unwrap();
+    };
+    Some((world, set))
 }
 
 fn doubts(world: &World) -> Vec<Value> {

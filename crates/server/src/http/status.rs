@@ -7,6 +7,7 @@ use axum::{
     response::IntoResponse,
 };
 use domain::{Time, clock::Belief};
+use engine::Tick;
 use store::{journal, meta, model::sweep};
 
 use super::{
@@ -71,10 +72,11 @@ pub(crate) async fn confirm_clock(State(shared): State<Shared>, caller: Caller, 
         return Err(Problem::unprocessable("reason-missing", "confirming the clock needs a reason: which clock did you compare it with?"));
     }
     let work = move |permitted: &super::permission::Permitted, call: &Call| {
+        let doubts = call.tick.clock.clone();
         (call.shared.app.confirm_clock)();
         // Read again: the time that was confirmed is the clock's, not the one that went on while it was doubted.
         let tick = (call.shared.app.tick)();
-        call.engine().store().write(&permitted.actor(), tick.now, |tx| meta::reset_high_water(tx, tick.now, &body.reason))?;
+        call.engine().confirm_clock(&body.reason, &permitted.actor(), &Tick { now: tick.now, clock: doubts })?;
         status(&Call { shared: call.shared.clone(), tick })
     };
     shared.run(caller, Scope::Store, work).await.map(json)

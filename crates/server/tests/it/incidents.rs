@@ -127,5 +127,5 @@ fn the_store_is_swept_verified_and_copied() {
     assert_eq!(world.post(a, "/v1/backup", &json!({ "path": "../copy.db" })).code(), (422, "bad-path".into()));
     assert_eq!(world.post(a, "/v1/clock/confirm", &json!({})).code(), (422, "reason-missing".into()));
     assert_eq!(world.post(a, "/v1/clock/confirm", &json!({ "reason": "my watch" })).good()["clock_doubts"], json!([]));
-    assert!(world.journal().contains("clock.reset"));
+    assert!(world.journal().contains("clock.confirmed"));
 }

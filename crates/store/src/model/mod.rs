@@ -2,6 +2,7 @@
 //! with the rows is decided elsewhere.
 
 pub mod finding;
+pub mod future;
 pub mod incident;
 pub mod inventory;
 pub mod notice;

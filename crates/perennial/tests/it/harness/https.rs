@@ -100,6 +100,16 @@ fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
     lines.find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
 }
 
+/// As web servers write it (RFC 9110 §5.6.7).
+fn date(at: pki::Time) -> String {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    // 1970-01-01 was a Thursday.
+    let weekday = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"][usize::try_from(at.unix() / 86_400 % 7).unwrap()];
+    let text = at.to_string();
+    let month = MONTHS[text[5..7].parse::<usize>().unwrap() - 1];
+    format!("{weekday}, {} {month} {} {} GMT", &text[8..10], &text[..4], &text[11..19])
+}
+
 /// A request as a receiver got it.
 #[derive(Debug, Clone)]
 pub(crate) struct Received {
@@ -143,7 +153,8 @@ impl Receiver {
                 // What was told and what was answered belong together.
                 let status = answer.lock().unwrap();
                 kept.lock().unwrap().push(Received { path, head, body, status: *status });
-                let _ = write!(stream, "HTTP/1.1 {} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", *status);
+                let date = date(super::now());
+                let _ = write!(stream, "HTTP/1.1 {} X\r\ndate: {date}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", *status);
                 let _ = stream.flush();
                 stream.conn.send_close_notify();
                 let _ = stream.flush();

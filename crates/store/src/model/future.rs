@@ -1,0 +1,81 @@
+//! What a clock that was ahead has left behind: moments that lie in the future although they have happened. Whoever waits for such
+//! a moment to pass, so that it may remind, look or sweep again, would wait for years.
+
+use domain::Time;
+
+use crate::{Result, Tx, timer};
+
+/// What has happened, by table. Dates that somebody chose (expiries, due dates, drains) are not among them, nor is the journal: that
+/// says what the clock said.
+const HAPPENED: [(&str, &[&str]); 12] = [
+    ("address", &["first_seen", "left_at"]),
+    ("corrective_action", &["told_at", "done_at"]),
+    ("incident", &["opened_at", "acknowledged_at", "mitigated_at", "ended_at", "told_at", "reviewed_at"]),
+    ("incident_line", &["opened_at", "closed_at"]),
+    ("lease", &["held_until"]),
+    ("notice", &["at"]),
+    ("observation", &["last_at", "good_at", "other_at", "streak_since", "failing_since"]),
+    ("outbox", &["created_at", "due_at", "done_at"]),
+    ("secret", &["declared_at", "attested_at", "assessed_at", "retired_at"]),
+    ("sweep", &["started_at", "finished_at"]),
+    ("target", &["declared_at", "observed_at", "claimed_at", "retired_at"]),
+    ("vantage", &["seen_at"]),
+];
+
+/// Puts what lies after `now` although it has happened at `now`, and makes everything due. Says how many rows were changed.
+///
+/// # Errors
+/// Whatever the database refuses.
+pub fn bring_back(tx: &mut Tx<'_>, now: Time) -> Result<u64> {
+    // Quiet for as long as was agreed, counted from now. Before the moment it was agreed at is lost.
+    let mut changed = tx.execute(
+        "UPDATE incident SET quiet_until = quiet_until - (acknowledged_at - CAST($1 AS BIGINT))
+         WHERE acknowledged_at > $1 AND quiet_until IS NOT NULL",
+        &[now.into()],
+    )?;
+    for (table, columns) in HAPPENED {
+        for column in columns {
+            changed += tx.execute(&format!("UPDATE {table} SET {column} = $1 WHERE {column} > $1"), &[now.into()])?;
+        }
+    }
+    timer::wake_everything(tx, now)?;
+    Ok(changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Dates that somebody chose or that a certificate says, and moments that nobody waits for.
+    const CHOSEN: [&str; 13] = [
+        "retired_at", // of what is only named: teams, services, regions, stamps, vantages, roots, policies
+        "expires_at",
+        "attested_at",
+        "margin_at",
+        "stored_at",
+        "created_at",
+        "revoked_at",
+        "used_at",
+        "reviewed_at",
+        "due_at", // of a corrective action
+        "drained_until",
+        "baseline_until",
+        "assessed_at",
+    ];
+
+    #[test]
+    fn every_moment_of_the_schema_was_thought_of() {
+        let mut table = "";
+        for line in include_str!("../../migrations/0002_model.sql").lines() {
+            if let Some(rest) = line.strip_prefix("CREATE TABLE ") {
+                table = rest.split(' ').next().unwrap_or_default();
+            }
+            let column = line.trim().split(' ').next().unwrap_or_default();
+            let brought_back = HAPPENED.iter().any(|(t, columns)| *t == table && columns.contains(&column));
+            assert!(
+                !column.ends_with("_at") || brought_back || CHOSEN.contains(&column),
+                "{table}.{column} is neither brought back nor known as a date that somebody chose"
+            );
+        }
+    }
+}
