@@ -673,6 +673,18 @@ pub struct Unseal {
     pub init: bool,
 }
 
+/// `POST /v1/kek/rotate`: what opens the store from then on. Exactly one of them.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rotate {
+    /// A new passphrase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passphrase: Option<String>,
+    /// The content of a new key file: 64 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<String>,
+}
+
 /// `GET /v1/vantage/work`: what this vantage is to look at. Also the shape that reports answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Work {

@@ -8,7 +8,7 @@
 //!
 //! A *target* is assessed in the transaction that takes its observations in ([`look`], [`assess`]); that wakes its *secret*
 //! ([`secrets`]), which tells owners; an *incident* goes its own way ([`incidents`]). The [`sweep`] trusts none of this and looks
-//! at everything. [`vault`] stores versions and is the only part that holds the envelope's key.
+//! at everything. [`vault`] stores versions under the key that [`keys`] holds.
 
 pub mod assess;
 pub mod deliver;
@@ -16,6 +16,7 @@ mod error;
 pub mod incidents;
 pub mod inventory;
 pub mod judge;
+pub mod keys;
 pub mod look;
 pub mod message;
 pub mod own;
@@ -74,7 +75,9 @@ pub const LOCAL: &str = "local";
 pub struct Engine {
     pub(crate) store: Store,
     pub(crate) judge: Arc<judge::Judge>,
-    pub(crate) vault: Arc<Mutex<vault::State>>,
+    pub(crate) vault: Arc<Mutex<keys::State>>,
+    /// Held while data keys move.
+    pub(crate) rotating: Arc<Mutex<()>>,
     /// Who holds leases in the name of this process.
     pub(crate) holder: Arc<str>,
     /// The p95 of the fastest path that a drill has proven; unknown until one was measured.
@@ -88,7 +91,8 @@ impl Engine {
         Engine {
             store,
             judge: Arc::new(judge::Judge::new(system_roots)),
-            vault: Arc::new(Mutex::new(vault::State::Sealed)),
+            vault: Arc::new(Mutex::new(keys::State::Sealed)),
+            rotating: Arc::default(),
             holder: holder.into(),
             critical_path: None,
         }

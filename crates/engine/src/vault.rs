@@ -1,13 +1,13 @@
-//! Storing versions, and the key under which their private material lies.
+//! Storing versions. Under which key their private material lies is the business of [`crate::keys`].
 //!
 //! Nothing here gives private material back to people: sealed bytes are opened only to be used (a signing secret for a delivery).
 
-use crate::{Engine, Error, Refusal, Result, Tick, assess::secret_policy, judge, lock, loops, ports::Entropy};
+use crate::{Engine, Error, Refusal, Result, Tick, assess::secret_policy, judge, keys::State, lock, loops, ports::Entropy};
 use domain::{
     Fingerprint, Span, Time,
     words::{Kind, Management, Renewal, SecretId},
 };
-use envelope::{Keeper, KekRecord, Place, Provider, Sealed};
+use envelope::{Keeper, Place, Sealed};
 use pki::{Certificate, Limits, PrivateKey, Purpose, import::Candidate};
 use serde_json::json;
 use store::{
@@ -27,23 +27,8 @@ pub const OPAQUE: &str = "opaque";
 pub const MOST_INSTANCES: usize = 64;
 /// Most problems that one answer names.
 const MOST_PROBLEMS: usize = 20;
-/// Data keys put under another KEK in one transaction.
-const REWRAP_PAGE: i64 = 500;
 /// Server names of targets that a certificate is checked against.
 const NAMES_CHECKED: i64 = 10_000;
-
-/// Whether the store can use its keys.
-pub enum State {
-    /// It observes, assesses, notifies and answers; it cannot use a key.
-    Sealed,
-    /// The current keeper, and earlier ones under which something still lies.
-    Open {
-        /// New data keys go under this one.
-        current: Keeper,
-        /// From a rotation that is not finished.
-        earlier: Vec<Keeper>,
-    },
-}
 
 /// One certificate as it comes in.
 pub struct Incoming {
@@ -105,131 +90,6 @@ pub struct Stored {
 }
 
 impl Engine {
-    /// Whether private material can be used.
-    pub fn is_open(&self) -> bool {
-        matches!(*lock(&self.vault), State::Open { .. })
-    }
-
-    /// Whether a key-encryption key was ever made.
-    pub fn is_initialised(&self) -> Result<bool> {
-        Ok(!self.store.read(secret::keks)?.is_empty())
-    }
-
-    /// Makes the first key-encryption key. Refused where there is one.
-    pub fn initialise(&self, provider: &dyn Provider, random: &mut Entropy<'_>, actor: &Actor, tick: &Tick) -> Result<()> {
-        let store_id = self.store.read(meta::identity)?.store_id;
-        let (record, keeper) = KekRecord::create(provider, &store_id, tick.now.unix(), random).map_err(unlock)?;
-        self.store.try_write(actor, tick.now, |tx| {
-            if !secret::keks(tx)?.is_empty() {
-                return Err(Error::refused("already-initialised", "this store has its key already; open it with `perennial unseal`"));
-            }
-            secret::insert_kek(tx, &record.id, &record.to_text(), tick.now)?;
-            tx.journal(Entry::new("kek.created", "store", "", &json!({ "kek": record.id, "provider": record.provider })))?;
-            Ok(())
-        })?;
-        *lock(&self.vault) = State::Open { current: keeper, earlier: Vec::new() };
-        Ok(())
-    }
-
-    /// Opens the store. The answer to a wrong passphrase is the same whatever the cause, and nothing is changed by it.
-    pub fn unseal(&self, provider: &dyn Provider, actor: &Actor, tick: &Tick) -> Result<()> {
-        let (store_id, keks) = self.store.read(|tx| Ok((meta::identity(tx)?.store_id, secret::keks(tx)?)))?;
-        if keks.is_empty() {
-            return Err(Error::refused("not-initialised", "this store has no key yet; make one with `perennial unseal --init`"));
-        }
-        let (mut current, mut earlier, mut failure) = (None, Vec::new(), None);
-        for kek in &keks {
-            let record = KekRecord::from_text(&kek.record).map_err(unlock)?;
-            match record.unlock(provider, &store_id) {
-                Ok(keeper) if kek.current => current = Some(keeper),
-                Ok(keeper) => earlier.push(keeper),
-                Err(e) => failure = failure.or(Some(e)),
-            }
-        }
-        {
-            let mut state = lock(&self.vault);
-            match (current, &mut *state) {
-                (Some(current), _) => *state = State::Open { current, earlier },
-                // A rotation to another passphrase was interrupted: the former one opens what still lies under it.
-                (None, State::Open { earlier: known, .. }) if !earlier.is_empty() => known.extend(earlier),
-                (None, _) => {
-                    return Err(failure.map_or_else(|| Error::refused("cannot-open", "the store has no current key"), unlock));
-                }
-            }
-        }
-        self.store.write(actor, tick.now, |tx| tx.journal(Entry::new("store.opened", "store", "", &json!({}))))?;
-        Ok(())
-    }
-
-    /// Forgets the key.
-    pub fn seal(&self, actor: &Actor, tick: &Tick) -> Result<()> {
-        *lock(&self.vault) = State::Sealed;
-        Ok(self.store.write(actor, tick.now, |tx| tx.journal(Entry::new("store.sealed", "store", "", &json!({}))))?)
-    }
-
-    /// Puts every data key under a new key-encryption key; sealed bytes are not touched. Goes on where it was interrupted.
-    /// Says how many data keys were moved.
-    pub fn rotate_kek(&self, provider: &dyn Provider, random: &mut Entropy<'_>, actor: &Actor, tick: &Tick) -> Result<u64> {
-        let store_id = self.store.read(meta::identity)?.store_id;
-        if !self.is_open() {
-            return Err(Error::Sealed);
-        }
-        let (record, keeper) = KekRecord::create(provider, &store_id, tick.now.unix(), random).map_err(unlock)?;
-        self.store.try_write(actor, tick.now, |tx| {
-            secret::insert_kek(tx, &record.id, &record.to_text(), tick.now)?;
-            tx.journal(Entry::new("kek.created", "store", "rotation", &json!({ "kek": record.id, "provider": record.provider })))?;
-            Ok::<_, Error>(())
-        })?;
-        {
-            let mut state = lock(&self.vault);
-            let State::Open { current, mut earlier } = std::mem::replace(&mut *state, State::Sealed) else {
-                return Err(Error::Sealed);
-            };
-            earlier.push(current);
-            *state = State::Open { current: keeper, earlier };
-        }
-        let (mut moved, mut after) = (0, i64::MIN);
-        loop {
-            let page = self.store.read(|tx| secret::wrapped_by_others(tx, &record.id, after, REWRAP_PAGE))?;
-            let Some(last) = page.last() else { break };
-            after = last.instance;
-            let mut rewrapped = Vec::with_capacity(page.len());
-            {
-                let state = lock(&self.vault);
-                let State::Open { current, earlier } = &*state else { return Err(Error::Sealed) };
-                for w in &page {
-                    let Some(old) = earlier.iter().find(|k| k.kek_id() == w.sealed.kek) else {
-                        return Err(Error::refused(
-                            "locked-kek",
-                            format!("data keys lie under {}, which is not open; unseal with its passphrase first", w.sealed.kek),
-                        ));
-                    };
-                    let place = place(&store_id, w.secret, w.version, w.instance, &w.sealed.purpose)?;
-                    let sealed = sealed_of(&w.sealed);
-                    let wrapped = current.rewrap(&place, old, &sealed, random).map_err(|e| Error::refused("damaged", e.to_string()))?;
-                    rewrapped.push((w.instance, w.sealed.kek.clone(), wrapped));
-                }
-            }
-            moved += self.store.write(actor, tick.now, |tx| {
-                let mut n = 0;
-                for (instance, from, wrapped) in &rewrapped {
-                    n += u64::from(secret::rewrap(tx, *instance, from, &record.id, wrapped.clone())?);
-                }
-                Ok(n)
-            })?;
-        }
-        self.store.write(actor, tick.now, |tx| {
-            for kek in secret::keks(tx)?.iter().filter(|k| !k.current) {
-                secret::delete_kek(tx, &kek.id)?;
-            }
-            tx.journal(Entry::new("kek.rotated", "store", "", &json!({ "kek": record.id, "data_keys": moved })))
-        })?;
-        if let State::Open { earlier, .. } = &mut *lock(&self.vault) {
-            earlier.clear();
-        }
-        Ok(moved)
-    }
-
     /// Checks an import: everything that can be said against it is said at once. Changes nothing.
     pub fn prepare(&self, import: Import<'_>, tick: &Tick) -> Result<Prepared> {
         if !api::fleet::is_name(import.name) {
@@ -650,22 +510,18 @@ fn put_sealed(tx: &mut Tx<'_>, instance: i64, purpose: &str, sealed: Sealed) -> 
     secret::insert_sealed(tx, &row)
 }
 
-fn sealed_of(row: &secret::Sealed) -> Sealed {
+pub(crate) fn sealed_of(row: &secret::Sealed) -> Sealed {
     Sealed { kek_id: row.kek.clone(), wrapped_dek: row.wrapped.clone(), ciphertext: row.ciphertext.clone() }
 }
 
 /// Where sealed bytes live. What the row says of its purpose is only believed where it is one of ours.
-fn place<'a>(store: &'a str, secret: SecretId, version: i64, instance: i64, purpose: &str) -> Result<Place<'a>> {
+pub(crate) fn place<'a>(store: &'a str, secret: SecretId, version: i64, instance: i64, purpose: &str) -> Result<Place<'a>> {
     let purpose = match purpose {
         PRIVATE_KEY => PRIVATE_KEY,
         OPAQUE => OPAQUE,
         _ => return Err(Error::refused("damaged", "sealed bytes with an unknown purpose; restore a backup")),
     };
     Ok(Place { store, secret: secret.0, version, instance, purpose })
-}
-
-fn unlock(e: envelope::UnlockError) -> Error {
-    Error::refused("cannot-open", e.to_string())
 }
 
 /// The thresholds of a stored leaf, for lists.

@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::aead::{self, KEY_BYTES, Key, OVERHEAD, Refused};
 use crate::place::{Bound, Layer};
+use crate::provider::{Provider, UnlockError, WrappedKek, under_kek};
 use crate::{Entropy, Place};
 
 /// The largest secret that can be sealed, in bytes.
@@ -82,6 +83,26 @@ impl Keeper {
 
     fn wrapping(&self, place: &Place<'_>) -> Bound {
         Bound::new(Layer::Dek).bytes(self.id.as_bytes()).place(place)
+    }
+}
+
+/// While a rotation is under way each KEK also opens the others, so that whoever can open one can open all that is sealed.
+impl Provider for Keeper {
+    fn name(&self) -> &'static str {
+        "kek"
+    }
+
+    fn wrap(&self, kek: &[u8], bound_to: &[u8], random: &mut Entropy<'_>) -> Result<WrappedKek, UnlockError> {
+        let params = format!("kek id={}", self.id);
+        let bound = under_kek(&params, bound_to);
+        let bytes = aead::seal(&aead::expand(&self.kek, &bound)?, &bound, kek, random)?;
+        Ok(WrappedKek { params, bytes })
+    }
+
+    fn unwrap(&self, wrapped: &WrappedKek, bound_to: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnlockError> {
+        // The key is expanded for these parameters, which name the KEK: another one's record is refused by its tag.
+        let bound = under_kek(&wrapped.params, bound_to);
+        Ok(aead::open(&aead::expand(&self.kek, &bound)?, &bound, &wrapped.bytes)?)
     }
 }
 

@@ -13,7 +13,8 @@
 //! passphrase to an HSM, then seals the same KEK again: one [`KekRecord`] changes and nothing else
 //! ([`KekRecord::reseal`]). A KEK that has to go is replaced by wrapping the data keys again
 //! ([`Keeper::rewrap`]), 61 bytes per instance, and no ciphertext is touched. And a provider is asked once per
-//! start instead of once per secret, so a slow or distant one stays usable.
+//! start instead of once per secret, so a slow or distant one stays usable. While data keys are wrapped again each of the two KEKs
+//! also lies under the other ([`Keeper`] is a [`Provider`] too), so that either way in opens everything, whenever it breaks off.
 //!
 //! **Why no separate check value.** The record holds the KEK sealed under the provider's key with the whole record
 //! and the store's id as associated data. Whether the tag fits *is* the check, so a wrong passphrase is told once,

@@ -263,6 +263,11 @@ fn fresh_salt(random: &mut Entropy<'_>) -> Result<[u8; SALT_BYTES], UnlockError>
     if salt == [0; SALT_BYTES] { Err(UnlockError::NoEntropy) } else { Ok(salt) }
 }
 
+/// What a KEK under another KEK is bound to; also makes the key for it, so each record has its own.
+pub(crate) fn under_kek(params: &str, bound_to: &[u8]) -> Bound {
+    binding(params, bound_to)
+}
+
 /// The parameters are part of what the tag covers, so a changed salt or cost is a refusal like any other.
 fn binding(params: &str, bound_to: &[u8]) -> Bound {
     Bound::new(crate::place::Layer::Kek).bytes(params.as_bytes()).bytes(bound_to)

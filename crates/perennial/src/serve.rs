@@ -26,11 +26,11 @@ pub(crate) struct Args {
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<String>,
     /// A file with the passphrase of the store's key; without any key the server starts sealed
-    #[arg(long, env = "PERENNIAL_PASSPHRASE_FILE", value_name = "FILE", conflicts_with = "key_file")]
-    passphrase_file: Option<PathBuf>,
-    /// A key file instead of a passphrase; made at the first start
-    #[arg(long, env = "PERENNIAL_KEY_FILE", value_name = "FILE")]
-    key_file: Option<PathBuf>,
+    #[arg(long = "passphrase-file", env = "PERENNIAL_PASSPHRASE_FILE", value_name = "FILE")]
+    passphrase_files: Vec<PathBuf>,
+    /// A key file instead of a passphrase; made at the first start. Both may be repeated around a rotation: the first that opens is used
+    #[arg(long = "key-file", env = "PERENNIAL_KEY_FILE", value_name = "FILE")]
+    key_files: Vec<PathBuf>,
     /// A host (or host:port) that messages may go to although it lies inside; may be repeated
     #[arg(long, value_name = "HOST")]
     allow_inside: Vec<String>,
@@ -71,8 +71,8 @@ pub(crate) fn run(args: Args) -> ExitCode {
         database: args.database,
         listen: args.listen,
         names: args.names,
-        passphrase_file: args.passphrase_file,
-        key_file: args.key_file,
+        passphrase_files: args.passphrase_files,
+        key_files: args.key_files,
         allow_inside: args.allow_inside,
         heartbeat: args.heartbeat.map(|url| (url, args.heartbeat_every)),
         resolve: args.resolve,

@@ -83,6 +83,7 @@ pub fn start(drive: &Drive) -> JoinSet<()> {
     set.spawn(cycle(drive.clone(), "sweep", Duration::from_secs(60), |d, t| Ok(d.engine.sweep_once(false, &rules(), t)?.map_or(0, |_| 1))));
     set.spawn(cycle(drive.clone(), "own", Duration::from_secs(15), |d, t| {
         d.engine.note_time(t)?;
+        d.engine.go_on_rotating(&mut crate::run::entropy, &rules(), t)?;
         d.engine.own_once(t)
     }));
     set.spawn(cycle(drive.clone(), "alerts", Duration::from_secs(crate::deliver::ALERT_REPEAT.as_secs().unsigned_abs()), |d, t| {

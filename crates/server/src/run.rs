@@ -51,10 +51,11 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Names and addresses that its certificate covers besides its own.
     pub names: Vec<String>,
-    /// A file that holds the passphrase.
-    pub passphrase_file: Option<PathBuf>,
-    /// A key file; made where it does not exist and the store has no key yet.
-    pub key_file: Option<PathBuf>,
+    /// Files that hold a passphrase.
+    pub passphrase_files: Vec<PathBuf>,
+    /// Key files. The first that opens the store is used; the first of all makes the key of a new store, and is made where it does
+    /// not exist.
+    pub key_files: Vec<PathBuf>,
     /// Hosts that messages may go to although they lie inside.
     pub allow_inside: Vec<String>,
     /// The outgoing heartbeat and its interval in seconds.
@@ -276,15 +277,27 @@ fn open(options: &Options, url: &str) -> Result<(Engine, Arc<Door>), StartError>
     }
     let holder = format!("server-{}", hex_id());
     let engine = Engine::new(store, &holder, roots.certs.into_iter().map(|c| c.to_vec()).collect());
-    if let Some(provider) = provider(options, engine.is_initialised()?)? {
-        let tick = door.tick();
-        if engine.is_initialised()? {
-            engine.unseal(&*provider, &starter(), &tick)?;
-        } else {
-            engine.initialise(&*provider, &mut entropy, &starter(), &tick)?;
-        }
+    let initialised = engine.is_initialised()?;
+    let (providers, tick) = (providers(options, initialised)?, door.tick());
+    if initialised {
+        unseal(&engine, &providers, &tick)?;
+    } else if let Some(first) = providers.first() {
+        engine.initialise(&**first, &mut entropy, &starter(), &tick)?;
     }
     Ok((engine, door))
+}
+
+/// Opens the store by the first way in that fits: around a rotation both the old and the new one may be named.
+fn unseal(engine: &Engine, providers: &[Box<dyn Provider>], tick: &Tick) -> Result<(), StartError> {
+    let mut refused = Vec::new();
+    for provider in providers {
+        match engine.unseal(&**provider, &starter(), tick) {
+            Ok(()) => return Ok(()),
+            Err(engine::Error::Refused(refusal)) if refusal.code == "cannot-open" => refused.extend(refusal.problems),
+            Err(other) => return Err(other.into()),
+        }
+    }
+    if refused.is_empty() { Ok(()) } else { Err(StartError::Key(refused.join("; "))) }
 }
 
 fn hex_id() -> String {
@@ -293,26 +306,43 @@ fn hex_id() -> String {
     id.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// The provider that the options name.
-fn provider(options: &Options, initialised: bool) -> Result<Option<Box<dyn Provider>>, StartError> {
-    let key = |e: envelope::UnlockError| StartError::Key(e.to_string());
-    if let Some(path) = &options.passphrase_file {
+/// The ways in that the options name.
+fn providers(options: &Options, initialised: bool) -> Result<Vec<Box<dyn Provider>>, StartError> {
+    let mut all: Vec<Box<dyn Provider>> = Vec::new();
+    let mut missing = Vec::new();
+    for path in &options.key_files {
+        if initialised && !path.exists() {
+            missing.push(path.display().to_string());
+            continue;
+        }
+        all.push(Box::new(key_file(path)?));
+    }
+    for path in &options.passphrase_files {
         let text = Zeroizing::new(std::fs::read(path).map_err(io(format!("reading the passphrase from {}", path.display())))?);
         let end = text.iter().rposition(|b| *b != b'\n' && *b != b'\r').map_or(0, |at| at + 1);
-        return Ok(Some(Box::new(Passphrase::new(Zeroizing::new(text[..end].to_vec())))));
+        all.push(Box::new(Passphrase::new(Zeroizing::new(text[..end].to_vec()))));
     }
-    let Some(path) = &options.key_file else { return Ok(None) };
-    if !path.exists() {
-        if initialised {
-            return Err(StartError::Key(format!("the key file {} does not exist, and this store has a key already", path.display())));
+    if !missing.is_empty() {
+        let missing = format!("the key file {} does not exist, and this store has a key already", missing.join(", "));
+        if all.is_empty() {
+            return Err(StartError::Key(format!("{missing}; bring it back, or start without --key-file: sealed")));
         }
+        tracing::warn!("{missing}");
+    }
+    Ok(all)
+}
+
+/// A key file; made where it does not exist.
+fn key_file(path: &Path) -> Result<KeyFile, StartError> {
+    let key = |e: envelope::UnlockError| StartError::Key(format!("{}: {e}", path.display()));
+    if !path.exists() {
         let made = KeyFile::generate(&mut entropy).map_err(key)?;
         private_file(path)
             .and_then(|mut f| f.write_all(&made).and_then(|()| f.sync_all()))
             .map_err(io(format!("writing the key file {}", path.display())))?;
     }
     let content = Zeroizing::new(std::fs::read(path).map_err(io(format!("reading the key file {}", path.display())))?);
-    Ok(Some(Box::new(KeyFile::parse(&content).map_err(key)?)))
+    KeyFile::parse(&content).map_err(key)
 }
 
 /// The client for everything that goes out.

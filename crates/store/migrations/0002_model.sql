@@ -130,6 +130,14 @@ CREATE TABLE kek (
   created_at INTEGER NOT NULL
 );
 
+-- While a rotation is under way: each KEK, wrapped by the others, so that whoever opens one opens all.
+CREATE TABLE kek_bridge (
+  id TEXT NOT NULL,
+  opened_by TEXT NOT NULL,
+  record TEXT NOT NULL,
+  PRIMARY KEY (id, opened_by)
+);
+
 -- How many instances of the newest versions end per region and ISO week; kept in the transaction that changes them.
 CREATE TABLE expiry_rollup (
   region TEXT NOT NULL,

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use api::v1::{Reason, Status, Unseal};
+use api::v1::{Reason, Rotate, Status, Unseal};
 use clap::Subcommand;
 use serde::Deserialize;
 use zeroize::Zeroize as _;
 
 use crate::error::{Error, Exit};
-use crate::input::passphrase;
+use crate::input::{first_line, passphrase};
 use crate::remote::LONG;
 use crate::route::Route;
 use crate::session::{Common, Session};
@@ -46,12 +46,26 @@ pub struct KekArgs {
 
 #[derive(Debug, Subcommand)]
 enum KekCommand {
-    /// Put everything under a new key with a new passphrase; no secret is touched
-    Rotate {
-        /// The new passphrase is this file's first line; otherwise it is asked for
-        #[arg(long, value_name = "F")]
-        passphrase_file: Option<PathBuf>,
-    },
+    Rotate(RotateArgs),
+}
+
+/// Put everything under a new key, opened by a new passphrase or key file; no secret is touched
+///
+/// Wherever it breaks off, both the old and the new way in open everything, and the server that is open goes on. When it is done
+/// the old one opens older backups only: change what the server is started with.
+///
+/// Examples:
+///   perennial kek rotate                             asks for the new passphrase
+///   openssl rand -hex 32 > new.key && perennial kek rotate --key-file new.key
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+struct RotateArgs {
+    /// The new passphrase is this file's first line; otherwise it is asked for
+    #[arg(long, value_name = "F")]
+    passphrase_file: Option<PathBuf>,
+    /// The new key file, one line of 64 hexadecimal digits
+    #[arg(long, value_name = "F", conflicts_with = "passphrase_file")]
+    key_file: Option<PathBuf>,
 }
 
 pub(super) async fn unseal(args: UnsealArgs, session: &mut Session<'_, '_>) -> Result<Exit, Error> {
@@ -82,13 +96,25 @@ struct Moved {
 }
 
 pub(super) async fn kek(args: KekArgs, session: &mut Session<'_, '_>) -> Result<Exit, Error> {
-    let KekCommand::Rotate { passphrase_file } = args.command;
-    let new = passphrase(session.keyboard, passphrase_file.as_deref(), "--passphrase-file", "New passphrase", true)?;
-    let mut body = Unseal { passphrase: new.to_string(), init: false };
+    let KekCommand::Rotate(args) = args.command;
+    let (mut body, what) = match &args.key_file {
+        Some(path) => {
+            let line = first_line(path, "--key-file")?;
+            (Rotate { key_file: Some(line.to_string()), passphrase: None }, "this key file (--key-file)")
+        }
+        None => {
+            let new = passphrase(session.keyboard, args.passphrase_file.as_deref(), "--passphrase-file", "New passphrase", true)?;
+            (Rotate { passphrase: Some(new.to_string()), key_file: None }, "the new passphrase (--passphrase-file)")
+        }
+    };
     let answer = session.remote.post_within(&Route::to(&["kek", "rotate"]), &body, LONG).await;
     body.passphrase.zeroize();
+    body.key_file.zeroize();
     session.answer(&answer?, |done: &Moved, screen| {
-        screen.say(&format!("{} data keys lie under the new key; the old passphrase opens older backups only", done.moved))
+        screen.say(&format!(
+            "{} data keys lie under the new key; start the server with {what} from now on: what opened it before opens older backups only",
+            done.moved
+        ))
     })?;
     Ok(Exit::Ok)
 }

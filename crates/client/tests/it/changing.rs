@@ -281,10 +281,14 @@ fn the_store_is_opened() {
     let server = Canned::new(answers());
     server.file("pass", b"new one\n");
     assert_snapshot!(server.run("kek rotate --passphrase-file @pass"), @r#"
-    ! 7 data keys lie under the new key; the old passphrase opens older backups only
+    ! 7 data keys lie under the new key; start the server with the new passphrase (--passphrase-file) from now on: what opened it before opens older backups only
     exit 0
     "#);
-    assert_eq!(server.body(0)["passphrase"], "new one");
+    assert_eq!(server.body(0), json!({ "passphrase": "new one" }));
+    let server = Canned::new(answers());
+    server.file("key", b"0123\n");
+    assert_eq!(server.run("kek rotate --key-file @key").exit, 0);
+    assert_eq!(server.body(0), json!({ "key_file": "0123" }));
     let server = Canned::new(answers()).typing(&["one", "other"]);
     assert_eq!((server.run("unseal --init").exit, server.lines().len()), (2, 0));
 }

@@ -65,3 +65,48 @@ fn the_kek_rotates_without_touching_secrets() {
     assert!(w.engine.unseal(&envelope_key(), &person(), &w.tick()).is_err(), "the old key opens nothing any more");
     w.engine.unseal(&other, &person(), &w.tick()).unwrap();
 }
+
+#[test]
+fn a_rotation_that_breaks_off_opens_by_the_old_key_and_by_the_new_one() {
+    let key_file = |seed| envelope::KeyFile::parse(&envelope::KeyFile::generate(&mut *entropy(seed)).unwrap()).unwrap();
+    // Broken off: after the new key was made; between two pages; and by a rotation to a third key.
+    for (broken_off, third) in [(0, false), (2, false), (0, true), (2, true)] {
+        let (mut w, ca) = world();
+        for n in 0..5 {
+            let (chain, key) = ca.leaf(&["a.example"], w.now, w.now + Span::days(90));
+            w.store(&format!("s{n}"), &chain, &key).unwrap();
+        }
+        let (person, tick) = (person(), w.tick());
+        let new = key_file(5);
+        w.engine.begin_rotation(&new, &mut *entropy(6), &person, &tick).unwrap();
+        if broken_off > 0 {
+            assert_eq!(w.engine.rotate_page(broken_off, &mut *entropy(7), &person, &tick).unwrap(), Some(2));
+        }
+        let last = if third { key_file(8) } else { key_file(5) };
+        if third {
+            w.engine.begin_rotation(&last, &mut *entropy(9), &person, &tick).unwrap();
+        }
+        // Killed. Whoever has either of them opens all of it, and can store beside it.
+        for (n, key) in [&envelope_key(), &new, &last].into_iter().enumerate() {
+            w.engine.seal(&person, &tick).unwrap();
+            w.engine.unseal(key, &person, &tick).unwrap();
+            let (chain, private) = ca.leaf(&["a.example"], w.now, w.now + Span::days(90));
+            w.store(&format!("more{n}"), &chain, &private).unwrap();
+        }
+        w.engine.seal(&person, &tick).unwrap();
+        w.engine.unseal(&envelope_key(), &person, &tick).unwrap();
+        // The old way in goes on with what the new one began, and is gone after it.
+        let left = 5 - u64::try_from(broken_off).unwrap();
+        let under_second = if third { u64::try_from(broken_off).unwrap() } else { 0 };
+        assert_eq!(w.engine.go_on_rotating(&mut *entropy(10), &person, &tick).unwrap(), left + under_second);
+        assert_eq!(w.engine.go_on_rotating(&mut *entropy(10), &person, &tick).unwrap(), 0);
+        w.engine.seal(&person, &tick).unwrap();
+        assert!(w.engine.unseal(&envelope_key(), &person, &tick).is_err(), "the old key opens nothing any more");
+        if third {
+            assert!(w.engine.unseal(&new, &person, &tick).is_err(), "nor does the one between");
+        }
+        w.engine.unseal(&last, &person, &tick).unwrap();
+        assert_eq!(w.engine.store().read(store::model::secret::bridges).unwrap(), []);
+        assert_eq!(w.engine.store().read(store::model::secret::keks).unwrap().len(), 1);
+    }
+}

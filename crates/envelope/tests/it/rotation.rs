@@ -1,6 +1,6 @@
 //! Changing keys without touching secrets.
 
-use envelope::{KekRecord, OpenError, Place, Sealed};
+use envelope::{KekRecord, OpenError, Place, Sealed, UnlockError};
 
 use crate::{HERE, STORE, keeper, key_file, passphrase, stream};
 
@@ -44,4 +44,22 @@ fn a_new_passphrase_changes_one_record_only() {
     let moved = KekRecord::reseal(&keeper, &file, STORE, 3, &mut stream(3)).unwrap();
     assert_eq!(moved.provider, "key-file");
     assert_eq!(moved.unlock(&file, STORE).unwrap().open(&HERE, &sealed).unwrap().expose(), b"secret");
+}
+
+#[test]
+fn a_kek_opens_another_one_and_no_third() {
+    let (old, third) = (keeper(1), keeper(200));
+    let (_, new) = KekRecord::create(&key_file(7), STORE, 2, &mut stream(8)).unwrap();
+    let sealed = new.seal(&HERE, b"secret", &mut stream(9)).unwrap();
+    let bridge = KekRecord::reseal(&new, &old, STORE, 3, &mut stream(10)).unwrap();
+    let bridge = KekRecord::from_text(&bridge.to_text()).unwrap();
+    assert_eq!((bridge.id.as_str(), bridge.provider.as_str()), (new.kek_id(), "kek"));
+    assert_eq!(bridge.unlock(&old, STORE).unwrap().open(&HERE, &sealed).unwrap().expose(), b"secret");
+    assert_eq!(bridge.unlock(&third, STORE).unwrap_err(), UnlockError::Refused);
+    assert_eq!(bridge.unlock(&old, "another store").unwrap_err(), UnlockError::Refused);
+    let mut renamed = bridge.clone();
+    renamed.wrapped.params = format!("kek id={}", third.kek_id());
+    assert_eq!(renamed.unlock(&third, STORE).unwrap_err(), UnlockError::Refused);
+    assert_eq!(renamed.unlock(&old, STORE).unwrap_err(), UnlockError::Refused);
+    assert!(matches!(bridge.unlock(&key_file(1), STORE), Err(UnlockError::OtherProvider { .. })));
 }

@@ -68,3 +68,48 @@ fn a_sealed_store_watches_and_refuses_only_what_needs_its_key() {
     world.ends(1, &importing);
     assert_eq!(world.one(&["audit", "verify"])["intact"], true);
 }
+
+#[test]
+fn the_key_is_rotated_to_a_key_file_and_to_a_passphrase_at_any_moment() {
+    let mut world = World::sqlite("rotation");
+    let old = world.file("old", "correct horse battery staple\n");
+    let key = world.file("new.key", "0123456789abcdef".repeat(4) + "\n");
+    world.key = ["--passphrase-file", &old].map(str::to_owned).to_vec();
+    world.start();
+    let pair = world.paper.leaf("a", &[NAME], Span::days(80));
+    world.apply(&world.fleet("{ channel = \"log\" }", &secret("shop")));
+    for _ in 0..3 {
+        world.import("shop", &pair);
+    }
+
+    // Killed at any moment: both ways in, and whichever is first, open it. Nothing that was sealed is lost.
+    let both = ["--key-file", &key, "--passphrase-file", &old].map(str::to_owned).to_vec();
+    for pause in [0, 1, 2, 4, 8, 16] {
+        let mut command = world.command(&["kek", "rotate", "--key-file", &key, "--data", &world.data.display().to_string()]);
+        let mut rotating = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(pause * 10));
+        world.kill();
+        rotating.wait().unwrap();
+        world.key = both.clone();
+        world.start();
+        assert_eq!(world.one(&["status"])["sealed"], false);
+        world.import("shop", &pair);
+    }
+    world.ok(&["kek", "rotate", "--key-file", &key]);
+    world.stop();
+
+    // It is done: the passphrase alone opens nothing, and the words say what does.
+    world.key = ["--passphrase-file", &old].map(str::to_owned).to_vec();
+    let refused = world.try_start().unwrap_err();
+    assert!(refused.contains("opened by a key-file") || refused.contains("provider \"key-file\""), "{refused}");
+    world.key = ["--key-file", &key].map(str::to_owned).to_vec();
+    world.start();
+    world.ok(&["kek", "rotate", "--passphrase-file", &old]);
+    world.stop();
+    let refused = world.try_start().unwrap_err();
+    assert!(refused.contains("\"passphrase\""), "{refused}");
+    world.key = both;
+    world.start();
+    world.import("shop", &pair);
+    assert_eq!(world.one(&["audit", "verify"])["intact"], true);
+}

@@ -2,7 +2,7 @@
 
 use api::v1;
 use axum::extract::{Extension, State};
-use envelope::Passphrase;
+use envelope::{KeyFile, Passphrase, Provider};
 use store::Actor;
 use zeroize::Zeroizing;
 
@@ -96,14 +96,25 @@ pub(crate) async fn seal(State(shared): State<Shared>, caller: Caller) -> Answer
         .map(json)
 }
 
-pub(crate) async fn rotate(State(shared): State<Shared>, caller: Caller, Secretive(body): Secretive<v1::Unseal>) -> Answer<Moved> {
-    let passphrase = Passphrase::new(Zeroizing::new(body.passphrase.into_bytes()));
+pub(crate) async fn rotate(State(shared): State<Shared>, caller: Caller, Secretive(body): Secretive<v1::Rotate>) -> Answer<Moved> {
+    let provider = new_provider(body)?;
     let _turn = shared.unsealing.try_acquire().map_err(|_| Problem::busy("somebody else is opening or rotating; try again"))?;
     shared
         .run(caller, Scope::Store, move |permitted, call| {
-            let moved = call.engine().rotate_kek(&passphrase, &mut call.random(), &permitted.actor(), &call.tick).map_err(weak)?;
+            let moved = call.engine().rotate_kek(&*provider, &mut call.random(), &permitted.actor(), &call.tick).map_err(weak)?;
             Ok(Moved { moved })
         })
         .await
         .map(json)
+}
+
+fn new_provider(body: v1::Rotate) -> Result<Box<dyn Provider + Send>, Problem> {
+    match (body.passphrase.map(Zeroizing::new), body.key_file.map(Zeroizing::new)) {
+        (Some(text), None) => Ok(Box::new(Passphrase::new(Zeroizing::new(text.as_bytes().to_vec())))),
+        (None, Some(content)) => match KeyFile::parse(content.as_bytes()) {
+            Ok(key) => Ok(Box::new(key)),
+            Err(error) => Err(Problem::unprocessable("bad-key-file", error.to_string())),
+        },
+        _ => Err(Problem::unprocessable("bad-rotation", "say one of passphrase and key_file: what is to open the store from then on")),
+    }
 }

@@ -266,8 +266,8 @@ pub(crate) static ROUTES: &[Route] = &[
     write(
         "/v1/kek/rotate",
         Action::Rotate,
-        "Put everything under a new passphrase",
-        schema::<v1::Unseal>,
+        "Put everything under a new key, opened by a new passphrase or key file",
+        schema::<v1::Rotate>,
         schema::<openapi::Moved>,
         || post(keys::rotate),
     )

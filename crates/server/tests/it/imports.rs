@@ -149,6 +149,18 @@ fn the_key_is_rotated_and_what_was_sealed_stays_usable() {
     world.engine.seal(&store::Actor::new("test", "x"), &world.tick()).unwrap();
     assert!(world.engine.unseal(&cheap(PASSPHRASE), &store::Actor::new("test", "x"), &world.tick()).is_err());
     assert_eq!(world.post("", "/v1/unseal", &json!({ "passphrase": "another long passphrase" })).status, 200);
+
+    // To a key file, which is opened by starting with it.
+    let digits = "0123456789abcdef".repeat(4);
+    let rotate = |body: serde_json::Value| world.post(&world.admin, "/v1/kek/rotate", &body);
+    assert_eq!(rotate(json!({ "key_file": "short" })).code(), (422, "bad-key-file".into()));
+    assert_eq!(rotate(json!({})).code(), (422, "bad-rotation".into()));
+    assert_eq!(rotate(json!({ "key_file": digits, "passphrase": "another long passphrase" })).code(), (422, "bad-rotation".into()));
+    assert_eq!(rotate(json!({ "key_file": digits })).good()["moved"], 2);
+    world.engine.seal(&store::Actor::new("test", "x"), &world.tick()).unwrap();
+    assert_eq!(world.post("", "/v1/unseal", &json!({ "passphrase": "another long passphrase" })).status, 403);
+    let file = envelope::KeyFile::parse(digits.as_bytes()).unwrap();
+    world.engine.unseal(&file, &store::Actor::new("test", "x"), &world.tick()).unwrap();
 }
 
 #[test]

@@ -613,6 +613,39 @@ pub fn take_current_kek(tx: &mut Tx<'_>, id: &str) -> Result<bool> {
     Ok(tx.execute("UPDATE kek SET current = 1 WHERE id = $1 AND current = 1", &[id.into()])? == 1)
 }
 
+/// A key-encryption key that another one opens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bridge {
+    /// What it opens.
+    pub id: String,
+    /// What opens it.
+    pub opened_by: String,
+    /// The record, as text.
+    pub record: String,
+}
+
+/// Lets one key-encryption key open another, until [`end_bridges`].
+pub fn put_bridge(tx: &mut Tx<'_>, b: &Bridge) -> Result<()> {
+    let sql = "INSERT INTO kek_bridge (id, opened_by, record) VALUES ($1, $2, $3) \
+               ON CONFLICT (id, opened_by) DO UPDATE SET record = excluded.record";
+    tx.execute(sql, &[(&b.id).into(), (&b.opened_by).into(), (&b.record).into()])?;
+    Ok(())
+}
+
+/// All of them.
+pub fn bridges(tx: &mut Tx<'_>) -> Result<Vec<Bridge>> {
+    tx.query("SELECT id, opened_by, record FROM kek_bridge ORDER BY id, opened_by", &[])?
+        .iter()
+        .map(|r| Ok(Bridge { id: r.text(0)?.into(), opened_by: r.text(1)?.into(), record: r.text(2)?.into() }))
+        .collect()
+}
+
+/// Forgets every bridge to or from a key-encryption key that is gone.
+pub fn end_bridges(tx: &mut Tx<'_>) -> Result<u64> {
+    let gone = "NOT IN (SELECT id FROM kek)";
+    tx.execute(&format!("DELETE FROM kek_bridge WHERE id {gone} OR opened_by {gone}"), &[])
+}
+
 /// Forgets a key-encryption key under which nothing lies any more.
 pub fn delete_kek(tx: &mut Tx<'_>, id: &str) -> Result<u64> {
     tx.execute("DELETE FROM kek WHERE id = $1 AND current = 0 AND NOT EXISTS (SELECT 1 FROM sealed WHERE kek_id = $1)", &[id.into()])

@@ -1,0 +1,231 @@
+//! The key under which private material lies: made once, opened at every start, rotated without touching a secret.
+//!
+//! A rotation is safe wherever it breaks off. Its first transaction makes the new key current and lets each key open all others
+//! ([`store::model::secret::Bridge`]); then data keys move, page by page; its last one forgets the former keys and their bridges. In
+//! between the old way in (passphrase, key file) and the new one both open everything, and whichever server is open goes on.
+
+use crate::{
+    Engine, Error, Result, Tick, lock,
+    ports::Entropy,
+    vault::{place, sealed_of},
+};
+use domain::Time;
+use envelope::{Keeper, KekRecord, Provider, UnlockError};
+use serde_json::json;
+use store::{Actor, Tx, journal::Entry, meta, model::secret};
+
+/// Data keys put under another KEK in one transaction.
+pub const REWRAP_PAGE: i64 = 500;
+
+/// Whether the store can use its keys.
+pub(crate) enum State {
+    /// It observes, assesses, notifies and answers; it cannot use a key.
+    Sealed,
+    /// The current keeper, and earlier ones under which something still lies.
+    Open {
+        /// New data keys go under this one.
+        current: Keeper,
+        /// From a rotation that is not finished.
+        earlier: Vec<Keeper>,
+    },
+}
+
+impl Engine {
+    /// Whether private material can be used.
+    pub fn is_open(&self) -> bool {
+        matches!(*lock(&self.vault), State::Open { .. })
+    }
+
+    /// Whether a key-encryption key was ever made.
+    pub fn is_initialised(&self) -> Result<bool> {
+        Ok(!self.store.read(secret::keks)?.is_empty())
+    }
+
+    /// Makes the first key-encryption key. Refused where there is one.
+    pub fn initialise(&self, provider: &dyn Provider, random: &mut Entropy<'_>, actor: &Actor, tick: &Tick) -> Result<()> {
+        let store_id = self.store.read(meta::identity)?.store_id;
+        let (record, keeper) = KekRecord::create(provider, &store_id, tick.now.unix(), random).map_err(unlock)?;
+        self.store.try_write(actor, tick.now, |tx| {
+            if !secret::keks(tx)?.is_empty() {
+                return Err(Error::refused("already-initialised", "this store has its key already; open it with `perennial unseal`"));
+            }
+            secret::insert_kek(tx, &record.id, &record.to_text(), tick.now)?;
+            tx.journal(Entry::new("kek.created", "store", "", &json!({ "kek": record.id, "provider": record.provider })))?;
+            Ok(())
+        })?;
+        *lock(&self.vault) = State::Open { current: keeper, earlier: Vec::new() };
+        Ok(())
+    }
+
+    /// Opens the store. The answer to a wrong passphrase is the same whatever the cause, and nothing is changed by it.
+    pub fn unseal(&self, provider: &dyn Provider, actor: &Actor, tick: &Tick) -> Result<()> {
+        let (store_id, keks) = self.store.read(|tx| Ok((meta::identity(tx)?.store_id, secret::keks(tx)?)))?;
+        if keks.is_empty() {
+            return Err(Error::refused("not-initialised", "this store has no key yet; make one with `perennial unseal --init`"));
+        }
+        let (mut held, mut failure) = (Vec::new(), None);
+        for kek in &keks {
+            let record = KekRecord::from_text(&kek.record).map_err(unlock)?;
+            match record.unlock(provider, &store_id) {
+                Ok(keeper) => held.push(keeper),
+                Err(e) => failure = failure.or(Some((e, record))),
+            }
+        }
+        let state = self.store.read(|tx| Ok(open_all(tx, &store_id, held)))?;
+        let Some(state) = state? else {
+            return Err(failure.map_or_else(|| Error::refused("cannot-open", "the store has no current key"), |(e, r)| refused(&e, &r)));
+        };
+        *lock(&self.vault) = state;
+        self.store.write(actor, tick.now, |tx| tx.journal(Entry::new("store.opened", "store", "", &json!({}))))?;
+        Ok(())
+    }
+
+    /// Forgets the key.
+    pub fn seal(&self, actor: &Actor, tick: &Tick) -> Result<()> {
+        *lock(&self.vault) = State::Sealed;
+        Ok(self.store.write(actor, tick.now, |tx| tx.journal(Entry::new("store.sealed", "store", "", &json!({}))))?)
+    }
+
+    /// Puts every data key under a new key-encryption key that `provider` opens; sealed bytes are not touched. Says how many data keys
+    /// were moved.
+    pub fn rotate_kek(&self, provider: &dyn Provider, random: &mut Entropy<'_>, actor: &Actor, tick: &Tick) -> Result<u64> {
+        let turn = lock(&self.rotating);
+        self.begin_rotation(provider, random, actor, tick)?;
+        let mut moved = 0;
+        while let Some(n) = self.rotate_page(REWRAP_PAGE, random, actor, tick)? {
+            moved += n;
+        }
+        drop(turn);
+        Ok(moved)
+    }
+
+    /// Makes the new key, and decides by that everything else: from here on whoever opens the store finishes the rotation.
+    ///
+    /// # Errors
+    /// The store is sealed, the provider must not protect anything new, or another server rotated meanwhile.
+    pub fn begin_rotation(&self, provider: &dyn Provider, random: &mut Entropy<'_>, actor: &Actor, tick: &Tick) -> Result<()> {
+        let store_id = self.store.read(meta::identity)?.store_id;
+        let mut state = lock(&self.vault);
+        let State::Open { current, earlier } = &*state else { return Err(Error::Sealed) };
+        let (record, new) = KekRecord::create(provider, &store_id, tick.now.unix(), random).map_err(unlock)?;
+        let mut bridges = Vec::with_capacity(2 * earlier.len() + 2);
+        for known in std::iter::once(current).chain(earlier) {
+            for (inside, outside) in [(&new, known), (known, &new)] {
+                let made = KekRecord::reseal(inside, outside, &store_id, tick.now.unix(), random).map_err(unlock)?;
+                bridges.push(secret::Bridge { id: made.id.clone(), opened_by: outside.kek_id().into(), record: made.to_text() });
+            }
+        }
+        self.store.try_write(actor, tick.now, |tx| {
+            if !secret::take_current_kek(tx, current.kek_id())? {
+                return Err(Error::refused("changed-meanwhile", "the store's key was rotated by another server; unseal this one again"));
+            }
+            secret::insert_kek(tx, &record.id, &record.to_text(), tick.now)?;
+            for bridge in &bridges {
+                secret::put_bridge(tx, bridge)?;
+            }
+            tx.journal(Entry::new("kek.created", "store", "rotation", &json!({ "kek": record.id, "provider": record.provider })))?;
+            Ok(())
+        })?;
+        if let State::Open { current, mut earlier } = std::mem::replace(&mut *state, State::Sealed) {
+            earlier.push(current);
+            *state = State::Open { current: new, earlier };
+        }
+        Ok(())
+    }
+
+    /// Goes on with a rotation that broke off, where this store is open; says how many data keys were moved.
+    pub fn go_on_rotating(&self, random: &mut Entropy<'_>, actor: &Actor, tick: &Tick) -> Result<u64> {
+        let under_way = matches!(&*lock(&self.vault), State::Open { earlier, .. } if !earlier.is_empty());
+        // Somebody who rotates right now does it himself.
+        let Some(_turn) = under_way.then(|| self.rotating.try_lock().ok()).flatten() else { return Ok(0) };
+        let mut moved = 0;
+        while let Some(n) = self.rotate_page(REWRAP_PAGE, random, actor, tick)? {
+            moved += n;
+        }
+        Ok(moved)
+    }
+
+    /// Moves at most `most` data keys; none were left when it answers None, and the former keys are forgotten.
+    pub fn rotate_page(&self, most: i64, random: &mut Entropy<'_>, actor: &Actor, tick: &Tick) -> Result<Option<u64>> {
+        let store_id = self.store.read(meta::identity)?.store_id;
+        let to = match &*lock(&self.vault) {
+            State::Open { current, .. } => current.kek_id().to_owned(),
+            State::Sealed => return Err(Error::Sealed),
+        };
+        let page = self.store.read(|tx| secret::wrapped_by_others(tx, &to, i64::MIN, most))?;
+        if page.is_empty() {
+            return self.end_rotation(&to, actor, tick).map(|()| None);
+        }
+        let mut rewrapped = Vec::with_capacity(page.len());
+        {
+            let state = lock(&self.vault);
+            let State::Open { current, earlier } = &*state else { return Err(Error::Sealed) };
+            for w in &page {
+                let Some(old) = earlier.iter().find(|k| k.kek_id() == w.sealed.kek) else {
+                    let problem = format!("data keys lie under {}, which this store cannot open; restore it from a backup", w.sealed.kek);
+                    return Err(Error::refused("locked-kek", problem));
+                };
+                let place = place(&store_id, w.secret, w.version, w.instance, &w.sealed.purpose)?;
+                let wrapped =
+                    current.rewrap(&place, old, &sealed_of(&w.sealed), random).map_err(|e| Error::refused("damaged", e.to_string()))?;
+                rewrapped.push((w.instance, w.sealed.kek.clone(), wrapped));
+            }
+        }
+        let moved = self.store.write(actor, tick.now, |tx| {
+            let mut n = 0;
+            for (instance, from, wrapped) in &rewrapped {
+                n += u64::from(secret::rewrap(tx, *instance, from, &to, wrapped.clone())?);
+            }
+            Ok(n)
+        })?;
+        Ok(Some(moved))
+    }
+
+    fn end_rotation(&self, current: &str, actor: &Actor, tick: &Tick) -> Result<()> {
+        self.store.write(actor, tick.now, |tx| {
+            let mut gone = Vec::new();
+            for kek in secret::keks(tx)?.iter().filter(|k| !k.current) {
+                if secret::delete_kek(tx, &kek.id)? > 0 {
+                    gone.push(kek.id.clone());
+                }
+            }
+            secret::end_bridges(tx)?;
+            if gone.is_empty() {
+                return Ok(());
+            }
+            tx.journal(Entry::new("kek.rotated", "store", "", &json!({ "kek": current, "forgotten": gone })))
+        })?;
+        if let State::Open { earlier, .. } = &mut *lock(&self.vault) {
+            earlier.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Opens with `held` whatever lies under it, and so on; None where the current key is not among what opens.
+fn open_all(tx: &mut Tx<'_>, store_id: &str, mut held: Vec<Keeper>) -> Result<Option<State>> {
+    let bridges = secret::bridges(tx)?;
+    while let Some((bridge, by)) = bridges.iter().find_map(|b| {
+        let new = held.iter().all(|k| k.kek_id() != b.id);
+        held.iter().find(|k| new && k.kek_id() == b.opened_by).map(|by| (b, by))
+    }) {
+        let opened = KekRecord::from_text(&bridge.record).and_then(|r| r.unlock(by, store_id)).map_err(unlock)?;
+        if opened.kek_id() != bridge.id {
+            return Err(unlock(UnlockError::Refused));
+        }
+        held.push(opened);
+    }
+    let current = secret::keks(tx)?.into_iter().find(|k| k.current).map(|k| k.id);
+    let at = held.iter().position(|k| Some(k.kek_id()) == current.as_deref());
+    Ok(at.map(|at| State::Open { current: held.swap_remove(at), earlier: held }))
+}
+
+/// For whoever starts the server: which key it is that does not open.
+fn refused(e: &UnlockError, record: &KekRecord) -> Error {
+    let made = Time::from_unix(record.created_at);
+    Error::refused("cannot-open", format!("{e}; the current key was made at {made} and is opened by a {}", record.provider))
+}
+
+fn unlock(e: UnlockError) -> Error {
+    Error::refused("cannot-open", e.to_string())
+}
