@@ -244,10 +244,9 @@ pub(crate) fn open_line(
     let key = subject.to_string();
     let mut latest = incident::latest_of(tx, &key)?;
     let is_open = |i: &Option<incident::Incident>| i.as_ref().is_some_and(|i| i.facts.state.is_open());
-    let mut fresh_id = None;
     if !is_open(&latest) {
-        // Taking a number also takes the turn: whoever waited for it sees what the one before has opened.
-        fresh_id = Some(tx.next_id("incident")?);
+        // There may be no row yet to be taken: whoever waited for the turn sees what the one before has opened.
+        tx.turn(&format!("incident {key}"))?;
         latest = incident::latest_of(tx, &key)?;
     }
     // Whoever held its row may have closed it meanwhile: what counts is what the row says once it is taken.
@@ -269,7 +268,7 @@ pub(crate) fn open_line(
                 }
                 (decision, _) => {
                     let repeats = if let Again::Repeat(id) = decision { Some(id) } else { None };
-                    let id = IncidentId(fresh_id.map_or_else(|| tx.next_id("incident"), Ok)?);
+                    let id = IncidentId(tx.next_id("incident")?);
                     (tell::new_incident(id, subject, f, secret_name, repeats, now), Some("opened"))
                 }
             }

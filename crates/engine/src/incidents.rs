@@ -82,7 +82,7 @@ impl Engine {
         reason: &str,
         actor: &Actor,
         tick: &Tick,
-        f: impl FnOnce(&mut Tx<'_>, &mut Incident) -> Result<()>,
+        mut f: impl FnMut(&mut Tx<'_>, &mut Incident) -> Result<()>,
     ) -> Result<Incident> {
         self.store.try_write(actor, tick.now, |tx| {
             let mut it = incident::lock(tx, id)?.ok_or_else(|| Error::not_found("incident", &id.to_string()))?;

@@ -386,22 +386,21 @@ pub(crate) fn blank(id: SecretId, name: &str, kind: Kind, now: Time) -> secret::
 
 /// What imports of one transaction share: a round to the database for each of them would cost more than checking it.
 struct Chunk {
-    next_version: i64,
-    next_instance: i64,
+    versions: std::vec::IntoIter<i64>,
+    instances: std::vec::IntoIter<i64>,
     expiries: secret::Expiries,
 }
 
 impl Chunk {
     fn new(tx: &mut Tx<'_>, prepared: &[Prepared]) -> Result<Chunk> {
         let instances: usize = prepared.iter().map(|p| p.instances.len()).sum();
-        let mut take = |kind, n: usize| if n == 0 { Ok(0) } else { tx.next_ids(kind, n as i64) };
-        let (next_version, next_instance) = (take("version", prepared.len())?, take("instance", instances)?);
-        Ok(Chunk { next_version, next_instance, expiries: secret::Expiries::default() })
+        let mut take = |kind, n: usize| if n == 0 { Ok(Vec::new()) } else { tx.next_ids(kind, n as i64) };
+        let (versions, instances) = (take("version", prepared.len())?, take("instance", instances)?);
+        Ok(Chunk { versions: versions.into_iter(), instances: instances.into_iter(), expiries: secret::Expiries::default() })
     }
 
-    fn take(next: &mut i64) -> i64 {
-        *next += 1;
-        *next - 1
+    fn take(ids: &mut std::vec::IntoIter<i64>) -> store::Result<i64> {
+        ids.next().ok_or_else(|| store::StoreError::other("fewer numbers were taken than there are rows"))
     }
 }
 
@@ -439,9 +438,9 @@ fn write(
         }
     }
     let new = version(number, actor, &p.reason, None, tick.now);
-    secret::insert_version_as(tx, Chunk::take(&mut chunk.next_version), s.id, &new)?;
+    secret::insert_version_as(tx, Chunk::take(&mut chunk.versions)?, s.id, &new)?;
     for c in &p.instances {
-        let id = Chunk::take(&mut chunk.next_instance);
+        let id = Chunk::take(&mut chunk.instances)?;
         let leaf = &c.chain[0];
         secret::insert_instance(
             tx,

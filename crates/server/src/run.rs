@@ -123,20 +123,6 @@ pub struct Running {
     stop: Arc<Notify>,
     serving: tokio::task::JoinHandle<()>,
     loops: JoinSet<()>,
-    // Last: it ends after whatever else holds an engine.
-    _last: Last,
-}
-
-/// The last engine of a server. A connection to PostgreSQL closes by waiting, which a thread of the runtime may not do; so it is
-/// let go on another one.
-struct Last(Option<Engine>);
-
-impl Drop for Last {
-    fn drop(&mut self) {
-        let engine = self.0.take();
-        // A thread that panicked has let go of it too.
-        let _ = std::thread::spawn(move || drop(engine)).join();
-    }
 }
 
 impl Running {
@@ -176,10 +162,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     private_folder(&options.data)?;
     let url = options.database.clone().unwrap_or_else(|| format!("sqlite:{}", options.data.join("perennial.db").display()));
     let for_store = options.clone();
-    let (opened, door) = blocking(move || open(&for_store, &url)).await?;
-    // Let go of in the reverse order, also where a later step fails.
-    let last = Last(Some(opened.clone()));
-    let engine = opened;
+    let (engine, door) = blocking(move || open(&for_store, &url)).await?;
 
     let listener = TcpListener::bind(options.listen).await.map_err(io(format!("listening on {}", options.listen)))?;
     let address = listener.local_addr().map_err(io("asking for the own address"))?;
@@ -247,7 +230,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     };
     let stop = Arc::new(Notify::new());
     let serving = tokio::spawn(accept(listener, TlsAcceptor::from(own.config()?), http::router(app), stop.clone()));
-    Ok(Running { address, url, ca: own.ca_path(), client_file, first_token, engine, wake, door, stop, serving, loops, _last: last })
+    Ok(Running { address, url, ca: own.ca_path(), client_file, first_token, engine, wake, door, stop, serving, loops })
 }
 
 /// Does what waits for the database, away from the runtime's own threads.

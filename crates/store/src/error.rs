@@ -12,6 +12,14 @@ pub enum StoreError {
         /// What the database or the network said.
         what: String,
     },
+    /// Other transactions were in the way, again and again; nothing was changed and the same call may be made again later.
+    #[error("other transactions were in the way: {what}; nothing was changed, try again")]
+    Contended {
+        /// What the database said.
+        what: String,
+        /// Whether it was waited for in vain, as opposed to a deadlock, which is found at once.
+        waited: bool,
+    },
     /// The connection broke while COMMIT was under way: the change may or may not be there.
     #[error("it is unknown whether the change was committed: {what}; read it back before doing it again")]
     OutcomeUnknown {
@@ -91,6 +99,16 @@ impl StoreError {
 
     pub(crate) fn corrupt(what: impl Into<String>) -> Self {
         Self::Corrupt { what: what.into() }
+    }
+
+    /// How often a transaction that met this is tried in all, the first time included.
+    pub(crate) fn attempts(&self) -> u32 {
+        match self {
+            Self::Contended { waited: false, .. } => 8,
+            // Each has waited for as long as a lock is waited for.
+            Self::Contended { waited: true, .. } => 2,
+            _ => 1,
+        }
     }
 
     /// True for a broken unique rule: what is to be created is there already.

@@ -5,7 +5,7 @@
 //! `$1` parameters, `ON CONFLICT … DO UPDATE`, `RETURNING`, and the column types INTEGER (64 bit), TEXT and BLOB.
 //!
 //! A transaction that changes a subject starts by taking its row with `UPDATE … SET generation = generation + 1 … RETURNING`:
-//! that locks on both databases, so there is nothing to retry.
+//! that locks on both databases. What PostgreSQL ends because of a deadlock nevertheless is done again by [`Store::write`].
 //!
 //! The calls block. In an asynchronous program they belong on a thread of their own (`spawn_blocking`), also the drop of
 //! transactions; a transaction opened inside another one waits for itself.
@@ -114,11 +114,13 @@ impl Store {
 
     /// Changes the database in one transaction, in the name of `actor`; the journal entries of `f` go with it.
     ///
-    /// Committed and durable when this returns Ok; rolled back when `f` fails or panics.
+    /// Committed and durable when this returns Ok; rolled back when `f` fails or panics. Where transactions of others stand in the
+    /// way (a deadlock), all of it is rolled back and done again, a few times: `f` leaves no trace but in the database and in
+    /// what it returns.
     ///
     /// # Errors
     /// Whatever `f` or the database says; [`StoreError::OutcomeUnknown`] when the connection broke during the commit.
-    pub fn write<T>(&self, actor: &Actor, now: Time, f: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Result<T> {
+    pub fn write<T>(&self, actor: &Actor, now: Time, f: impl FnMut(&mut Tx<'_>) -> Result<T>) -> Result<T> {
         self.try_write(actor, now, f)
     }
 
@@ -126,11 +128,29 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write`].
-    pub fn try_write<T, E: From<StoreError>>(&self, actor: &Actor, now: Time, f: impl FnOnce(&mut Tx<'_>) -> Result<T, E>) -> Result<T, E> {
-        let mut tx = self.begin_write()?;
-        let value = f(&mut tx)?;
-        tx.commit(actor, now)?;
-        Ok(value)
+    pub fn try_write<T, E: From<StoreError>>(
+        &self,
+        actor: &Actor,
+        now: Time,
+        mut f: impl FnMut(&mut Tx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        for attempt in 1.. {
+            let mut tx = self.begin_write()?;
+            let met = match f(&mut tx) {
+                Ok(value) => match tx.commit(actor, now) {
+                    Ok(()) => return Ok(value),
+                    Err(error) if attempt >= error.attempts() => return Err(error.into()),
+                    Err(error) => error,
+                },
+                // Its own error type may not show what the database said; the transaction knows.
+                Err(error) => match tx.doomed() {
+                    Some(met) if attempt < met.attempts() => met,
+                    _ => return Err(error),
+                },
+            };
+            tracing::debug!(attempt, %met, "a transaction is done again");
+        }
+        Err(StoreError::other("a transaction was tried without end").into())
     }
 
     /// A transaction that has no actor, for the schema alone.

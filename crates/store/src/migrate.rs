@@ -74,7 +74,7 @@ fn checksum(sql: &str) -> Vec<u8> {
 /// The text of a schema in the words of one database.
 ///
 /// SQLite gets STRICT tables, or a wrong type would pass there and fail in production. PostgreSQL gets its names for the three
-/// types, and text that compares byte by byte as SQLite's does. WITHOUT ROWID is for SQLite alone.
+/// types, text that compares byte by byte as SQLite's does, and a sequence for `id`. WITHOUT ROWID is for SQLite alone.
 fn dialect(sql: &str, postgres: bool) -> String {
     let mut out = String::with_capacity(sql.len() + 256);
     for statement in statements(sql) {
@@ -137,7 +137,7 @@ fn last(statements: &mut Vec<String>) -> &mut String {
 /// Replaces the type names outside of quotes.
 fn types(sql: &str) -> String {
     let mut out = String::with_capacity(sql.len() + 64);
-    let mut word = String::new();
+    let (mut word, mut before) = (String::new(), String::new());
     let mut quote = None;
     for c in sql.chars().chain(std::iter::once(' ')) {
         if quote.is_none() && (c.is_ascii_alphanumeric() || c == '_') {
@@ -145,12 +145,16 @@ fn types(sql: &str) -> String {
             continue;
         }
         out.push_str(match word.as_str() {
+            // Makes the sequence that `Tx::next_id` takes numbers from.
+            "INTEGER" if before == "id" => "BIGSERIAL",
             "INTEGER" => "BIGINT",
             "TEXT" => "TEXT COLLATE \"C\"",
             "BLOB" => "BYTEA",
             other => other,
         });
-        word.clear();
+        if !word.is_empty() {
+            before = std::mem::take(&mut word);
+        }
         match quote {
             None if c == '\'' || c == '"' => quote = Some(c),
             Some(open) if open == c => quote = None,
@@ -170,16 +174,16 @@ mod tests {
     #[test]
     fn one_text_becomes_two_dialects() {
         let sql = "-- a comment; with TEXT\nCREATE TABLE a (id INTEGER PRIMARY KEY, t TEXT DEFAULT 'TEXT; --', b BLOB);\n\
-                   CREATE TABLE b (x INTEGER PRIMARY KEY) WITHOUT ROWID;\nCREATE INDEX i ON a (t);";
+                   CREATE TABLE b (a_id INTEGER PRIMARY KEY) WITHOUT ROWID;\nCREATE INDEX i ON a (t);";
         assert_eq!(
             dialect(sql, false),
             "CREATE TABLE a (id INTEGER PRIMARY KEY, t TEXT DEFAULT 'TEXT; --', b BLOB) STRICT;\n\
-             CREATE TABLE b (x INTEGER PRIMARY KEY) STRICT, WITHOUT ROWID;\nCREATE INDEX i ON a (t);\n"
+             CREATE TABLE b (a_id INTEGER PRIMARY KEY) STRICT, WITHOUT ROWID;\nCREATE INDEX i ON a (t);\n"
         );
         assert_eq!(
             dialect(sql, true),
-            "CREATE TABLE a (id BIGINT PRIMARY KEY, t TEXT COLLATE \"C\" DEFAULT 'TEXT; --', b BYTEA);\n\
-             CREATE TABLE b (x BIGINT PRIMARY KEY);\nCREATE INDEX i ON a (t);\n"
+            "CREATE TABLE a (id BIGSERIAL PRIMARY KEY, t TEXT COLLATE \"C\" DEFAULT 'TEXT; --', b BYTEA);\n\
+             CREATE TABLE b (a_id BIGINT PRIMARY KEY);\nCREATE INDEX i ON a (t);\n"
         );
     }
 

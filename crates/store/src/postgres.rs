@@ -132,12 +132,15 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        let idle = self.pool.drain();
-        // Closing a connection waits for the network, which panics on a thread of an asynchronous runtime.
-        let closer = std::thread::Builder::new().name("postgres-close".into()).spawn(move || drop(idle));
-        if let Ok(closer) = closer {
-            let _ = closer.join();
-        }
+        close(self.pool.drain());
+    }
+}
+
+/// Closing a connection waits for the network, which panics on a thread of an asynchronous runtime: so it is done on another one,
+/// and nobody waits for it. Whatever was said on these connections is over.
+fn close(connections: Vec<Connection>) {
+    if !connections.is_empty() {
+        std::thread::spawn(move || drop(connections));
     }
 }
 
@@ -228,6 +231,7 @@ impl Drop for Session<'_> {
         let bad = self.broken || (self.open && connection.client.batch_execute("ROLLBACK").is_err());
         if bad || connection.client.is_closed() {
             self.pool.forget();
+            close(vec![connection]);
         } else {
             self.pool.put(connection);
         }
@@ -377,12 +381,11 @@ fn fault(error: postgres::Error) -> StoreError {
         SqlState::DISK_FULL => return StoreError::Disk { full: true, what },
         SqlState::IO_ERROR => return StoreError::Disk { full: false, what },
         SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => return StoreError::corrupt(what),
-        SqlState::READ_ONLY_SQL_TRANSACTION
-        | SqlState::FEATURE_NOT_SUPPORTED
-        | SqlState::LOCK_NOT_AVAILABLE
-        | SqlState::QUERY_CANCELED
-        | SqlState::T_R_DEADLOCK_DETECTED
-        | SqlState::T_R_SERIALIZATION_FAILURE => return StoreError::unavailable(what),
+        SqlState::T_R_DEADLOCK_DETECTED | SqlState::T_R_SERIALIZATION_FAILURE => return StoreError::Contended { what, waited: false },
+        SqlState::LOCK_NOT_AVAILABLE => return StoreError::Contended { what, waited: true },
+        SqlState::READ_ONLY_SQL_TRANSACTION | SqlState::FEATURE_NOT_SUPPORTED | SqlState::QUERY_CANCELED => {
+            return StoreError::unavailable(what);
+        }
         // Classes: connection, insufficient resources, operator intervention.
         _ if ["08", "53", "57"].iter().any(|class| code.code().starts_with(class)) => {
             return StoreError::unavailable(what);

@@ -1,5 +1,6 @@
 //! One transaction, the same on both databases.
 
+use aws_lc_rs::digest::{SHA256, digest};
 use domain::Time;
 
 use crate::journal::{self, Entry};
@@ -112,27 +113,65 @@ impl<'s> Tx<'s> {
         Ok(())
     }
 
-    /// The next id of a kind, from 1 upward without reuse; gaps do not occur, since a rollback takes the id back.
+    /// The next id of a kind, which is the name of a table with such ids: from 1 upward, without reuse.
+    ///
+    /// On PostgreSQL a rollback leaves a gap and a lower id may be committed after a higher one, so that transactions that take
+    /// ids do not wait for each other. Where the order matters, take the [`Tx::turn`] first.
     ///
     /// # Errors
-    /// Whatever the database refuses.
+    /// There is no such table, or whatever the database refuses.
     pub fn next_id(&mut self, kind: &str) -> Result<i64> {
-        self.next_ids(kind, 1)
+        let taken = self.next_ids(kind, 1)?;
+        taken.first().copied().ok_or_else(|| StoreError::other(format!("no id of kind {kind} came")))
     }
 
-    /// Takes `count` ids of a kind at once and answers the first.
+    /// Takes `count` ids of a kind in one round, in rising order; others may have taken some between them.
     ///
     /// # Errors
-    /// `count` is not positive, or whatever the database refuses.
-    pub fn next_ids(&mut self, kind: &str, count: i64) -> Result<i64> {
+    /// `count` is not positive, or as [`Tx::next_id`].
+    pub fn next_ids(&mut self, kind: &str, count: i64) -> Result<Vec<i64>> {
         if count < 1 {
             return Err(StoreError::other(format!("{count} ids of kind {kind} asked for")));
+        }
+        if self.is_postgres() {
+            // The sequence that BIGSERIAL made for the table.
+            let sql = "SELECT nextval(CAST($1 AS TEXT)::regclass) FROM generate_series(1, $2)";
+            let mut ids = Vec::new();
+            self.for_each(sql, &[format!("{kind}_id_seq").into(), count.into()], |row| {
+                ids.push(row.int(0)?);
+                Ok(())
+            })?;
+            ids.sort_unstable();
+            return Ok(ids);
         }
         let row = self.query_one(
             "INSERT INTO counter (name, n) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET n = counter.n + $2 RETURNING n",
             &[kind.into(), count.into()],
         )?;
-        Ok(row.int(0)? - count + 1)
+        let last = row.int(0)?;
+        if last == count && self.query_opt("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = $1", &[kind.into()])?.is_none() {
+            return Err(StoreError::other(format!("ids of kind {kind} asked for, and there is no table of that name")));
+        }
+        Ok((last - count + 1..=last).collect())
+    }
+
+    /// Waits until no other transaction holds this turn, and holds it until the end of this one: for what has no row yet that
+    /// could be taken. Transactions that take several take them in the order of their names.
+    ///
+    /// # Errors
+    /// Others held it too long, or this transaction only reads.
+    pub fn turn(&mut self, name: &str) -> Result<()> {
+        if !self.writes {
+            return Err(StoreError::other(format!("the turn {name:?} asked for in a transaction that only reads")));
+        }
+        // On SQLite the transaction that writes is the only one.
+        if self.is_postgres() {
+            let digest = digest(&SHA256, name.as_bytes());
+            let mut key = [0; 8];
+            key.copy_from_slice(&digest.as_ref()[..8]);
+            self.query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)", &[i64::from_be_bytes(key).into()])?;
+        }
+        Ok(())
     }
 
     pub(crate) fn batch(&mut self, sql: &str) -> Result<()> {
@@ -145,6 +184,11 @@ impl<'s> Tx<'s> {
 
     pub(crate) fn is_postgres(&self) -> bool {
         matches!(self.session, Session::Postgres(_))
+    }
+
+    /// What the database refused, if it did: the transaction cannot be committed any more.
+    pub(crate) fn doomed(self) -> Option<StoreError> {
+        self.doomed
     }
 
     fn note<T>(&mut self, result: Result<T>) -> Result<T> {
@@ -165,6 +209,10 @@ impl<'s> Tx<'s> {
     /// Ends a transaction without journal.
     pub(crate) fn finish(self) -> Result<()> {
         if let Some(error) = self.doomed {
+            // What was only in the way is said as it is: all of it may be done again.
+            if error.attempts() > 1 {
+                return Err(error);
+            }
             return Err(StoreError::other(format!("rolled back, because a failed statement was passed over: {error}")));
         }
         match self.session {

@@ -37,6 +37,7 @@ pub(crate) fn collects(code: Code) -> bool {
 
 /// Writes a notice down for the next digest.
 pub(crate) fn collect(tx: &mut Tx<'_>, s: &secret::Secret, telling: &Telling, team: &str, now: Time) -> Result<()> {
+    tx.turn(LOOP)?;
     tell::note(tx, s, telling, team, now)?;
     Ok(timer::set_earlier(tx, LOOP, 0, now + COLLECT)?)
 }
@@ -45,19 +46,22 @@ impl Engine {
     /// Tells what was collected, where that is due: one message per team and rule. Says how many messages.
     pub fn digest_once(&self, tick: &Tick) -> Result<usize> {
         let now = tick.now;
+        if self.store.read(|tx| timer::get(tx, LOOP, 0))?.is_none_or(|due| due > now) {
+            return Ok(0);
+        }
+        // Who collects holds the turn until its commit: whatever was collected under a lower number is there.
+        let (from, to) = self.store.write(&rules(), now, |tx| {
+            tx.turn(LOOP)?;
+            notice::digested(tx)
+        })?;
         // Counted by a reader: many notices take a while, and nobody who writes waits for it.
-        let collected = self.store.read(|tx| {
-            if timer::get(tx, LOOP, 0)?.is_none_or(|due| due > now) {
-                return Ok(None);
-            }
-            let (from, to) = notice::digested(tx)?;
+        let groups = self.store.read(|tx| {
             let mut groups = Vec::new();
             for (code, what, next_step) in RULES {
                 groups.extend(notice::groups(tx, code.as_str(), from, to, NAMED)?.into_iter().map(|g| (code, what, next_step, g)));
             }
-            Ok(Some((from, to, groups)))
+            Ok(groups)
         })?;
-        let Some((from, to, groups)) = collected else { return Ok(0) };
         self.store.try_write(&rules(), now, |tx| {
             let Some(claim) = timer::claim(tx, LOOP, now, &self.holder, schedule::LEASE, 1)?.pop() else { return Ok(0) };
             let mine = notice::set_digested(tx, from, to)?;
@@ -130,7 +134,7 @@ mod tests {
 
     fn stored(engine: &Engine, ids: std::ops::Range<i64>, tick: &Tick) {
         let write = |tx: &mut Tx<'_>| {
-            for id in ids {
+            for id in ids.clone() {
                 secret::insert(tx, &blank(SecretId(id), &format!("s{id}"), Kind::Certificate, tick.now))?;
                 timer::set(tx, crate::loops::SECRET, id, tick.now)?;
             }

@@ -157,7 +157,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
         let text = error.to_string();
         match error {
-            StoreError::Unavailable { .. } => {
+            StoreError::Unavailable { .. } | StoreError::Contended { .. } => {
                 Problem { retry_after: Some(RETRY_AFTER), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", text) }
             }
             StoreError::OutcomeUnknown { .. } => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "outcome-unknown", text),
@@ -189,6 +189,7 @@ mod tests {
         let what = || String::from("x");
         let cases: Vec<(Problem, u16, &str, Option<u64>)> = vec![
             (store(StoreError::Unavailable { what: what() }), 503, "store-unavailable", Some(5)),
+            (store(StoreError::Contended { what: what(), waited: true }), 503, "store-unavailable", Some(5)),
             (store(StoreError::OutcomeUnknown { what: what() }), 500, "outcome-unknown", None),
             (store(StoreError::Conflict { kind: store::Rule::Unique, constraint: what() }), 409, "conflict", None),
             (store(StoreError::Disk { full: true, what: what() }), 507, "disk-full", None),

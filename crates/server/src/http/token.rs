@@ -40,7 +40,7 @@ pub fn create(
     actor: &Actor,
     tick: &Tick,
 ) -> Result<v1::MadeToken, Problem> {
-    let mut row = check(wanted, tick.now)?;
+    let wanted = check(wanted, tick.now)?;
     let mut random = Zeroizing::new([0; RANDOM_BYTES]);
     entropy(&mut *random);
     if *random == [0; RANDOM_BYTES] {
@@ -48,7 +48,7 @@ pub fn create(
     }
     let value = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(*random));
     let row = engine.store().write(actor, tick.now, |tx| {
-        row.id = tx.next_id("token")?;
+        let row = Token { id: tx.next_id("token")?, ..wanted.clone() };
         token::insert(tx, &row, hash(&value))?;
         let body = json!({ "id": row.id, "role": row.role, "teams": row.teams, "vantage": row.vantage,
             "expires_at": row.expires_at.map(|t| t.to_string()) });

@@ -106,7 +106,7 @@ pub(crate) async fn backup(State(shared): State<Shared>, caller: Caller, Json(wa
             other => other.into(),
         })?;
         let entry = Entry::new("store.backed-up", "store", "", &body!({ "file": name }));
-        engine.store().write(&permitted.actor(), now, |tx| tx.journal(entry))?;
+        engine.store().write(&permitted.actor(), now, |tx| tx.journal(entry.clone()))?;
         Ok(BackedUp { file: file.display().to_string() })
     };
     shared.run(caller, Scope::Store, work).await.map(json)

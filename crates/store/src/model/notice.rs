@@ -88,7 +88,7 @@ pub fn list(tx: &mut Tx<'_>, before: Option<i64>, limit: i64) -> Result<Vec<Noti
 
 /// Up to which notice those that are told together were told, and the number of the last notice there is.
 ///
-/// Numbers are given out by one row that stays taken until commit, so everything up to the last one is there.
+/// Another transaction may still hold a lower number, unless who writes such notices and who asks this take the same turn.
 pub fn digested(tx: &mut Tx<'_>) -> Result<(i64, i64)> {
     let n = |r: Option<Row>| r.map_or(Ok(0), |r| r.int(0));
     let done = n(tx.query_opt("SELECT n FROM counter WHERE name = $1", &[DIGESTED.into()])?)?;

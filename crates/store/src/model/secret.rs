@@ -407,21 +407,24 @@ pub fn instances_page(tx: &mut Tx<'_>, after: i64, limit: i64) -> Result<Vec<Ins
 
 /// Whose a leaf is: (secret, its name, version), the newest version first.
 pub fn known_leaf(tx: &mut Tx<'_>, leaf: &Fingerprint) -> Result<Vec<(SecretId, String, i64)>> {
-    let sql = "SELECT i.secret_id, s.name, i.version FROM instance i JOIN secret s ON s.id = i.secret_id WHERE i.leaf = $1 \
-               ORDER BY i.version DESC, i.secret_id LIMIT 16";
+    // The first eight bytes are what the index holds.
+    let sql = "SELECT i.secret_id, s.name, i.version FROM instance i JOIN secret s ON s.id = i.secret_id \
+               WHERE substr(i.leaf, 1, 8) = substr($1, 1, 8) AND i.leaf = $1 ORDER BY i.version DESC, i.secret_id LIMIT 16";
     tx.query(sql, &[(*leaf.as_bytes()).into()])?.iter().map(|r| Ok((SecretId(r.int(0)?), r.text(1)?.into(), r.int(2)?))).collect()
 }
 
 /// Secrets between two numbers that share a key with another one, whatever their version: [`sharing_key`] says more of each.
 pub fn sharing_between(tx: &mut Tx<'_>, first: SecretId, last: SecretId) -> Result<BTreeSet<SecretId>> {
-    let sql = "SELECT DISTINCT i.secret_id FROM instance i JOIN instance o ON o.key_fingerprint = i.key_fingerprint AND o.id <> i.id \
+    let sql = "SELECT DISTINCT i.secret_id FROM instance i JOIN instance o \
+               ON substr(o.key_fingerprint, 1, 8) = substr(i.key_fingerprint, 1, 8) AND o.key_fingerprint = i.key_fingerprint AND o.id <> i.id \
                WHERE i.secret_id >= $1 AND i.secret_id <= $2 AND i.key_type <> '' AND o.secret_id <> i.secret_id ORDER BY i.secret_id";
     tx.query(sql, &[first.0.into(), last.0.into()])?.iter().map(|r| Ok(SecretId(r.int(0)?))).collect()
 }
 
 /// Other secrets that hold a key of this secret's newest version.
 pub fn sharing_key(tx: &mut Tx<'_>, secret: SecretId, newest: i64) -> Result<Vec<String>> {
-    let sql = "SELECT DISTINCT s.name FROM instance i JOIN instance o ON o.key_fingerprint = i.key_fingerprint AND o.secret_id <> i.secret_id \
+    let sql = "SELECT DISTINCT s.name FROM instance i JOIN instance o \
+               ON substr(o.key_fingerprint, 1, 8) = substr(i.key_fingerprint, 1, 8) AND o.key_fingerprint = i.key_fingerprint AND o.secret_id <> i.secret_id \
                JOIN secret s ON s.id = o.secret_id WHERE i.secret_id = CAST($1 AS BIGINT) AND i.version = CAST($2 AS BIGINT) AND i.key_type <> '' \
                AND s.retired_at IS NULL ORDER BY s.name LIMIT 10";
     tx.query(sql, &[secret.0.into(), newest.into()])?.iter().map(|r| Ok(r.text(0)?.into())).collect()

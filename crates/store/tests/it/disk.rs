@@ -5,7 +5,7 @@ use std::process::Command;
 
 use store::{Result, Store, StoreError, journal};
 
-use crate::harness::{Database, NOW, actor, skipped};
+use crate::harness::{Database, NOW, actor, count_up, skipped};
 
 /// Set in the child: the database that it may not write far.
 const CHILD: &str = "PERENNIAL_TEST_DISK_CHILD";
@@ -15,7 +15,7 @@ fn fill(store: &Store, first: i64) -> (i64, StoreError) {
     let body = vec![7u8; 64 << 10];
     for n in first.. {
         let written: Result<()> = store.write(&actor(), NOW, |tx| {
-            tx.next_id("filled")?;
+            count_up(tx, "filled")?;
             tx.execute("INSERT INTO filler (n, body) VALUES ($1, $2)", &[n.into(), body.clone().into()])?;
             tx.journal(journal::Entry::new("filler.added", "filler", "", &serde_json::json!(n)))
         });
@@ -82,7 +82,7 @@ fn a_full_disk_is_told_and_survived() {
     std::fs::remove_file(&ballast).unwrap();
     store
         .write(&actor(), NOW, |tx| {
-            tx.next_id("filled")?;
+            count_up(tx, "filled")?;
             tx.journal(journal::Entry::new("filler.added", "filler", "", &serde_json::json!(rows)))?;
             tx.execute("INSERT INTO filler (n, body) VALUES ($1, $2)", &[rows.into(), vec![7u8; 99].into()])
         })
@@ -124,5 +124,5 @@ fn a_failing_disk_is_told_and_survived() {
     let rows = store.read(|tx| tx.query_one("SELECT COUNT(*) FROM filler", &[])?.int(0)).unwrap();
     assert!(rows > 2);
     check(&store, rows);
-    store.write(&actor(), NOW, |tx| tx.next_id("alive")).unwrap();
+    store.write(&actor(), NOW, |tx| count_up(tx, "alive")).unwrap();
 }

@@ -85,8 +85,14 @@ pub(crate) fn actor() -> Actor {
 }
 
 /// A write in the name of the tester.
-pub(crate) fn write<T>(store: &Store, f: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> T {
+pub(crate) fn write<T>(store: &Store, f: impl FnMut(&mut Tx<'_>) -> Result<T>) -> T {
     store.write(&actor(), NOW, f).unwrap()
+}
+
+/// The next number of a kind, without gaps, from a row that stays taken until commit.
+pub(crate) fn count_up(tx: &mut Tx<'_>, kind: &str) -> Result<i64> {
+    let sql = "INSERT INTO counter (name, n) VALUES ($1, 1) ON CONFLICT (name) DO UPDATE SET n = counter.n + 1 RETURNING n";
+    tx.query_one(sql, &[kind.into()])?.int(0)
 }
 
 /// Numbers that look random and are the same in every run.

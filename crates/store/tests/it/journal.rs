@@ -47,10 +47,10 @@ pub(crate) fn entries_carry_who_when_what_and_why(database: &Database) {
     assert_eq!((report.entries, report.problem_count, report.head.seq), (2, 0, 2));
 
     let long = Entry::new("a", "b", "x".repeat(journal::MAX_FIELD + 1), &json!(null));
-    let error = store.write(&who, NOW, |tx| tx.journal(long)).unwrap_err();
+    let error = store.write(&who, NOW, |tx| tx.journal(long.clone())).unwrap_err();
     assert!(error.to_string().contains("reason"), "{error}");
     let long = Entry::new("a", "b", "", &json!("x".repeat(journal::MAX_BODY)));
-    store.write(&who, NOW, |tx| tx.journal(long)).unwrap_err();
+    store.write(&who, NOW, |tx| tx.journal(long.clone())).unwrap_err();
 }
 
 pub(crate) fn a_rollback_leaves_no_entry(database: &Database) {

@@ -7,7 +7,7 @@ use serde_json::json;
 use store::Store;
 use store::journal::{self, Entry};
 
-use crate::harness::{Database, Lcg, NOW, actor, write};
+use crate::harness::{Database, Lcg, NOW, actor, count_up, write};
 
 /// Set in the child: the database it fills.
 const CHILD: &str = "PERENNIAL_TEST_KILL_CHILD";
@@ -18,7 +18,7 @@ fn fill(store: &Store, rows: Option<i64>, mut say: impl FnMut(i64)) {
     let mut left = rows.unwrap_or(i64::MAX);
     while left > 0 {
         let n = write(store, |tx| {
-            let n = tx.next_id("numbered")?;
+            let n = count_up(tx, "numbered")?;
             tx.execute("INSERT INTO numbered (n, body) VALUES ($1, $2)", &[n.into(), "x".repeat(700).into()])?;
             tx.journal(Entry::new("numbered.added", format!("numbered/{n}"), "", &json!({ "n": n })))?;
             Ok(n)
@@ -109,5 +109,5 @@ fn check(store: &Store, answered: &[i64], round: u64) {
             Ok(())
         })
         .unwrap();
-    assert_eq!(store.write(&actor(), NOW, |tx| tx.next_id("alive")).unwrap(), round as i64 + 1);
+    assert_eq!(store.write(&actor(), NOW, |tx| count_up(tx, "alive")).unwrap(), round as i64 + 1);
 }

@@ -3,7 +3,7 @@
 use domain::Span;
 use store::{Store, StoreError, meta};
 
-use crate::harness::{Database, NOW, actor, write};
+use crate::harness::{Database, NOW, actor, count_up, write};
 
 pub(crate) fn identity_is_drawn_once(database: &Database) {
     let store = database.open();
@@ -83,7 +83,7 @@ fn a_file_that_is_no_database_is_refused_and_kept() {
 #[test]
 fn a_database_in_memory_works_with_one_connection() {
     let store = Store::open("sqlite::memory:", NOW, || [1; 16]).unwrap();
-    assert_eq!(write(&store, |tx| tx.next_id("x")), 1);
-    assert_eq!(store.clone().write(&actor(), NOW, |tx| tx.next_id("x")).unwrap(), 2);
+    assert_eq!(write(&store, |tx| count_up(tx, "x")), 1);
+    assert_eq!(store.clone().write(&actor(), NOW, |tx| count_up(tx, "x")).unwrap(), 2);
     assert_eq!(store.read(|tx| tx.query_one("SELECT n FROM counter", &[])?.int(0)).unwrap(), 2);
 }

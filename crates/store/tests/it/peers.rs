@@ -2,7 +2,7 @@
 
 use store::{Store, StoreError, journal, meta};
 
-use crate::harness::{Database, NOW, actor, write};
+use crate::harness::{Database, NOW, actor, count_up, write};
 
 #[test]
 fn a_backup_is_one_moment_of_a_busy_store() {
@@ -12,7 +12,7 @@ fn a_backup_is_one_moment_of_a_busy_store() {
     let file = folder.path().join("backup.db");
     let add = |n: i64| {
         write(&store, |tx| {
-            tx.next_id("backed")?;
+            count_up(tx, "backed")?;
             tx.journal(journal::Entry::new("backed.added", "backed", "", &serde_json::json!(n)))
         });
     };
@@ -53,7 +53,7 @@ fn a_broken_connection_is_replaced() {
         return;
     };
     let store = database.open();
-    assert_eq!(write(&store, |tx| tx.next_id("x")), 1);
+    assert_eq!(write(&store, |tx| count_up(tx, "x")), 1);
     let kill = |store: &Store| {
         store.read(|tx| {
             tx.query(
@@ -65,22 +65,40 @@ fn a_broken_connection_is_replaced() {
     };
     let second = database.open();
     kill(&second).unwrap();
-    assert_eq!(write(&store, |tx| tx.next_id("x")), 2, "idle connections that died are not used");
+    assert_eq!(write(&store, |tx| count_up(tx, "x")), 2, "idle connections that died are not used");
     // One that dies in the middle of a transaction: told, rolled back, and the next one works.
     let error = store
         .write(&actor(), NOW, |tx| {
-            tx.next_id("x")?;
+            count_up(tx, "x")?;
             kill(&second)?;
-            tx.next_id("x")
+            count_up(tx, "x")
         })
         .unwrap_err();
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
-    assert_eq!(write(&store, |tx| tx.next_id("x")), 3);
+    assert_eq!(write(&store, |tx| count_up(tx, "x")), 3);
     // One that dies before its commit: whether that arrived cannot be known.
-    let error = store.write(&actor(), NOW, |tx| tx.next_id("x").and_then(|_| kill(&second))).unwrap_err();
+    let error = store.write(&actor(), NOW, |tx| count_up(tx, "x").and_then(|_| kill(&second))).unwrap_err();
     assert!(matches!(error, StoreError::OutcomeUnknown { .. } | StoreError::Unavailable { .. }), "{error}");
-    assert_eq!(write(&store, |tx| tx.next_id("x")), 4);
+    assert_eq!(write(&store, |tx| count_up(tx, "x")), 4);
     assert!(store.backup("x.db".as_ref()).unwrap_err().to_string().contains("pg_dump"));
+}
+
+/// Servers hold their store in tasks: the last of them may let go of it on a thread of the runtime, where nobody may wait.
+#[test]
+fn a_store_may_be_let_go_on_a_thread_of_a_runtime() {
+    let Some(database) = Database::postgres("a_store_may_be_let_go_on_a_thread_of_a_runtime") else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let store = database.open();
+    assert_eq!(write(&store, |tx| count_up(tx, "x")), 1);
+    runtime.block_on(async move { drop(store) });
+    // And one whose connections broke.
+    let (store, second) = (database.open(), database.open());
+    let kill = "SELECT CAST(count(pg_terminate_backend(pid)) AS BIGINT) FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    second.read(|tx| tx.query(kill, &[])).unwrap();
+    runtime.block_on(async move { drop((store, second)) });
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use store::{Rule, Store, StoreError, Value};
 
-use crate::harness::{Database, NOW, actor, write};
+use crate::harness::{Database, NOW, actor, count_up, write};
 
 /// A table whose types both databases know.
 fn table(store: &Store) {
@@ -84,7 +84,7 @@ pub(crate) fn text_is_ordered_by_its_bytes(database: &Database) {
     let store = database.open();
     let mut names = vec!["a", "B", "_", "Z", "ä", "z", "A", "-", "10", "9", "a-b", "ab", "🦀"];
     for name in &names {
-        write(&store, |tx| tx.next_id(name));
+        write(&store, |tx| count_up(tx, name));
     }
     let listed = store.read(|tx| tx.query("SELECT name FROM counter ORDER BY name", &[])).unwrap();
     names.sort_unstable();
@@ -167,10 +167,11 @@ pub(crate) fn a_broken_rule_is_named(database: &Database) {
 
 pub(crate) fn a_reader_cannot_write(database: &Database) {
     let store = database.open();
-    store.read(|tx| tx.next_id("x")).unwrap_err();
+    store.read(|tx| tx.next_id("token")).unwrap_err();
+    store.read(|tx| tx.turn("x")).unwrap_err();
     let entry = store::journal::Entry::new("a", "b", "", &serde_json::Value::Null);
     store.read(|tx| tx.journal(entry.clone())).unwrap_err();
-    assert_eq!(write(&store, |tx| tx.next_id("x")), 1);
+    assert_eq!(write(&store, |tx| count_up(tx, "x")), 1);
 }
 
 pub(crate) fn a_reader_sees_one_moment(database: &Database) {
@@ -214,23 +215,96 @@ pub(crate) fn writers_serialise_on_the_row_of_their_subject(database: &Database)
     assert_eq!(rows.iter().map(|row| row.int(0).unwrap()).collect::<Vec<_>>(), [WRITERS * ROUNDS; 2]);
 }
 
-pub(crate) fn ids_are_unique_and_without_gaps(database: &Database) {
+pub(crate) fn ids_are_unique_and_rise(database: &Database) {
     let store = database.open();
     let mut ids: Vec<i64> = std::thread::scope(|scope| {
         let take = || (0..10).map(|_| write(&store, |tx| tx.next_id("secret"))).collect::<Vec<i64>>();
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
+    ids.sort_unstable();
+    assert_eq!(ids, (1..=40).collect::<Vec<_>>());
+    assert_eq!(write(&store, |tx| tx.next_ids("secret", 5)), [41, 42, 43, 44, 45]);
     let undone: Result<(), StoreError> = store.write(&actor(), NOW, |tx| {
-        assert_eq!(tx.next_id("secret")?, 41);
+        assert_eq!(tx.next_id("secret")?, 46);
         Err(StoreError::other("undo"))
     });
     undone.unwrap_err();
-    assert_eq!(write(&store, |tx| tx.next_ids("secret", 5)), 41);
-    ids.extend([write(&store, |tx| tx.next_id("secret")), write(&store, |tx| tx.next_id("other"))]);
-    ids.sort_unstable();
-    assert_eq!(ids, [1].into_iter().chain(1..=40).chain([46]).collect::<Vec<_>>());
+    assert!(write(&store, |tx| tx.next_id("secret")) > 45, "a rollback may leave a gap, and never gives an id twice");
+    assert_eq!(write(&store, |tx| tx.next_id("target")), 1, "each kind counts for itself");
     store.write(&actor(), NOW, |tx| tx.next_ids("secret", 0)).unwrap_err();
+    let error = store.write(&actor(), NOW, |tx| tx.next_id("nothing")).unwrap_err();
+    assert!(error.to_string().contains("nothing"), "{error}");
+}
+
+/// Two transactions that take ids of one kind do not wait for each other: on PostgreSQL a row that counts would make them.
+pub(crate) fn who_takes_an_id_keeps_nobody_waiting(database: &Database) {
+    if database.url.starts_with("sqlite:") {
+        return; // one writer at a time by nature
+    }
+    let store = database.open();
+    let (first, second) = write(&store, |tx| {
+        let first = tx.next_id("secret")?;
+        let other = store.write(&actor(), NOW, |tx| tx.next_id("secret"))?;
+        Ok((first, other))
+    });
+    assert_eq!((first, second), (1, 2));
+}
+
+pub(crate) fn who_waits_for_a_turn_sees_what_was_done_before(database: &Database) {
+    let store = database.open();
+    table(&store);
+    let created: Vec<bool> = std::thread::scope(|scope| {
+        let create = |n: i64| {
+            write(&store, |tx| {
+                tx.turn("the only item")?;
+                if tx.query_one("SELECT count(*) FROM item", &[])?.int(0)? > 0 {
+                    return Ok(false);
+                }
+                std::thread::yield_now();
+                tx.execute("INSERT INTO item (id, name) VALUES ($1, $2)", &[n.into(), format!("item {n}").into()])?;
+                Ok(true)
+            })
+        };
+        let threads: Vec<_> = (0..6).map(|n| scope.spawn(move || create(n))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(created.iter().filter(|made| **made).count(), 1);
+    assert_eq!(count(&store), 1);
+}
+
+/// Two transactions that take two rows in opposite orders: PostgreSQL ends one of them, and both must succeed in the end.
+pub(crate) fn a_deadlock_is_tried_again(database: &Database) {
+    let store = database.open();
+    table(&store);
+    insert(&store, 1, "one", 0).unwrap();
+    insert(&store, 2, "two", 0).unwrap();
+    let both = std::sync::Barrier::new(2);
+    let postgres = database.url.starts_with("postgres");
+    let change = |first: i64, second: i64| {
+        let mut tries = 0;
+        write(&store, |tx| {
+            tries += 1;
+            tx.execute("UPDATE item SET n = n + 1 WHERE id = $1", &[first.into()])?;
+            // Each holds its first row before either asks for its second.
+            if postgres && tries == 1 {
+                both.wait();
+            }
+            tx.journal(store::journal::Entry::new("item.changed", format!("item/{first}"), "", &serde_json::json!(tries)))?;
+            tx.execute("UPDATE item SET n = n + 1 WHERE id = $1", &[second.into()])
+        });
+        tries
+    };
+    let tried: Vec<u32> = std::thread::scope(|scope| {
+        let change = &change;
+        let threads = [(1, 2), (2, 1)].map(|(first, second)| scope.spawn(move || change(first, second)));
+        threads.map(|thread| thread.join().unwrap()).into()
+    });
+    assert_eq!(tried.iter().sum::<u32>(), if postgres { 3 } else { 2 }, "one of them was the victim, once");
+    let rows = store.read(|tx| tx.query("SELECT n FROM item ORDER BY id", &[])).unwrap();
+    assert_eq!(rows.iter().map(|row| row.int(0).unwrap()).collect::<Vec<_>>(), [2, 2], "each change counts once");
+    let report = store.read(|tx| store::journal::verify(tx, &[])).unwrap();
+    assert_eq!((report.entries, report.problems), (2, vec![]), "each entry is there once");
 }
 
 pub(crate) fn a_long_result_is_streamed_and_may_be_left(database: &Database) {
