@@ -409,8 +409,10 @@ pub fn instances_page(tx: &mut Tx<'_>, after: i64, limit: i64) -> Result<Vec<Ins
 pub fn known_leaf(tx: &mut Tx<'_>, leaf: &Fingerprint) -> Result<Vec<(SecretId, String, i64)>> {
     // The first eight bytes are what the index holds.
     let sql = "SELECT i.secret_id, s.name, i.version FROM instance i JOIN secret s ON s.id = i.secret_id \
-               WHERE substr(i.leaf, 1, 8) = substr($1, 1, 8) AND i.leaf = $1 ORDER BY i.version DESC, i.secret_id LIMIT 16";
-    tx.query(sql, &[(*leaf.as_bytes()).into()])?.iter().map(|r| Ok((SecretId(r.int(0)?), r.text(1)?.into(), r.int(2)?))).collect()
+               WHERE substr(i.leaf, 1, 8) = $2 AND i.leaf = $1 ORDER BY i.version DESC, i.secret_id LIMIT 16";
+    let bytes = leaf.as_bytes();
+    let rows = tx.query(sql, &[(*bytes).into(), bytes[..8].into()])?;
+    rows.iter().map(|r| Ok((SecretId(r.int(0)?), r.text(1)?.into(), r.int(2)?))).collect()
 }
 
 /// Secrets between two numbers that share a key with another one, whatever their version: [`sharing_key`] says more of each.

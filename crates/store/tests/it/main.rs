@@ -9,6 +9,7 @@ mod harness;
 mod journal;
 mod kill;
 mod leases;
+mod model;
 mod open;
 mod peers;
 mod timers;
@@ -64,5 +65,6 @@ conformance![
     timers::a_wake_up_during_work_is_not_lost,
     timers::a_claim_that_ran_out_changes_nothing,
     timers::the_longest_due_comes_first,
+    model::a_fingerprint_is_found_whole,
     kill::nothing_answered_is_lost,
 ];
