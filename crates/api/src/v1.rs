@@ -90,6 +90,12 @@ pub struct Secret {
     pub margin_seconds: Option<i64>,
     /// Targets bound to it.
     pub targets: i64,
+    /// Required combinations (address, vantage, offer) of its targets that show what they should.
+    #[serde(default)]
+    pub current: i64,
+    /// Required combinations of its targets.
+    #[serde(default)]
+    pub required: i64,
     /// Findings at notice level or above.
     pub findings: i64,
     /// When it was retired.
@@ -581,6 +587,9 @@ pub struct BulkImport {
 pub struct Bulk {
     /// Stored.
     pub stored: u64,
+    /// How many lines were refused, also those that are not named below.
+    #[serde(default)]
+    pub refused_count: u64,
     /// Refused lines: number from 1 and why; the first 1000.
     pub refused: Vec<(u64, String)>,
 }

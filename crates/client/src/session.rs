@@ -2,6 +2,7 @@
 
 use clap::Args;
 use pki::text::escape;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -111,6 +112,40 @@ impl Session<'_, '_> {
         } else {
             self.screen.say(words)?;
         }
+        Ok(Exit::Ok)
+    }
+
+    /// Asks, and shows the answer.
+    pub(crate) async fn ask<T: DeserializeOwned>(
+        &mut self,
+        route: &Route,
+        show: impl FnOnce(&T, &mut Screen<'_>) -> std::io::Result<()>,
+    ) -> Result<T, Error> {
+        let answer = self.remote.get(route).await?;
+        self.answer(&answer, show)
+    }
+
+    /// Changes something, and shows what the server answers.
+    pub(crate) async fn change<T: DeserializeOwned>(
+        &mut self,
+        route: &Route,
+        body: &impl Serialize,
+        show: impl FnOnce(&T, &mut Screen<'_>) -> std::io::Result<()>,
+    ) -> Result<T, Error> {
+        let answer = self.remote.post(route, body).await?;
+        self.answer(&answer, show)
+    }
+
+    /// Changes something whose answer holds nothing, and says `words`.
+    pub(crate) async fn act(&mut self, route: &Route, body: &impl Serialize, words: &str) -> Result<Exit, Error> {
+        let answer = self.remote.post(route, body).await?;
+        self.done(&answer, words)
+    }
+
+    /// Shows a list that has no pages.
+    pub(crate) async fn short_list<T: Listed>(&mut self, route: &Route, nothing: &str) -> Result<Exit, Error> {
+        let items: Vec<Value> = parse(&self.remote.get(route).await?)?;
+        self.show_items::<T>(&items, nothing)?;
         Ok(Exit::Ok)
     }
 

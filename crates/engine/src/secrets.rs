@@ -139,7 +139,9 @@ pub(crate) fn assess(tx: &mut Tx<'_>, id: SecretId, owners: &mut Owners, tick: &
     let own = standing.findings.iter().filter(|f| f.level != Level::Info).count() as u64;
     let open_findings = (own + view.targets.findings.iter().map(|t| t.targets).sum::<u64>()) as i64;
     let count = view.targets.count as i64;
-    let assessed = secret::Assessed { served: standing.served, margin_at, target_count: count, open_findings, owner: team.clone() };
+    let (current, required) = if count > 0 { target::currency(tx, id)? } else { (0, 0) };
+    let assessed =
+        secret::Assessed { served: standing.served, margin_at, target_count: count, open_findings, owner: team.clone(), current, required };
     secret::update_standing(tx, id, &assessed, now)?;
 
     for telling in &standing.tell {

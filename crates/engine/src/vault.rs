@@ -381,6 +381,8 @@ pub(crate) fn blank(id: SecretId, name: &str, kind: Kind, now: Time) -> secret::
         open_findings: 0,
         assessed_at: None,
         owner: String::new(),
+        current: 0,
+        required: 0,
     }
 }
 

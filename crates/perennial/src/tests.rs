@@ -5,6 +5,13 @@ use clap::CommandFactory;
 use insta::assert_snapshot;
 
 #[test]
+fn protocols_have_the_same_names_in_a_fleet_and_on_the_wire() {
+    let declared = api::fleet::Protocol::ALL.map(|(_, name)| name);
+    let dialled = probe::Protocol::ALL.map(probe::Protocol::as_str);
+    assert_eq!(declared, dialled);
+}
+
+#[test]
 fn the_command_line_is_sound() {
     Arguments::command().debug_assert();
 }

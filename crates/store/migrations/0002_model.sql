@@ -78,7 +78,10 @@ CREATE TABLE secret (
   margin_at INTEGER NOT NULL,
   target_count INTEGER NOT NULL,
   open_findings INTEGER NOT NULL,
-  assessed_at INTEGER
+  assessed_at INTEGER,
+  -- Required combinations of its targets, and how many of them show what they should.
+  current INTEGER NOT NULL DEFAULT 0,
+  required INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX secret_by_margin ON secret (margin_at, id);
 CREATE INDEX secret_by_owner ON secret (owner, margin_at, id);

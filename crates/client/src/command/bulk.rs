@@ -33,15 +33,14 @@ pub(super) async fn run(path: &Path, from_line: u64, session: &mut Session<'_, '
     let bar = bar(session.screen.progress, length);
     let mut pieces = Pieces::new(BufReader::with_capacity(256 * 1024, input), from_line);
     let route = Route::to(&["bulk"]);
-    let mut total = Bulk { stored: 0, refused: Vec::new() };
-    let mut refused = 0;
+    let mut total = Bulk { stored: 0, refused_count: 0, refused: Vec::new() };
     let ended = loop {
         let piece = match pieces.next() {
             Ok(Some(piece)) => piece,
             Ok(None) => break Ok(()),
             Err(error) => break Err(Error::Usage(format!("--bulk {shown}, line {}: {error}", pieces.line))),
         };
-        let (first, count) = (piece.lines.first().copied().unwrap_or(pieces.line), piece.lines.len());
+        let first = piece.lines.first().copied().unwrap_or(pieces.line);
         let answer = match session.remote.post_lines(&route, piece.bytes).await.and_then(|answer| parse::<Bulk>(&answer)) {
             Ok(answer) => answer,
             // What was answered is stored; the rest can follow in a second call.
@@ -51,7 +50,7 @@ pub(super) async fn run(path: &Path, from_line: u64, session: &mut Session<'_, '
             Err(other) => break Err(other),
         };
         total.stored += answer.stored;
-        refused += (count as u64).saturating_sub(answer.stored);
+        total.refused_count += answer.refused_count;
         for (line, why) in answer.refused {
             let line = usize::try_from(line).ok().and_then(|line| piece.lines.get(line.checked_sub(1)?)).copied().unwrap_or(line);
             if session.json {
@@ -67,8 +66,8 @@ pub(super) async fn run(path: &Path, from_line: u64, session: &mut Session<'_, '
         let line = serde_json::to_string(&total).map_err(io::Error::other)?;
         session.screen.data(&line)?;
     }
-    session.screen.say(&format!("{} stored, {refused} refused", total.stored))?;
-    ended.map(|()| Exit::due(refused > 0))
+    session.screen.say(&format!("{} stored, {} refused", total.stored, total.refused_count))?;
+    ended.map(|()| Exit::due(total.refused_count > 0))
 }
 
 fn bar(shown: bool, length: Option<u64>) -> ProgressBar {

@@ -146,27 +146,25 @@ pub(super) async fn run(args: Args, session: &mut Session<'_, '_>) -> Result<Exi
             session.list::<Incident>(&route, &paging, "no open incidents", |_| true).await
         }
         Command::Show { id } => {
-            let answer = session.remote.get(&Route::to(&["incidents", &id.to_string()])).await?;
-            session.answer(&answer, show)?;
+            session.ask(&Route::to(&["incidents", &id.to_string()]), show).await?;
             Ok(Exit::Ok)
         }
         Command::Ack(step) => change(step, "acknowledge", session).await,
         Command::Mitigate(step) => change(step, "mitigate", session).await,
         Command::Review(args) => review(args, session).await,
         Command::Done { id, reason } => {
-            let answer = session.remote.post(&Route::to(&["actions", &id.to_string(), "done"]), &Reason { reason }).await?;
-            session.done(&answer, &format!("action {id}: done"))
+            session.act(&Route::to(&["actions", &id.to_string(), "done"]), &Reason { reason }, &format!("action {id}: done")).await
         }
     }
 }
 
 async fn change(step: Step, verb: &str, session: &mut Session<'_, '_>) -> Result<Exit, Error> {
     let route = Route::to(&["incidents", &step.id.to_string(), verb]);
-    let answer = session.remote.post(&route, &Reason { reason: step.reason }).await?;
-    session.answer(&answer, |incident: &Incident, screen| {
+    let show = |incident: &Incident, screen: &mut Screen<'_>| {
         let quiet = incident.quiet_until.as_deref().map(|at| format!("; quiet until {}", moment(at, screen.now))).unwrap_or_default();
         screen.say(&format!("incident {}: {}{quiet}; it closes when production is seen to be right", incident.id, escape(&incident.state)))
-    })?;
+    };
+    session.change(&route, &Reason { reason: step.reason }, show).await?;
     Ok(Exit::Ok)
 }
 
@@ -178,8 +176,7 @@ async fn review(args: ReviewArgs, session: &mut Session<'_, '_>) -> Result<Exit,
         (None, None) => return Err(Error::usage("say what happened: --text or --text-file")),
     };
     let body = Review { cause: args.cause, own_cause: args.own_cause, text, actions: args.actions };
-    let answer = session.remote.post(&Route::to(&["incidents", &args.id.to_string(), "review"]), &body).await?;
-    session.answer(&answer, |incident: &Incident, screen| {
+    let show = |incident: &Incident, screen: &mut Screen<'_>| {
         screen.say(&format!("incident {}: reviewed", incident.id))?;
         match incident.repeats {
             Some(earlier) => {
@@ -187,7 +184,8 @@ async fn review(args: ReviewArgs, session: &mut Session<'_, '_>) -> Result<Exit,
             }
             None => Ok(()),
         }
-    })?;
+    };
+    session.change(&Route::to(&["incidents", &args.id.to_string(), "review"]), &body, show).await?;
     Ok(Exit::Ok)
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::{span, standing};
+use super::{span, standing::show_status};
 use crate::error::{Error, Exit};
 use crate::remote::{LONG, parse};
 use crate::route::Route;
@@ -93,9 +93,7 @@ pub struct BackupArgs {
 pub(super) async fn sweep(args: SweepArgs, session: &mut Session<'_, '_>) -> Result<Exit, Error> {
     let list = Route::to(&["sweeps"]);
     if args.list {
-        let items: Vec<Value> = parse(&session.remote.get(&list).await?)?;
-        session.show_items::<Sweep>(&items, "there was none yet")?;
-        return Ok(Exit::Ok);
+        return session.short_list::<Sweep>(&list, "there was none yet").await;
     }
     let deadline = Instant::now() + Duration::from_secs(u64::try_from(args.timeout.as_secs()).unwrap_or(0));
     let mut answer = session.remote.post_within(&Route::to(&["sweep"]), &Reason::default(), LONG).await?;
@@ -132,8 +130,7 @@ pub(super) async fn audit(args: AuditArgs, session: &mut Session<'_, '_>) -> Res
         }
         AuditCommand::Verify { head } => {
             let route = Route::to(&["audit", "verify"]).ask_if("head", head.as_deref());
-            let answer = session.remote.get(&route).await?;
-            let report = session.answer(&answer, show_report)?;
+            let report = session.ask(&route, show_report).await?;
             Ok(Exit::due(!report.intact))
         }
     }
@@ -155,8 +152,7 @@ pub(crate) fn show_report(report: &AuditReport, screen: &mut Screen<'_>) -> std:
 
 pub(super) async fn clock(args: ClockArgs, session: &mut Session<'_, '_>) -> Result<Exit, Error> {
     let ClockCommand::Confirm { reason } = args.command;
-    let answer = session.remote.post(&Route::to(&["clock", "confirm"]), &Reason { reason }).await?;
-    session.answer(&answer, |status: &Status, screen| standing::show_status(status, screen))?;
+    session.change(&Route::to(&["clock", "confirm"]), &Reason { reason }, |status: &Status, screen| show_status(status, screen)).await?;
     Ok(Exit::Ok)
 }
 

@@ -205,6 +205,6 @@ async fn hand_in(args: &ReportArgs, session: &mut Session<'_, '_>) -> Result<Exi
         }],
         expires_at: args.expires.map(|at| at.to_string()),
     };
-    let answer = session.remote.post(&Route::to(&["observations"]), &report).await?;
-    session.done(&answer, &format!("{}: {} evidence taken in", escape(&args.target), args.method.as_str()))
+    let words = format!("{}: {} evidence taken in", escape(&args.target), args.method.as_str());
+    session.act(&Route::to(&["observations"]), &report, &words).await
 }

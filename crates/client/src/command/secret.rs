@@ -87,8 +87,7 @@ pub(super) async fn run(args: Args, session: &mut Session<'_, '_>) -> Result<Exi
         Command::Show { name } => show(&name, session).await,
         Command::Attest { name, version, expires, reason } => {
             let body = Attest { version, expires_at: expires.map(|at| at.to_string()), reason };
-            let answer = session.remote.post(&Route::to(&["secrets", &name, "attest"]), &body).await?;
-            session.done(&answer, &format!("{}: attested", escape(&name)))
+            session.act(&Route::to(&["secrets", &name, "attest"]), &body, &format!("{}: attested", escape(&name))).await
         }
     }
 }
@@ -131,8 +130,7 @@ pub(super) async fn list(args: ListArgs, kind: Option<&'static str>, session: &m
 
 /// Shows a secret.
 pub(super) async fn show(name: &str, session: &mut Session<'_, '_>) -> Result<Exit, Error> {
-    let answer = session.remote.get(&Route::to(&["secrets", name])).await?;
-    session.answer(&answer, show_detail)?;
+    session.ask(&Route::to(&["secrets", name]), show_detail).await?;
     Ok(Exit::Ok)
 }
 

@@ -1,19 +1,13 @@
 //! How things stand: `status`, `runway`, `findings`, `expiring`.
 
-use api::v1::{Ending, Finding, Page, Secret, Status, Target, WeekCount};
+use api::v1::{Ending, Finding, Status, WeekCount};
 use pki::Span;
-use serde_json::Value;
-use tokio::task::JoinSet;
 
 use super::span;
 use crate::error::{Error, Exit};
-use crate::remote::{Remote, parse};
 use crate::route::Route;
 use crate::session::{Common, Paging, Session};
 use crate::show::{Cell, Fields, Listed as _, Paint, Runway, Screen, Table, moment};
-
-/// How many secrets are asked about at the same time.
-const AT_ONCE: usize = 8;
 
 /// How the store stands
 ///
@@ -71,8 +65,7 @@ pub struct ExpiringArgs {
 }
 
 pub(super) async fn status(session: &mut Session<'_, '_>) -> Result<Exit, Error> {
-    let answer = session.remote.get(&Route::to(&["status"])).await?;
-    let status = session.answer(&answer, show_status)?;
+    let status = session.ask(&Route::to(&["status"]), show_status).await?;
     Ok(Exit::due(is_due(&status)))
 }
 
@@ -116,48 +109,7 @@ pub(super) fn show_status(status: &Status, screen: &mut Screen<'_>) -> std::io::
 
 pub(super) async fn runway(args: RunwayArgs, session: &mut Session<'_, '_>) -> Result<Exit, Error> {
     let route = Route::to(&["secrets"]).ask_if("team", args.team.as_deref());
-    let (mut items, next) = session.collect(&route, &args.paging, |_| true).await?;
-    // One list does not hold how many of a secret's targets are current.
-    for some in items.chunks_mut(AT_ONCE) {
-        count_current(&session.remote, some).await?;
-    }
-    session.show_items::<Runway>(&items, "there are no secrets")?;
-    session.tell_next(next.as_deref())?;
-    let all = items.iter().map(parse::<Runway>).collect::<Result<Vec<_>, _>>()?;
-    Ok(Exit::due(all.iter().any(Runway::is_due)))
-}
-
-/// Adds `current`, "k of n", to each secret.
-async fn count_current(remote: &Remote, items: &mut [Value]) -> Result<(), Error> {
-    let mut asked = JoinSet::new();
-    for (at, item) in items.iter().enumerate() {
-        let secret: Secret = parse(item)?;
-        if secret.targets > 0 {
-            let remote = remote.clone();
-            asked.spawn(async move { (at, current_of(&remote, &secret.name).await) });
-        }
-    }
-    while let Some(done) = asked.join_next().await {
-        let (at, current) = done.map_err(|error| Error::Unreachable(format!("a question was lost: {error}")))?;
-        let current = current?;
-        if let Some(object) = items.get_mut(at).and_then(Value::as_object_mut) {
-            object.insert("current".into(), current.into());
-        }
-    }
-    Ok(())
-}
-
-async fn current_of(remote: &Remote, secret: &str) -> Result<String, Error> {
-    let page: Page<Value> = remote.page(&Route::to(&["targets"]).ask("secret", secret), None, 1000).await?;
-    let (mut current, mut required) = (0, 0);
-    for item in &page.items {
-        let target: Target = parse(item)?;
-        current += target.current;
-        required += target.required;
-    }
-    // The rest of a very large secret is not counted, and the mark says so.
-    let more = if page.next.is_some() { "+" } else { "" };
-    Ok(format!("{current}{more} of {required}{more}"))
+    session.list::<Runway>(&route, &args.paging, "there are no secrets", |_| true).await
 }
 
 pub(super) async fn findings(args: FindingsArgs, session: &mut Session<'_, '_>) -> Result<Exit, Error> {
@@ -172,8 +124,5 @@ pub(super) async fn expiring(args: ExpiringArgs, session: &mut Session<'_, '_>) 
         let route = Route::to(&["expiring"]).ask("within", &within);
         return session.list::<Ending>(&route, &args.paging, &nothing, |_| true).await;
     }
-    let answer = session.remote.get(&Route::to(&["expiring", "weeks"]).ask("within", &within)).await?;
-    let items: Vec<Value> = parse(&answer)?;
-    session.show_items::<WeekCount>(&items, &nothing)?;
-    Ok(Exit::Ok)
+    session.short_list::<WeekCount>(&Route::to(&["expiring", "weeks"]).ask("within", &within), &nothing).await
 }

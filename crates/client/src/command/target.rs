@@ -59,17 +59,15 @@ pub(super) async fn run(args: Args, session: &mut Session<'_, '_>) -> Result<Exi
             session.list::<Target>(&route, &paging, "there are none", |_| true).await
         }
         Command::Show { name } => {
-            let answer = session.remote.get(&Route::to(&["targets", &name])).await?;
-            session.answer(&answer, show)?;
+            session.ask(&Route::to(&["targets", &name]), show).await?;
             Ok(Exit::Ok)
         }
         Command::Look { name, reason } => {
-            let answer = session.remote.post(&Route::to(&["targets", &name, "look"]), &Reason { reason }).await?;
-            session.done(&answer, &format!("{}: will be looked at now", escape(&name)))
+            let words = format!("{}: will be looked at now", escape(&name));
+            session.act(&Route::to(&["targets", &name, "look"]), &Reason { reason }, &words).await
         }
         Command::Retire { name, reason } => {
-            let answer = session.remote.post(&Route::to(&["targets", &name, "retire"]), &Reason { reason }).await?;
-            session.done(&answer, &format!("{}: retired", escape(&name)))
+            session.act(&Route::to(&["targets", &name, "retire"]), &Reason { reason }, &format!("{}: retired", escape(&name))).await
         }
     }
 }

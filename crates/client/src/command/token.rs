@@ -7,7 +7,6 @@ use api::v1::{MadeToken, NewToken, Token};
 use clap::{Subcommand, ValueEnum};
 use pki::Time;
 use pki::text::escape;
-use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::time;
@@ -86,11 +85,7 @@ pub(super) async fn run(args: Args, session: &mut Session<'_, '_>) -> Result<Exi
     let tokens = Route::to(&["tokens"]);
     match args.command {
         Command::Create(args) => create(args, &tokens, session).await,
-        Command::List => {
-            let items: Vec<Value> = parse(&session.remote.get(&tokens).await?)?;
-            session.show_items::<Token>(&items, "there are none")?;
-            Ok(Exit::Ok)
-        }
+        Command::List => session.short_list::<Token>(&tokens, "there are none").await,
         Command::Revoke { id } => {
             let answer = session.remote.delete(&Route::to(&["tokens", &id.to_string()])).await?;
             session.done(&answer, &format!("token {id}: revoked"))

@@ -81,8 +81,7 @@ pub(super) async fn unseal(args: UnsealArgs, session: &mut Session<'_, '_>) -> R
 }
 
 pub(super) async fn seal(session: &mut Session<'_, '_>) -> Result<Exit, Error> {
-    let answer = session.remote.post(&Route::to(&["seal"]), &Reason::default()).await?;
-    session.done(&answer, "the store is sealed: it goes on observing and notifying, and uses no key")
+    session.act(&Route::to(&["seal"]), &Reason::default(), "the store is sealed: it goes on observing and notifying, and uses no key").await
 }
 
 fn said(status: &Status, screen: &mut crate::show::Screen<'_>) -> std::io::Result<()> {

@@ -44,12 +44,9 @@ impl Listed for Secret {
 
 /// A secret by what is left of it.
 #[derive(serde::Deserialize)]
+#[serde(transparent)]
 pub(crate) struct Runway {
-    #[serde(flatten)]
     pub(crate) secret: Secret,
-    /// Required combinations of its targets that show what they should, as "k of n".
-    #[serde(default)]
-    pub(crate) current: String,
 }
 
 impl Listed for Runway {
@@ -66,7 +63,7 @@ impl Listed for Runway {
             Cell::new(&secret.name),
             until(secret, now),
             margin,
-            Cell::new(&self.current),
+            Cell::new(&if secret.targets > 0 { format!("{} of {}", secret.current, secret.required) } else { String::new() }),
             owner(&secret.team),
             Cell::number(secret.findings),
         ]

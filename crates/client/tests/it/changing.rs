@@ -146,7 +146,8 @@ fn a_change_that_nobody_accepted_is_shown_with_all_differences() {
 
 #[test]
 fn many_come_in_and_refusals_keep_their_lines() {
-    let server = Canned::new(vec![("POST /v1/bulk", 200, json!({ "stored": 1, "refused": [[2, "the key is another's"]] }))]);
+    let server =
+        Canned::new(vec![("POST /v1/bulk", 200, json!({ "stored": 1, "refused_count": 1, "refused": [[2, "the key is another's"]] }))]);
     server.file("many.ndjson", b"{\"name\":\"a\"}\n\n\n{\"name\":\"b\"}\n");
     assert_snapshot!(server.run("cert import --bulk @many.ndjson"), @r#"
     line 4: the key is another's
@@ -155,7 +156,7 @@ fn many_come_in_and_refusals_keep_their_lines() {
     "#);
     assert_eq!(server.asked()[0].body, b"{\"name\":\"a\"}\n{\"name\":\"b\"}\n");
     assert_snapshot!(server.run("cert import --bulk @many.ndjson --json"), @r#"
-    {"stored":1,"refused":[[4,"the key is another's"]]}
+    {"stored":1,"refused_count":1,"refused":[[4,"the key is another's"]]}
     ! 1 stored, 1 refused
     exit 1
     "#);

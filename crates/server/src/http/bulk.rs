@@ -152,13 +152,18 @@ struct Ready {
 }
 
 #[derive(Default)]
-struct Refused(Vec<(u64, String)>);
+struct Refused {
+    count: u64,
+    /// The first of them.
+    named: Vec<(u64, String)>,
+}
 
 impl Refused {
     fn note(&mut self, line: u64, problem: &Problem) {
-        if self.0.len() < BULK_REFUSALS {
+        self.count += 1;
+        if self.named.len() < BULK_REFUSALS {
             let end = problem.detail.char_indices().nth(SENTENCE).map_or(problem.detail.len(), |(at, _)| at);
-            self.0.push((line, problem.detail[..end].to_owned()));
+            self.named.push((line, problem.detail[..end].to_owned()));
         }
     }
 }
@@ -197,8 +202,8 @@ fn work(call: &Call, permitted: &Permitted, mut chunks: mpsc::Receiver<Vec<Line>
             break;
         }
     }
-    refused.0.sort_by_key(|(line, _)| *line);
-    Ok(v1::Bulk { stored, refused: refused.0 })
+    refused.named.sort_by_key(|(line, _)| *line);
+    Ok(v1::Bulk { stored, refused_count: refused.count, refused: refused.named })
 }
 
 /// Nothing is wrong with the line; nothing can be stored.

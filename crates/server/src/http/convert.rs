@@ -44,6 +44,8 @@ pub(crate) fn secret(s: &secret::Secret, now: Time) -> v1::Secret {
         },
         margin_seconds: margin,
         targets: s.target_count,
+        current: s.current,
+        required: s.required,
         findings: s.open_findings,
         retired_at: maybe(s.retired_at),
     }

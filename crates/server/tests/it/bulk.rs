@@ -82,7 +82,15 @@ fn a_stream_that_breaks_off_says_how_far_it_came() {
 #[test]
 fn nothing_is_nothing() {
     let world = World::new();
-    assert_eq!(send(&world, &world.admin, b"\n\n").good(), json!({ "stored": 0, "refused": [] }));
+    assert_eq!(send(&world, &world.admin, b"\n\n").good(), json!({ "stored": 0, "refused_count": 0, "refused": [] }));
+}
+
+#[test]
+fn more_are_refused_than_are_named() {
+    let world = World::new();
+    let answer = send(&world, &world.admin, "{}\n".repeat(1003).as_bytes()).good();
+    assert_eq!((&answer["stored"], &answer["refused_count"]), (&json!(0), &json!(1003)));
+    assert_eq!(answer["refused"].as_array().unwrap().len(), 1000);
 }
 
 /// `cargo test --release -p server --test it -- --ignored rate --nocapture`: rows per second over the wire, every line fully checked

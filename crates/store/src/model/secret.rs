@@ -64,11 +64,15 @@ pub struct Secret {
     pub assessed_at: Option<Time>,
     /// Who answers for it, as last derived; empty for nobody.
     pub owner: String,
+    /// Required combinations of its targets that show what they should, as last assessed.
+    pub current: i64,
+    /// Required combinations of its targets.
+    pub required: i64,
 }
 
 const COLUMNS: &str = "id, name, kind, management, renewal, release_bound, team, service, policy, override_notice, override_incident, \
      override_reason, names, issuers, expires_at, declared_at, declared, completed_unaided, newest_version, retired_at, served_kind, \
-     served_until, margin_at, target_count, open_findings, assessed_at, owner";
+     served_until, margin_at, target_count, open_findings, assessed_at, owner, current, required";
 
 fn from_row(r: &Row) -> Result<Secret> {
     Ok(Secret {
@@ -98,6 +102,8 @@ fn from_row(r: &Row) -> Result<Secret> {
         open_findings: r.int(24)?,
         assessed_at: r.opt_time(25)?,
         owner: r.text(26)?.into(),
+        current: r.int(27)?,
+        required: r.int(28)?,
     })
 }
 
@@ -157,7 +163,7 @@ pub fn insert(tx: &mut Tx<'_>, s: &Secret) -> Result<()> {
     tx.execute(
         &format!(
             "INSERT INTO secret ({COLUMNS}, generation) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,\
-             $21,$22,$23,$24,$25,$26,$27,0)"
+             $21,$22,$23,$24,$25,$26,$27,$28,$29,0)"
         ),
         &[
             s.id.0.into(),
@@ -187,6 +193,8 @@ pub fn insert(tx: &mut Tx<'_>, s: &Secret) -> Result<()> {
             s.open_findings.into(),
             s.assessed_at.into(),
             (&s.owner).into(),
+            s.current.into(),
+            s.required.into(),
         ],
     )?;
     Ok(())
@@ -235,14 +243,18 @@ pub struct Assessed {
     pub open_findings: i64,
     /// Who answers for it.
     pub owner: String,
+    /// Required combinations of its targets that show what they should.
+    pub current: i64,
+    /// Required combinations of its targets.
+    pub required: i64,
 }
 
 /// Writes the standing.
 pub fn update_standing(tx: &mut Tx<'_>, id: SecretId, a: &Assessed, now: Time) -> Result<()> {
     let (kind, until) = served_columns(a.served);
     tx.execute(
-        "UPDATE secret SET served_kind=$2, served_until=$3, margin_at=$4, target_count=$5, open_findings=$6, assessed_at=$7, owner=$8 \
-         WHERE id=$1",
+        "UPDATE secret SET served_kind=$2, served_until=$3, margin_at=$4, target_count=$5, open_findings=$6, assessed_at=$7, owner=$8, \
+         current=$9, required=$10 WHERE id=$1",
         &[
             id.0.into(),
             kind.into(),
@@ -252,6 +264,8 @@ pub fn update_standing(tx: &mut Tx<'_>, id: SecretId, a: &Assessed, now: Time) -
             a.open_findings.into(),
             now.into(),
             (&a.owner).into(),
+            a.current.into(),
+            a.required.into(),
         ],
     )?;
     Ok(())

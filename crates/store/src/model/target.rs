@@ -275,6 +275,14 @@ pub fn aggregate(tx: &mut Tx<'_>, secret: SecretId) -> Result<Targets> {
     })
 }
 
+/// How many required combinations of a secret's targets show what they should, and of how many.
+pub fn currency(tx: &mut Tx<'_>, secret: SecretId) -> Result<(i64, i64)> {
+    let sql = "SELECT CAST(coalesce(sum(current), 0) AS BIGINT), CAST(coalesce(sum(required), 0) AS BIGINT) FROM target \
+               WHERE secret_id = $1 AND retired_at IS NULL";
+    let row = tx.query_one(sql, &[secret.0.into()])?;
+    Ok((row.int(0)?, row.int(1)?))
+}
+
 /// What a secret without targets has.
 pub fn no_targets() -> Targets {
     Targets { count: 0, production: 0, served: Served::Unknown, worst: None, lifetime: None, findings: Vec::new() }
