@@ -211,13 +211,13 @@ pub struct TargetDetail {
 pub struct Observation {
     /// Its number, which evidence names.
     pub id: i64,
-    /// `ip:port`, or a path.
+    /// `ip:port`, or a path; `host:port` while the name does not resolve.
     pub address: String,
     /// From where.
     pub vantage: String,
-    /// The server name sent.
+    /// The server name sent; empty for none.
     pub server_name: String,
-    /// `all`, `rsa` or `ecdsa`.
+    /// `all`, `rsa`, `ecdsa` or `ed25519`.
     pub offer: String,
     /// `dialled`, `peer-seen`, `agent-read` or `attested`.
     pub method: String,
@@ -227,9 +227,10 @@ pub struct Observation {
     pub good_at: Option<String>,
     /// What was presented then.
     pub fingerprint_sha256: Option<String>,
-    /// Another certificate that it may still answer with.
-    pub other_fingerprint_sha256: Option<String>,
-    /// Successes in a row with the same certificate.
+    /// Other certificates that it may still answer with.
+    #[serde(default)]
+    pub other_fingerprints_sha256: Vec<String>,
+    /// Successes in a row with the same certificate, since evidence was last asked for.
     pub streak: u32,
     /// TLS version.
     pub protocol: String,
@@ -720,6 +721,9 @@ pub struct Look {
     pub also: Vec<String>,
     /// The offers that are due.
     pub offers: Vec<String>,
+    /// The offers that are due without a server name.
+    #[serde(default)]
+    pub unnamed: Vec<String>,
     /// Fresh handshakes per address and offer.
     pub handshakes: u32,
 }
@@ -758,9 +762,12 @@ pub struct Report {
 pub struct Attempt {
     /// `ip:port`, or a path.
     pub address: String,
-    /// `all`, `rsa` or `ecdsa`.
+    /// `all`, `rsa`, `ecdsa` or `ed25519`.
     #[serde(default = "all")]
     pub offer: String,
+    /// Whether no server name was sent, as [`Look`] asks in `unnamed`.
+    #[serde(default)]
+    pub unnamed: bool,
     /// What was presented: DER, base64, leaf first.
     #[serde(default)]
     pub chain: Vec<String>,

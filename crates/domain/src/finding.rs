@@ -28,6 +28,8 @@ word!(
         Partial = "partial",
         /// What is served does not cover the server name.
         WrongName = "wrong-name",
+        /// A key type that must be served is not.
+        WrongKeyType = "wrong-key-type",
         /// What is served leads to no root that must be trusted, or does not verify.
         Untrusted = "untrusted",
         /// An intermediate is missing from what is presented.

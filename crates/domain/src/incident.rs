@@ -96,7 +96,7 @@ pub fn reconcile<'a>(
         }
     }
     for line in lines.iter().filter(|l| !wanted.iter().any(|f| f.key() == l.key)) {
-        let proven = standing.settled_since.is_some_and(|since| since > line.opened_at);
+        let proven = standing.settled_since.is_some_and(|since| since >= line.opened_at);
         if proven && clock_believed {
             done.close.push(line.id);
         } else {

@@ -14,6 +14,7 @@ pub mod finding;
 pub mod incident;
 pub mod observation;
 pub mod policy;
+pub mod required;
 pub mod schedule;
 pub mod secret;
 pub mod target;

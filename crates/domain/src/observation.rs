@@ -1,13 +1,13 @@
 //! What one look at production adds to what was known about a combination.
 //!
-//! The store keeps one [`Record`] per combination and every [`Change`]. A record remembers the *other* certificate that was seen
-//! most recently until enough handshakes in a row have not shown it: behind a shared address one good answer proves little.
+//! The store keeps one [`Record`] per combination and every [`Change`]. A record remembers the *other* certificates that were
+//! seen until enough handshakes in a row have shown none of them: behind a shared address one good answer proves little.
 
 use crate::{
     Fingerprint, Time,
     words::{Blame, Combination, CombinationId},
 };
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
 
 /// What an attempt brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,9 @@ pub struct Failing {
     pub last: Failure,
 }
 
+/// Different chains that a record remembers; beyond these the ones seen longest ago are forgotten.
+pub const MOST_OTHERS: usize = 8;
+
 /// What is known about one combination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -67,11 +70,11 @@ pub struct Record {
     pub last_at: Time,
     /// The latest success.
     pub good: Option<Sighting>,
-    /// The latest different chain, until the streak has outlived it.
-    pub other: Option<Sighting>,
-    /// How many successes in a row showed the chain of `good`.
+    /// Different chains that were seen before it, until the streak has outlived them; at most [`MOST_OTHERS`].
+    pub others: Vec<Sighting>,
+    /// How many successes in a row showed the chain of `good`, since evidence was last asked for.
     pub streak: u32,
-    /// Since when.
+    /// Since when that is counted.
     pub streak_since: Time,
     /// The failures since the latest success.
     pub failing: Option<Failing>,
@@ -98,7 +101,17 @@ impl Record {
     /// A combination that nobody has looked at.
     pub fn new(id: CombinationId, combination: Combination) -> Record {
         let never = Time::from_unix(0);
-        Record { id, combination, last_at: never, good: None, other: None, streak: 0, streak_since: never, failing: None, expires_at: None }
+        Record {
+            id,
+            combination,
+            last_at: never,
+            good: None,
+            others: Vec::new(),
+            streak: 0,
+            streak_since: never,
+            failing: None,
+            expires_at: None,
+        }
     }
 
     /// Takes one attempt in. `needed` is the length of a streak that outlives another certificate.
@@ -119,13 +132,17 @@ impl Record {
                 match before {
                     Some(b) if b.chain == seen.chain => self.streak = self.streak.saturating_add(1),
                     _ => {
-                        self.other = before;
+                        self.others.retain(|o| o.chain != seen.chain);
+                        self.others.extend(before);
+                        if self.others.len() > MOST_OTHERS {
+                            self.others.remove(0);
+                        }
                         self.streak = 1;
                         self.streak_since = at;
                     }
                 }
                 if self.streak >= needed {
-                    self.other = None;
+                    self.others.clear();
                 }
                 match (first, chain_changed, recovered) {
                     (true, ..) => Change::First,
@@ -152,12 +169,23 @@ impl Record {
 
     /// Every certificate that this combination may still be answering with.
     pub fn may_serve(&self) -> impl Iterator<Item = Sighting> {
-        self.good.into_iter().chain(self.other)
+        self.good.into_iter().chain(self.others.iter().copied())
     }
 
-    /// Whether the latest attempt succeeded, and nothing else than what it showed is still to be expected.
-    pub fn settled(&self) -> bool {
-        self.good.is_some() && self.other.is_none() && self.failing.is_none()
+    /// Whether the latest attempt succeeded, and nothing else than what it showed was seen of late.
+    pub fn steady(&self) -> bool {
+        self.good.is_some() && self.others.is_empty() && self.failing.is_none()
+    }
+
+    /// Whether it is steady, and `needed` handshakes since evidence was last asked for say so.
+    pub fn settled(&self, needed: u32) -> bool {
+        self.steady() && self.streak >= needed
+    }
+
+    /// Asks for evidence anew: a line was opened at `at`, and what was seen before says nothing about its end.
+    pub fn ask_again(&mut self, at: Time) {
+        self.streak = 0;
+        self.streak_since = at;
     }
 }
 
@@ -195,15 +223,42 @@ mod tests {
     fn an_old_certificate_behind_a_shared_address_is_outlived_only_by_thirty_in_a_row() {
         let mut r = record();
         assert_eq!(r.observe(&shows(1), at(0), 30), Change::First);
-        assert!(r.settled(), "there was nothing before it");
+        assert!(r.steady() && !r.settled(30), "there was nothing before it, and one handshake proves nothing");
         assert_eq!(r.observe(&shows(2), at(1), 30), Change::Chain);
         for n in 2..=29 {
             assert_eq!(r.observe(&shows(2), at(n), 30), Change::None);
-            assert!(!r.settled(), "{n} handshakes are not enough");
+            assert!(!r.settled(30), "{n} handshakes are not enough");
         }
         r.observe(&shows(2), at(30), 30);
         assert_eq!(r.streak, 30);
-        assert!(r.settled());
+        assert!(r.settled(30));
+        r.ask_again(at(40));
+        assert!(r.steady() && !r.settled(30) && !r.settled(1), "what was seen before the question is no answer");
+        for n in 0..30 {
+            assert!(!r.settled(30));
+            r.observe(&shows(2), at(41 + n), 30);
+        }
+        assert_eq!((r.settled(30), r.streak_since), (true, at(40)));
+    }
+
+    #[test]
+    fn two_strangers_that_take_turns_are_both_remembered() {
+        let mut r = record();
+        for n in 0..20 {
+            r.observe(&shows(1), at(3 * n), 30);
+            r.observe(&shows(if n % 2 == 0 { 2 } else { 3 }), at(3 * n + 1), 30);
+            r.observe(&shows(1), at(3 * n + 2), 30);
+            let mut seen: Vec<u8> = r.may_serve().map(|s| s.leaf.as_bytes()[0]).collect();
+            seen.sort_unstable();
+            assert_eq!(seen, if n == 0 { &[1, 2][..] } else { &[1, 2, 3] }, "round {n}");
+            assert!(!r.settled(30));
+        }
+        // More strangers than are remembered: the ones seen last stay.
+        for n in 10..30 {
+            r.observe(&shows(n), at(100 + i64::from(n)), 30);
+        }
+        assert_eq!(r.others.len(), MOST_OTHERS);
+        assert_eq!(r.others.iter().map(|o| o.leaf).min(), Some(fp(21)));
     }
 
     #[test]
@@ -214,7 +269,7 @@ mod tests {
             r.observe(&shows(2), at(n), 30);
         }
         r.observe(&shows(1), at(30), 30);
-        assert_eq!((r.streak, r.other.map(|o| o.leaf)), (1, Some(fp(2))));
+        assert_eq!((r.streak, r.others.iter().map(|o| o.leaf).collect()), (1, alloc::vec![fp(2)]));
         assert_eq!(r.may_serve().count(), 2);
     }
 

@@ -25,12 +25,9 @@ pub fn next_look(target: &Target, standing: &Standing, records: &[Record], polic
     let interval = policy.interval(standing.lifetime.unwrap_or(ASSUMED_LIFETIME)).min(AT_LEAST);
     if target.state == TargetState::Retired {
         // Still dialled until what it served then has ended (law 2).
-        return match standing.served {
-            crate::target::Served::Until(t) if t > now && t < Time::NO_EXPIRY => Some(now + interval),
-            _ => None,
-        };
+        return target.retired.as_ref().filter(|r| now < r.until).map(|_| now + interval);
     }
-    let others = || records.iter().filter(|r| r.failing.is_none()).filter_map(|r| r.other);
+    let others = || records.iter().filter(|r| r.failing.is_none()).flat_map(|r| &r.others);
     if others().next().is_some() {
         // An address that keeps answering with both is not knocked at thirty times a second until somebody mends it.
         let flapping = others().any(|o| now < o.at + FLAPPING);
@@ -42,8 +39,8 @@ pub fn next_look(target: &Target, standing: &Standing, records: &[Record], polic
             let pause = RETRY.as_secs().saturating_mul(1_i64 << count.min(12));
             Span::seconds(pause).min(interval)
         }
-        // Everything answered, and what was seen is only too young to prove anything: nearly there.
-        None if waiting && standing.settled_since.is_some() => BURST_PAUSE,
+        // Everything answered, and what was seen is only too young or too little to prove anything: nearly there.
+        None if waiting && (standing.settled_since.is_some() || records.iter().any(|r| r.streak < evidence(target))) => BURST_PAUSE,
         None if waiting => RETRY.min(interval),
         None => interval,
     };
@@ -59,12 +56,10 @@ pub fn offer_due(offer: Offer, last_at: Option<Time>, waiting: bool, now: Time) 
     offer == Offer::All || waiting || last_at.is_none_or(|at| now >= at + OTHER_OFFERS)
 }
 
-/// How many fresh handshakes a combination needs at this look: one, or what outlives the other certificate.
-pub fn handshakes(record: Option<&Record>, needed: u32) -> u32 {
-    match record {
-        Some(r) if r.other.is_some() => needed.saturating_sub(r.streak).max(1),
-        _ => 1,
-    }
+/// How many fresh handshakes a combination needs at this look: one, or what outlives other certificates and lets a line close that
+/// waits for evidence.
+pub fn handshakes(record: &Record, needed: u32, waiting: bool) -> u32 {
+    if waiting || !record.others.is_empty() { needed.saturating_sub(record.streak).max(1) } else { 1 }
 }
 
 /// Another certificate that was seen within this time was seen in this very round.
@@ -80,7 +75,7 @@ pub fn after_claim(now: Time) -> Time {
     now
 }
 
-/// How many handshakes close something at this target.
+/// How many handshakes close something at this target. What is not dialled is read where it lies: there is no other behind it.
 pub fn evidence(target: &Target) -> u32 {
-    policy::evidence_needed(target.backends)
+    if target.authority.is_empty() { 1 } else { policy::evidence_needed(target.backends) }
 }

@@ -6,7 +6,9 @@ use crate::{
     finding::{Code, End, Finding, Subject},
     observation::Record,
     policy::{Level, Policy},
-    words::{Blame, Combination, Method, SecretId, Target, TargetState},
+    required::{self, AFTER_LEAVING, Address},
+    schedule,
+    words::{Blame, Combination, KeyType, Method, Offer, SecretId, Target, TargetState},
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -24,6 +26,8 @@ pub struct Presented {
     pub issuer: String,
     /// The names in the leaf, escaped, shortened.
     pub names: String,
+    /// What kind of key the leaf is for; none of those that can be asked for, where absent.
+    pub key: Option<KeyType>,
     /// Whether the leaf covers the server name (always true where none is checked).
     pub covers: bool,
     /// Expected names of an external secret that the leaf lacks.
@@ -83,17 +87,6 @@ pub struct Known {
     pub version: i64,
 }
 
-/// An address of a target.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
-    /// `ip:port`.
-    pub address: String,
-    /// When it was first seen under the name.
-    pub first_seen: Time,
-    /// When the name stopped resolving to it.
-    pub left_at: Option<Time>,
-}
-
 /// Everything that the rules look at.
 #[derive(Debug, Clone)]
 pub struct View {
@@ -107,7 +100,7 @@ pub struct View {
     pub expected: Expected,
     /// The policy that applies.
     pub policy: Policy,
-    /// Addresses that its name resolves to, or did until lately; empty for what is not dialled.
+    /// Addresses that its name resolves to for each vantage, or did until lately; empty for what is not dialled.
     pub addresses: Vec<Address>,
     /// Vantages that can only raise.
     pub optional_vantages: Vec<String>,
@@ -145,7 +138,7 @@ pub struct Standing {
     pub current: u32,
     /// Required combinations.
     pub required: u32,
-    /// The longest-unconfirmed of the required combinations, where all of them are settled: what a closing may rest on.
+    /// Where every required combination is settled: from when on all of the evidence for that is. What a closing may rest on.
     pub settled_since: Option<Time>,
     /// The required records, as evidence.
     pub evidence: Vec<i64>,
@@ -157,37 +150,17 @@ pub struct Standing {
     pub next: Option<Time>,
 }
 
-/// Addresses that left the name are looked at for this long.
-pub const AFTER_LEAVING: Span = Span::hours(24);
 /// How long a target that answers with an older version is given before its owner is told.
 pub const GRACE_OLDER: Span = Span::days(7);
 /// An ordinary lifetime, where none was seen yet.
 pub const ASSUMED_LIFETIME: Span = Span::days(90);
-
-/// The combinations that must be green: every address × required vantage × required offer.
-pub fn required(target: &Target, addresses: &[Address]) -> Vec<Combination> {
-    let mut all = Vec::new();
-    for address in addresses.iter().filter(|a| a.left_at.is_none()) {
-        for vantage in &target.required_vantages {
-            for offer in &target.offers {
-                all.push(Combination {
-                    address: address.address.clone(),
-                    vantage: vantage.clone(),
-                    server_name: target.server_name.clone(),
-                    offer: *offer,
-                    method: Method::Dialled,
-                });
-            }
-        }
-    }
-    all
-}
 
 /// Assesses one target.
 pub fn assess(view: &View, now: Time) -> Standing {
     let mut a = Assessment::new(view, now);
     a.ends_and_paths();
     a.versions();
+    a.keys();
     a.silence();
     a.inventory();
     a.finish()
@@ -198,6 +171,8 @@ struct Assessment<'a> {
     now: Time,
     required: Vec<Option<&'a Record>>,
     missing: Vec<Combination>,
+    /// Required vantages for which the name does not resolve.
+    unresolved: Vec<&'a Record>,
     /// Every record that may still be answered with, required or only raising.
     relevant: Vec<&'a Record>,
     lifetime: Option<Span>,
@@ -214,7 +189,7 @@ impl<'a> Assessment<'a> {
         let by_combination: BTreeMap<&Combination, &Record> = view.records.iter().map(|r| (&r.combination, r)).collect();
         let (mut required_records, mut missing) = (Vec::new(), Vec::new());
         if view.dialled {
-            for c in required(&view.target, &view.addresses) {
+            for c in required::required(&view.target, &view.addresses) {
                 let record = by_combination.get(&c).copied();
                 if record.is_none() {
                     missing.push(c);
@@ -224,19 +199,22 @@ impl<'a> Assessment<'a> {
         } else {
             required_records.extend(view.records.iter().filter(fresh).map(Some));
         }
-        let gone = |r: &&Record| {
-            view.addresses.iter().any(|a| a.address == r.combination.address && a.left_at.is_none_or(|at| now < at + AFTER_LEAVING))
-                || r.combination.method != Method::Dialled
-        };
-        // What nobody looks at any more says nothing: another vantage, offer or server name than the inventory asks for.
+        let asks = required::asks(&view.target);
+        // What nobody looks at any more says nothing: another address, vantage, offer or server name than the inventory asks for.
         let asked = |r: &&Record| {
             let (c, t) = (&r.combination, &view.target);
             c.method != Method::Dialled
                 || ((t.required_vantages.contains(&c.vantage) || view.optional_vantages.contains(&c.vantage))
-                    && t.offers.contains(&c.offer)
-                    && c.server_name == t.server_name)
+                    && asks.iter().any(|(name, offer)| *offer == c.offer && *name == c.server_name)
+                    && view.addresses.iter().any(|a| a.vantage == c.vantage && a.address == c.address && a.is_dialled(now)))
         };
-        let relevant: Vec<&Record> = view.records.iter().filter(fresh).filter(gone).filter(asked).collect();
+        let unresolved = |r: &&Record| {
+            view.dialled
+                && view.target.required_vantages.contains(&r.combination.vantage)
+                && required::is_unresolved(&view.target, &view.addresses, r)
+        };
+        let unresolved = view.records.iter().filter(unresolved).collect();
+        let relevant: Vec<&Record> = view.records.iter().filter(fresh).filter(asked).collect();
         let lifetime = relevant.iter().flat_map(|r| r.may_serve()).filter_map(|s| view.presented.get(&s.chain)).map(|p| p.lifetime).min();
         let served = if required_records.is_empty() { Served::Unknown } else { Served::Until(Time::NO_EXPIRY) };
         let mut it = Assessment {
@@ -244,6 +222,7 @@ impl<'a> Assessment<'a> {
             now,
             required: required_records,
             missing,
+            unresolved,
             relevant,
             lifetime,
             served,
@@ -254,6 +233,9 @@ impl<'a> Assessment<'a> {
         };
         for expires in view.records.iter().filter_map(|r| r.expires_at) {
             it.at(expires);
+        }
+        for left in view.addresses.iter().filter_map(|a| a.left_at) {
+            it.at(left + AFTER_LEAVING);
         }
         it
     }
@@ -392,7 +374,7 @@ impl<'a> Assessment<'a> {
                         }
                     }
                 }
-                self.current = self.required.iter().flatten().filter(|r| r.settled()).count() as u32;
+                self.current = self.required.iter().flatten().filter(|r| r.steady()).count() as u32;
             }
             Expected::Managed(None) => {}
             Expected::Managed(Some(newest)) => {
@@ -418,7 +400,8 @@ impl<'a> Assessment<'a> {
                 let (number, since, current) = (newest.number, newest.stored_at, self.current);
                 for (leaf, version) in older {
                     let (code, detail) = if current > 0 && total > 1 {
-                        let detail = format!("{current} of {total} addresses serve version {number}; others still serve version {version}");
+                        let places = self.places();
+                        let detail = format!("{current} of {total} {places} serve version {number}; others still serve version {version}");
                         (Code::Partial, detail)
                     } else {
                         let detail = format!("still serves version {version}; version {number} has been stored since {since}");
@@ -437,6 +420,49 @@ impl<'a> Assessment<'a> {
         }
     }
 
+    /// What required combinations are called when they are counted.
+    fn places(&self) -> &'static str {
+        let addresses: BTreeSet<&str> = self.required.iter().flatten().map(|r| r.combination.address.as_str()).collect();
+        if addresses.len() == self.required.len() { "addresses" } else { "looks at its addresses" }
+    }
+
+    /// Each required key type must be served to those who accept no other.
+    fn keys(&mut self) {
+        let wanted = self.view.target.key_types.clone();
+        let key_of = |s: &crate::observation::Sighting| self.view.presented.get(&s.chain).and_then(|p| p.key);
+        let mut wrong: BTreeMap<Fingerprint, String> = BTreeMap::new();
+        let mut none = None;
+        for key in &wanted {
+            if !self.view.dialled {
+                let held = self.relevant.iter().filter_map(|r| r.good);
+                let (held, fitting) = held.fold((0, 0), |(n, f), s| (n + 1, f + usize::from(key_of(&s) == Some(*key))));
+                if held > 0 && fitting == 0 {
+                    none = none.or(Some(format!("no certificate for an {key} key is there")));
+                }
+                continue;
+            }
+            for record in self.relevant.iter().filter(|r| r.combination.offer == key.offer()) {
+                for s in record.may_serve().filter(|s| key_of(s) != Some(*key)) {
+                    let place = required::in_words(&self.view.target, &record.combination);
+                    let what = key_of(&s).map_or("another", KeyType::as_str);
+                    wrong.entry(s.leaf).or_insert_with(|| format!("{place} is answered with an {what} key"));
+                }
+            }
+            none = none.or_else(|| {
+                let record = self.required.iter().flatten().find(|r| refuses_keys(r, &wanted) && r.combination.offer == key.offer())?;
+                let place = required::in_words(&self.view.target, &record.combination);
+                let why = record.failing.as_ref().map(|f| f.last.detail.clone()).unwrap_or_default();
+                Some(format!("{place} is refused: {why}"))
+            });
+        }
+        for (leaf, detail) in wrong {
+            self.find(Code::WrongKeyType, Level::Incident, Some(leaf), detail).broken = true;
+        }
+        if let Some(detail) = none {
+            self.find(Code::WrongKeyType, Level::Incident, None, detail).broken = true;
+        }
+    }
+
     /// Absence is not recovery (law 2): what falls silent says so.
     fn silence(&mut self) {
         let lifetime = self.lifetime.unwrap_or(ASSUMED_LIFETIME);
@@ -452,17 +478,21 @@ impl<'a> Assessment<'a> {
             self.at(until);
         }
         if target.state == TargetState::Retired {
-            let back = self
-                .view
-                .retired_at
-                .is_some_and(|at| self.relevant.iter().filter_map(|r| r.good).any(|g| g.at > at + crate::policy::SHORTEST_INTERVAL));
-            if back && self.now < served_until {
+            let retired = target.retired.as_ref();
+            let old = |leaf: &Fingerprint| retired.is_some_and(|r| r.leaves.contains(leaf));
+            let after = |at: Time| self.view.retired_at.is_some_and(|retired| at > retired + crate::policy::SHORTEST_INTERVAL);
+            // Another certificate is somebody else's business: names and addresses find new uses.
+            let back = self.relevant.iter().flat_map(|r| r.may_serve()).any(|s| after(s.at) && old(&s.leaf));
+            if back && retired.is_some_and(|r| self.now < r.until) {
                 let detail = String::from("was retired and still answers with the certificate that it served then");
                 self.find(Code::CameBack, Level::Notice, None, detail);
             }
             return;
         }
 
+        let (view, words) = (self.view, |c: &Combination| required::in_words(target, c));
+        let since = |c: &Combination| required::since(target, &view.addresses, c);
+        let missing = self.missing.clone();
         let (mut failing, mut routeless, mut stale, mut never) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for record in self.required.iter().flatten() {
             if let Some(f) = &record.failing {
@@ -474,7 +504,10 @@ impl<'a> Assessment<'a> {
                             && o.good.is_some()
                     })
                 };
-                if f.last.blame == Blame::Local {
+                if refuses_keys(record, &target.key_types) {
+                    // Told as what it is.
+                    continue;
+                } else if f.last.blame == Blame::Local {
                     if !elsewhere() {
                         routeless.push(*record);
                     }
@@ -483,14 +516,17 @@ impl<'a> Assessment<'a> {
                 }
             }
             match record.good {
-                Some(g) if self.now >= g.at + allowed => stale.push((record.combination.address.clone(), g.at)),
+                // It was not asked for before: nobody is late yet.
+                Some(g) if self.now >= g.at.max(since(&record.combination)) + allowed => stale.push((&record.combination, g.at)),
                 Some(_) => {}
-                None => never.push(record.combination.address.clone()),
+                None => never.push(&record.combination),
             }
         }
-        never.extend(self.missing.iter().map(|c| c.address.clone()));
-        for good in self.required.clone().into_iter().flatten().filter_map(|r| r.good) {
-            self.at(good.at + allowed);
+        failing.extend(self.unresolved.iter().copied().filter(|u| !self.required.contains(&Some(*u))));
+        never.extend(&missing);
+        let stale_at: Vec<Time> = self.required.iter().flatten().filter_map(|r| Some(r.good?.at.max(since(&r.combination)))).collect();
+        for at in stale_at {
+            self.at(at + allowed);
         }
         let total = self.required.len();
         if !failing.is_empty() && !muted {
@@ -498,7 +534,8 @@ impl<'a> Assessment<'a> {
             let level = if worst >= 2 { Level::Notice } else { Level::Info };
             let since = failing.iter().filter_map(|r| r.failing.as_ref()).map(|f| f.since).min();
             let why = failing[0].failing.as_ref().map(|f| f.last.detail.clone()).unwrap_or_default();
-            let detail = format!("{} of {total} looks fail, first {}: {why}", failing.len(), failing[0].combination.address);
+            let total = total.max(failing.len());
+            let detail = format!("{} of {total} looks fail, first {}: {why}", failing.len(), words(&failing[0].combination));
             self.find(Code::Unreachable, level, None, detail).since = since;
         }
         if let Some(first) = routeless.first() {
@@ -506,17 +543,16 @@ impl<'a> Assessment<'a> {
                 format!("{} has no route to {}, and no other vantage covers it", first.combination.vantage, first.combination.address);
             self.find(Code::NoRoute, Level::Notice, None, detail);
         }
-        if let (Some((address, at)), false) = (stale.iter().min_by_key(|s| s.1), muted) {
-            let detail = format!("{address} was last observed {at}; {allowed} is allowed");
+        if let (Some((c, at)), false) = (stale.iter().min_by_key(|s| s.1), muted) {
+            let detail = format!("{} was last observed {at}; {allowed} is allowed", words(c));
             self.find(Code::NotObserved, Level::Incident, None, detail).since = Some(*at);
         }
         if !never.is_empty() || self.required.is_empty() {
             // A new target is given a few rounds before anybody hears of it.
             let patience = Span::seconds(self.view.policy.interval(lifetime).as_secs().saturating_mul(2));
-            // An address that is new is as young as it is, however old its target.
-            let first_seen = |address: &String| self.view.addresses.iter().find(|a| a.address == *address).map(|a| a.first_seen);
-            let since = never.iter().map(|a| first_seen(a).unwrap_or(target.declared_at).max(target.declared_at)).min();
-            let since = since.unwrap_or(target.declared_at);
+            // The one that is waited for longest.
+            let first = never.iter().copied().min_by_key(|c| since(c));
+            let since = first.map_or(target.declared_at, since);
             self.at(since + patience);
             self.at(since + allowed);
             let level = match self.now - since {
@@ -525,8 +561,12 @@ impl<'a> Assessment<'a> {
                 _ => Level::Incident,
             };
             if !muted {
-                let what = never.first().map_or_else(|| target.name.to_string(), Clone::clone);
-                let detail = format!("{} has never been observed", pki::text::escape(&what));
+                let what = first.map_or_else(|| pki::text::escape(&target.name).to_string(), words);
+                let more = match never.len() {
+                    0 | 1 => String::new(),
+                    n => format!(", nor have {} other looks", n - 1),
+                };
+                let detail = format!("{what} has never been observed{more}");
                 self.find(Code::NeverObserved, level, None, detail).since = Some(since);
             }
         }
@@ -543,8 +583,10 @@ impl<'a> Assessment<'a> {
             // Nothing is asked of what left the inventory, except to be gone.
             self.findings.retain(|f| f.code == Code::CameBack);
         }
-        let settled = !self.required.is_empty() && self.required.iter().all(|r| r.is_some_and(Record::settled));
-        let oldest = self.required.iter().flatten().filter_map(|r| r.good).map(|g| g.at).min();
+        let needed = schedule::evidence(&self.view.target);
+        let settled =
+            !self.required.is_empty() && self.unresolved.is_empty() && self.required.iter().all(|r| r.is_some_and(|r| r.settled(needed)));
+        let oldest = self.required.iter().flatten().map(|r| r.streak_since).min();
         Standing {
             served: self.served,
             worst: self.worst,
@@ -557,4 +599,11 @@ impl<'a> Assessment<'a> {
             next: self.next,
         }
     }
+}
+
+/// Whether the peer speaks TLS, and has nothing for those who accept only a key type that it must serve. One refusal may be a
+/// restart.
+fn refuses_keys(record: &Record, wanted: &[KeyType]) -> bool {
+    let refused = record.failing.as_ref().is_some_and(|f| f.count >= 2 && f.last.blame == Blame::Tls);
+    refused && record.combination.offer != Offer::All && wanted.iter().any(|k| k.offer() == record.combination.offer)
 }

@@ -1,6 +1,10 @@
 //! The nouns that the rules speak of. Each has one meaning; `docs/` and the pages use the same words.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+    vec::Vec,
+};
 use core::fmt;
 
 macro_rules! id {
@@ -129,8 +133,33 @@ word!(
         Rsa = "rsa",
         /// Only ECDSA signatures are accepted.
         Ecdsa = "ecdsa",
+        /// Only Ed25519 signatures are accepted.
+        Ed25519 = "ed25519",
     }
 );
+
+word!(
+    /// What kind of key a certificate is for.
+    KeyType {
+        /// RSA.
+        Rsa = "rsa",
+        /// ECDSA.
+        Ecdsa = "ecdsa",
+        /// Ed25519.
+        Ed25519 = "ed25519",
+    }
+);
+
+impl KeyType {
+    /// The offer that only a certificate with such a key answers.
+    pub const fn offer(self) -> Offer {
+        match self {
+            KeyType::Rsa => Offer::Rsa,
+            KeyType::Ecdsa => Offer::Ecdsa,
+            KeyType::Ed25519 => Offer::Ed25519,
+        }
+    }
+}
 
 word!(
     /// How an observation came about.
@@ -169,7 +198,8 @@ word!(
 /// A target is *every* address from every required vantage for every required offer (law 3).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Combination {
-    /// `ip:port` for what is dialled, a path for what is read, empty for what is attested.
+    /// `ip:port` for what is dialled (`host:port` where the name did not resolve), a path for what is read, empty for what is
+    /// attested.
     pub address: String,
     /// From where.
     pub vantage: String,
@@ -179,6 +209,15 @@ pub struct Combination {
     pub offer: Offer,
     /// How.
     pub method: Method,
+}
+
+/// How a target left the inventory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retired {
+    /// Until when it is still dialled.
+    pub until: crate::Time,
+    /// The certificates that it may have answered with then, or should have, where nothing was observed.
+    pub leaves: BTreeSet<crate::Fingerprint>,
 }
 
 /// The facts about a target that its rules need.
@@ -206,6 +245,17 @@ pub struct Target {
     pub required_vantages: Vec<String>,
     /// Offers that must be green.
     pub offers: Vec<Offer>,
+    /// `host:port`: stands for the addresses of a vantage for which the name never resolved; empty for what is not dialled.
+    pub authority: String,
+    /// Whether the answer to a client that names nothing must be green too.
+    pub names_without_sni: bool,
+    /// Key types that must be served; empty for whatever comes.
+    pub key_types: Vec<KeyType>,
+    /// Since when a vantage, an offer or a server name is required, where that is later than `declared_at`
+    /// ([`crate::required::since`]).
+    pub required_since: BTreeMap<String, crate::Time>,
+    /// How it left the inventory, where it did.
+    pub retired: Option<Retired>,
     /// The adoption whose first findings go to one baseline incident, and until when.
     pub baseline: Option<(String, crate::Time)>,
 }

@@ -21,6 +21,8 @@ use store::{
 /// Assesses a target whose row is taken. Says what the rules say, and whether a line waits for evidence.
 pub fn target(engine: &Engine, tx: &mut Tx<'_>, t: &target::Target, tick: &Tick) -> Result<(Standing, bool)> {
     let now = tick.now;
+    // Before anything is read: who is woken from here on is not forgotten by what is planned below.
+    let mark = timer::mark(tx, loops::TARGET, t.facts.id.0)?;
     let owner = secret::get(tx, t.secret)?;
     let view = view(engine, tx, t, owner.as_ref(), now)?;
     let standing = domain::target::assess(&view, now);
@@ -37,10 +39,7 @@ pub fn target(engine: &Engine, tx: &mut Tx<'_>, t: &target::Target, tick: &Tick)
     if standing.findings.iter().any(|f| f.code == Code::CameBack) {
         crate::inventory::come_back(tx, t, now)?;
     }
-    match standing.next {
-        Some(next) => timer::set(tx, loops::TARGET, t.facts.id.0, next)?,
-        None => timer::clear(tx, loops::TARGET, t.facts.id.0)?,
-    }
+    timer::plan(tx, loops::TARGET, t.facts.id.0, standing.next, mark)?;
     if changed || moved {
         timer::set_earlier(tx, loops::SECRET, t.secret.0, now)?;
         let body = json!({
@@ -149,6 +148,7 @@ fn unreadable(now: Time) -> domain::target::Presented {
         lifetime: domain::target::ASSUMED_LIFETIME,
         issuer: String::from("unknown"),
         names: String::from("nothing readable"),
+        key: None,
         covers: true,
         lacks: Vec::new(),
         path: Err(domain::target::PathProblem {
@@ -170,7 +170,7 @@ fn whose(tx: &mut Tx<'_>, leaf: &Fingerprint, t: &target::Target) -> store::Resu
 }
 
 /// The newest version, as far as a region may serve it: instances of that region where there are any, else those for all.
-fn newest(tx: &mut Tx<'_>, s: &secret::Secret, region: &str) -> store::Result<Option<Newest>> {
+pub(crate) fn newest(tx: &mut Tx<'_>, s: &secret::Secret, region: &str) -> store::Result<Option<Newest>> {
     let Some(version) = secret::versions(tx, s.id, 1)?.into_iter().next() else { return Ok(None) };
     let all = target::newest_leaves(tx, s.id, version.number)?;
     let own: BTreeSet<Fingerprint> = all.iter().filter(|(scope, _)| !region.is_empty() && scope == region).map(|(_, l)| *l).collect();
@@ -206,6 +206,10 @@ fn lines(tx: &mut Tx<'_>, t: &target::Target, owner: Option<&secret::Secret>, st
         touched.insert(stored.incident);
         let body = json!({ "incident": stored.incident.0, "finding": stored.key, "evidence": standing.evidence });
         tx.journal(Entry::new("line.closed", format!("target/{}", t.facts.name), "every required observation shows it gone", &body))?;
+    }
+    if !done.open.is_empty() {
+        // What was seen so far says nothing about the end of what begins now.
+        observation::ask_again(tx, t.facts.id, tick.now)?;
     }
     // In the order of subjects, so that two targets never wait for each other.
     let mut new: Vec<(Subject, &Finding)> = done.open;

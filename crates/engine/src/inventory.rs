@@ -1,18 +1,18 @@
 //! Putting the declared inventory in place: idempotent, all or nothing; what leaves is retired, never forgotten.
 
-use crate::{Engine, Error, Refusal, Result, Tick, assess, look::wake_vantages, loops, own::PREFIX, vault::blank};
+use crate::{Engine, Error, Refusal, Result, Tick, assess, judge::parse_chain, look::wake_vantages, loops, own::PREFIX, vault::blank};
 use api::fleet::{self as model, self as fleet, Fleet};
 use domain::{
-    Span, Time,
+    Span, Time, required,
     target::Served,
-    words::{Backends, Kind, Management, Offer, Renewal, SecretId, TargetId, TargetState},
+    words::{Backends, KeyType, Kind, Management, Offer, Renewal, Retired, SecretId, TargetId, TargetState},
 };
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use store::{
     Actor, Tx, Value,
     journal::Entry,
-    model::{incident, inventory as rows, inventory::Table, secret, target},
+    model::{incident, inventory as rows, inventory::Table, observation, secret, target},
     timer,
 };
 
@@ -268,6 +268,12 @@ impl Apply<'_> {
                 }
                 None => after.facts.id = TargetId(tx.next_id("target")?),
             }
+            for vantage in stored.iter().flat_map(|b| b.facts.required_vantages.iter().chain(&b.optional_vantages)) {
+                if !after.facts.required_vantages.contains(vantage) && !after.optional_vantages.contains(vantage) {
+                    // Should it be asked again one day, what it knew then is no news.
+                    target::forget_vantage(tx, after.facts.id, vantage)?;
+                }
+            }
             target::put(tx, &after)?;
             wake_vantages(tx, &after, self.now)?;
             timer::set_earlier(tx, loops::SECRET, after.secret.0, self.now)?;
@@ -305,8 +311,29 @@ fn open_incident(kind: &str, name: &str) -> Error {
     Error::refused("open-incident", problem)
 }
 
-/// Retires a target whose row is taken. It is still looked at until its served-until.
+/// For how long a target is looked at after it was retired, where nobody knows until when it would have served.
+pub const AFTER_RETIRING: Span = Span::days(30);
+
+/// Retires a target whose row is taken. It is still looked at until what it answered with has ended (law 2).
 fn retire(tx: &mut Tx<'_>, mut t: target::Target, now: Time) -> Result<()> {
+    let mut leaves = BTreeSet::new();
+    let mut until: Option<Time> = None;
+    for record in observation::of_target(tx, t.facts.id)? {
+        for sighting in record.record.may_serve() {
+            leaves.insert(sighting.leaf);
+            let leaf = observation::chain(tx, &sighting.chain)?.and_then(|der| parse_chain(&der).into_iter().next());
+            until = until.max(leaf.map(|l| l.not_after()));
+        }
+    }
+    if leaves.is_empty()
+        && let Some(owner) = secret::get(tx, t.secret)?
+        && let Some(newest) = assess::newest(tx, &owner, &t.facts.region)?
+    {
+        // Nobody ever saw it: what it should have served is what it must not be found serving.
+        leaves = newest.leaves;
+    }
+    let until = until.filter(|until| *until < Time::NO_EXPIRY).unwrap_or(now + AFTER_RETIRING);
+    t.facts.retired = Some(Retired { until, leaves });
     t.facts.state = TargetState::Retired;
     t.retired_at = Some(now);
     target::put(tx, &t)?;
@@ -322,8 +349,8 @@ fn retire(tx: &mut Tx<'_>, mut t: target::Target, now: Time) -> Result<()> {
 
 /// A target that was retired and still answers comes back.
 pub(crate) fn come_back(tx: &mut Tx<'_>, t: &target::Target, now: Time) -> Result<()> {
-    let back =
-        target::Target { retired_at: None, facts: domain::words::Target { state: TargetState::Active, ..t.facts.clone() }, ..t.clone() };
+    let facts = domain::words::Target { state: TargetState::Active, retired: None, ..t.facts.clone() };
+    let back = target::Target { retired_at: None, facts, ..t.clone() };
     target::put(tx, &back)?;
     wake_vantages(tx, &back, now)?;
     if let Some(s) = secret::lock(tx, t.secret)? {
@@ -395,7 +422,8 @@ fn target_of(stored: Option<&target::Target>, w: &model::Target, secret: SecretI
         None if w.endpoint.is_some() && !is_address => host.clone(),
         None => String::new(),
     };
-    let declared_at = stored.map_or(now, |s| s.facts.declared_at);
+    // What comes back after it was retired is new, and has the patience of what is new.
+    let declared_at = stored.filter(|s| s.retired_at.is_none()).map_or(now, |s| s.facts.declared_at);
     let baseline = match (stored, &fleet.fleet.baseline) {
         (Some(s), _) => s.facts.baseline.clone(),
         (None, Some(day)) => Some((day.to_string(), now + BASELINE)),
@@ -420,8 +448,18 @@ fn target_of(stored: Option<&target::Target>, w: &model::Target, secret: SecretI
         region: w.region.clone().unwrap_or_default(),
         required_vantages: w.vantages.clone(),
         offers: w.offers.iter().filter_map(|o| Offer::parse(&word(o))).collect(),
+        authority: if w.endpoint.is_some() { target::authority(&host, port) } else { String::new() },
+        names_without_sni: w.names_without_sni,
+        key_types: w.key_types.iter().filter_map(|k| KeyType::parse(&word(k))).collect(),
+        required_since: BTreeMap::new(),
+        retired: None,
         baseline,
     };
+    let required_since = match stored {
+        Some(s) if s.retired_at.is_none() => required::required_since(&s.facts, &facts, now),
+        _ => BTreeMap::new(),
+    };
+    let facts = domain::words::Target { required_since, ..facts };
     target::Target {
         facts,
         secret,
@@ -492,6 +530,7 @@ fn secret_diff(b: &secret::Secret, a: &secret::Secret) -> Vec<Field> {
 fn target_diff(b: &target::Target, a: &target::Target) -> Vec<Field> {
     let endpoint = |t: &target::Target| format!("{}://{}:{}", t.protocol, t.host, t.port);
     let offers = |t: &target::Target| t.facts.offers.iter().map(|o| o.as_str()).collect::<Vec<_>>().join(", ");
+    let key_types = |t: &target::Target| t.facts.key_types.iter().map(|k| k.as_str()).collect::<Vec<_>>().join(", ");
     diff(vec![
         ("secret", b.secret.to_string(), a.secret.to_string()),
         ("kind", b.kind.clone(), a.kind.clone()),
@@ -508,6 +547,9 @@ fn target_diff(b: &target::Target, a: &target::Target) -> Vec<Field> {
         ("vantages", b.facts.required_vantages.join(", "), a.facts.required_vantages.join(", ")),
         ("optional_vantages", b.optional_vantages.join(", "), a.optional_vantages.join(", ")),
         ("offers", offers(b), offers(a)),
+        ("names_without_sni", b.facts.names_without_sni.to_string(), a.facts.names_without_sni.to_string()),
+        ("key_types", key_types(b), key_types(a)),
+        ("retired", b.retired_at.is_some().to_string(), a.retired_at.is_some().to_string()),
     ])
 }
 

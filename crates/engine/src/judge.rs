@@ -6,6 +6,7 @@ use domain::{
     finding::{Code, End},
     policy::{Class, Policy, Thresholds},
     target::{PathProblem, Presented},
+    words::KeyType,
 };
 use pki::{Certificate, Limits, PathErrorCode, Purpose, Roots, Verifier};
 use std::{
@@ -109,6 +110,7 @@ impl Judge {
             lifetime,
             issuer: leaf.issuer().to_owned(),
             names: names(leaf),
+            key: KeyType::parse(leaf.key_type()),
             covers: terms.name.is_none_or(|n| leaf.covers(n)),
             lacks: terms.expected_names.iter().filter(|n| !leaf.covers(n)).map(|n| pki::text::escape(n)).collect(),
             path,

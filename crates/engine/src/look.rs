@@ -6,18 +6,19 @@ use crate::{
     rules,
 };
 use domain::{
-    Fingerprint, Span, Time,
+    Fingerprint, Time,
     observation::{Change, Failure, Outcome, Record},
+    policy::Level,
+    required::{self, AFTER_LEAVING, Address},
     schedule,
-    target::{AFTER_LEAVING, Address},
-    words::{Blame, Combination, CombinationId, Method, Offer, TargetId, TargetState},
+    words::{Blame, Combination, CombinationId, Method, Offer, TargetId},
 };
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use store::{
     Actor, Tx,
     journal::Entry,
-    model::{incident, observation, observation::Observation, target},
+    model::{finding, incident, observation, observation::Observation, target},
     timer,
 };
 
@@ -98,11 +99,7 @@ impl Engine {
         self.store.write(actor, tick.now, |tx| {
             store::model::inventory::vantage_seen(tx, vantage, tick.now)?;
             // Or nothing could be due there before the lease has run out.
-            timer::released(tx, &loops::observe(vantage), seen.target.0, vantage)?;
-            match next {
-                Some(next) => timer::set(tx, &loops::observe(vantage), seen.target.0, next),
-                None => timer::clear(tx, &loops::observe(vantage), seen.target.0),
-            }
+            timer::done_by(tx, &loops::observe(vantage), seen.target.0, vantage, next)
         })?;
         Ok(())
     }
@@ -127,40 +124,38 @@ impl Engine {
             target.observed_at = Some(tick.now);
             let needed = schedule::evidence(&target.facts);
             let mut known = observation::of_target(tx, id)?;
-            match &seen.resolved {
-                // A vantage names addresses of this target, and of nothing else: others dial them too.
-                Ok(resolved) if vantage != LOCAL && !resolved.iter().all(|a| is_of(&target, a)) => {
+            let mut attempts: Vec<&Attempt> = seen.attempts.iter().collect();
+            // Who reads or attests resolves nothing.
+            if method == Method::Dialled {
+                let named = seen.resolved.as_deref().unwrap_or_default().iter().chain(attempts.iter().map(|a| &a.address));
+                if vantage != LOCAL && !named.into_iter().all(|a| is_of(&target, a)) {
+                    // A vantage names addresses of this target, and of nothing else: others dial them too.
                     let problem = format!("a report for {} names addresses that are not ip:{}", target.facts.name, target.port);
                     return Err(Error::refused("foreign-address", problem));
                 }
-                Ok(resolved) if vantage == authority(&target) || target::addresses(tx, id)?.is_empty() => {
-                    target::put_addresses(tx, id, resolved, tick.now - AFTER_LEAVING, tick.now)?;
+                match &seen.resolved {
+                    Ok(resolved) if !resolved.is_empty() => {
+                        resolves(tx, &target, &mut known, vantage, seen.at)?;
+                        target::put_addresses(tx, id, vantage, resolved, tick.now - AFTER_LEAVING, tick.now)?;
+                    }
+                    Ok(_) => unresolved(tx, &target, &mut known, vantage, &no_address(), seen.at)?,
+                    Err(failure) => unresolved(tx, &target, &mut known, vantage, failure, seen.at)?,
                 }
-                // Another vantage may see other addresses (split DNS): they are added, and one view alone takes away.
-                Ok(resolved) => {
-                    let mut all: Vec<String> =
-                        target::addresses(tx, id)?.into_iter().filter(|a| a.left_at.is_none()).map(|a| a.address).collect();
-                    all.extend(resolved.iter().filter(|r| !all.contains(r)).cloned().collect::<Vec<_>>());
-                    target::put_addresses(tx, id, &all, tick.now - AFTER_LEAVING, tick.now)?;
-                }
-                Err(failure) => fail_all(tx, &target, &mut known, vantage, failure, seen.at)?,
+                let dialled = addresses_of(tx, id, vantage, tick.now)?;
+                attempts.retain(|a| dialled.contains(&a.address));
             }
-            for attempt in &seen.attempts {
+            for attempt in attempts {
                 let combination = Combination {
                     address: attempt.address.clone(),
                     vantage: vantage.to_owned(),
-                    server_name: target.facts.server_name.clone(),
+                    server_name: if attempt.unnamed { String::new() } else { target.facts.server_name.clone() },
                     offer: attempt.offer,
                     method,
                 };
                 take_attempt(tx, &target, &mut known, combination, attempt, needed, expires_at)?;
             }
             let (standing, waiting) = assess::target(self, tx, &target, tick)?;
-            let asked = |r: &Record| {
-                let c = &r.combination;
-                c.vantage == vantage && target.facts.offers.contains(&c.offer) && c.server_name == target.facts.server_name
-            };
-            let records: Vec<Record> = known.into_iter().map(|o| o.record).filter(asked).collect();
+            let records = looked_at(tx, &target, known, vantage, tick.now)?;
             let policy = assess::policy_of(tx, &target)?;
             Ok(schedule::next_look(&target.facts, &standing, &records, &policy, waiting, tick.now))
         })
@@ -204,12 +199,6 @@ impl Tick {
     }
 }
 
-/// The vantage whose view of the name takes addresses away: our own where it looks at all, else the first that must be green.
-fn authority(t: &target::Target) -> &str {
-    let all = &t.facts.required_vantages;
-    if all.iter().chain(&t.optional_vantages).any(|v| v == LOCAL) { LOCAL } else { all.first().map_or(LOCAL, String::as_str) }
-}
-
 /// Whether an address can be one of a target: an IP address, and the target's own port.
 fn is_of(t: &target::Target, address: &str) -> bool {
     address.parse::<std::net::SocketAddr>().is_ok_and(|s| i64::from(s.port()) == t.port)
@@ -229,37 +218,58 @@ pub(crate) fn wake_vantages(tx: &mut Tx<'_>, t: &target::Target, at: Time) -> st
 /// What a look at a target has to do.
 fn plan(tx: &mut Tx<'_>, id: TargetId, vantage: &str, now: Time) -> store::Result<Option<Look>> {
     let Some(t) = target::get(tx, id)? else { return Ok(None) };
-    let over = t.facts.state == TargetState::Retired && matches!(t.served, domain::target::Served::Until(until) if until <= now);
+    let over = t.facts.retired.as_ref().is_some_and(|r| now >= r.until);
     if t.kind != "endpoint" || over {
         return Ok(None);
     }
-    let waiting = !incident::open_lines_of_target(tx, id)?.is_empty();
-    let records: Vec<Record> =
-        observation::of_target(tx, id)?.into_iter().map(|o| o.record).filter(|r| r.combination.vantage == vantage).collect();
-    let offers = t
-        .facts
-        .offers
-        .iter()
-        .copied()
-        .filter(|offer| {
-            let last = records.iter().filter(|r| r.combination.offer == *offer).map(|r| r.last_at).min();
-            let unsettled = records.iter().any(|r| r.combination.offer == *offer && r.other.is_some());
-            schedule::offer_due(*offer, last, waiting || unsettled, now)
-        })
-        .collect();
+    let open = incident::open_lines_of_target(tx, id)?;
+    let waiting = !open.is_empty() && {
+        let found = finding::of_target(tx, id)?;
+        open.iter().any(|line| !found.iter().any(|f| f.key == line.key && f.level == Level::Incident))
+    };
+    let known = observation::of_target(tx, id)?;
+    let records = looked_at(tx, &t, known, vantage, now)?;
+    let due = |name: &str, offer: Offer| {
+        let of = || records.iter().filter(|r| r.combination.offer == offer && r.combination.server_name == name);
+        let unsettled = of().any(|r| !r.others.is_empty());
+        schedule::offer_due(offer, of().map(|r| r.last_at).min(), !open.is_empty() || unsettled, now)
+    };
+    let asks = required::asks(&t.facts);
+    let of_name = |named: bool| {
+        let asks = asks.iter().filter(|(name, offer)| (*name == t.facts.server_name) == named && due(name, *offer));
+        asks.map(|(_, offer)| *offer).collect()
+    };
     let needed = schedule::evidence(&t.facts);
-    let handshakes = records.iter().map(|r| schedule::handshakes(Some(r), needed)).max().unwrap_or(1).min(MOST_HANDSHAKES);
-    let also = target::addresses(tx, id)?.into_iter().filter(|a: &Address| a.left_at.is_none_or(|at| now < at + AFTER_LEAVING));
+    let handshakes = records.iter().map(|r| schedule::handshakes(r, needed, waiting)).max().unwrap_or(1).min(MOST_HANDSHAKES);
     Ok(Some(Look {
         target: id,
         host: t.host.clone(),
         port: u16::try_from(t.port).unwrap_or(0),
         server_name: t.facts.server_name.clone(),
         protocol: t.protocol.clone(),
-        also: also.map(|a| a.address).collect(),
-        offers,
+        also: addresses_of(tx, id, vantage, now)?.into_iter().collect(),
+        offers: of_name(true),
+        unnamed: of_name(false),
         handshakes,
     }))
+}
+
+/// The addresses that a vantage looks at.
+fn addresses_of(tx: &mut Tx<'_>, id: TargetId, vantage: &str, now: Time) -> store::Result<BTreeSet<String>> {
+    let dialled = |a: &Address| a.vantage == vantage && a.is_dialled(now);
+    Ok(target::addresses(tx, id)?.into_iter().filter(dialled).map(|a| a.address).collect())
+}
+
+/// What a vantage has seen of all that it looks at, and whether the name resolves there.
+fn looked_at(tx: &mut Tx<'_>, t: &target::Target, known: Vec<Observation>, vantage: &str, now: Time) -> store::Result<Vec<Record>> {
+    let asks = required::asks(&t.facts);
+    let dialled = addresses_of(tx, t.facts.id, vantage, now)?;
+    let looked_at = |r: &Record| {
+        let c = &r.combination;
+        let asked = || asks.iter().any(|(name, offer)| *offer == c.offer && *name == c.server_name);
+        c.vantage == vantage && (c.address == t.facts.authority || (dialled.contains(&c.address) && asked()))
+    };
+    Ok(known.into_iter().map(|o| o.record).filter(looked_at).collect())
 }
 
 fn take_attempt(
@@ -317,8 +327,9 @@ fn take_attempt(
     Ok(())
 }
 
-/// The name did not resolve: every combination of this vantage fails, and one is kept where there was none yet.
-fn fail_all(
+/// The name did not resolve for a vantage. That is kept as one look at the name itself, which fails until it resolves again; the
+/// addresses that are known are dialled on, and speak for themselves.
+fn unresolved(
     tx: &mut Tx<'_>,
     target: &target::Target,
     known: &mut Vec<Observation>,
@@ -326,22 +337,39 @@ fn fail_all(
     failure: &Failure,
     at: Time,
 ) -> store::Result<()> {
-    let mut addresses: Vec<String> = target::addresses(tx, target.facts.id)?.into_iter().map(|a| a.address).collect();
-    if addresses.is_empty() {
-        // So that silence has a place to be counted: the name itself stands for the addresses that it does not have.
-        addresses.push(format!("{}:{}", target.host, target.port));
-        target::put_addresses(tx, target.facts.id, &addresses, at - Span::days(1), at)?;
+    let address = target.facts.authority.clone();
+    let combination = Combination {
+        address: address.clone(),
+        vantage: vantage.to_owned(),
+        server_name: target.facts.server_name.clone(),
+        offer: Offer::All,
+        method: Method::Dialled,
+    };
+    if known.iter().any(|o| o.record.combination == combination && o.record.last_at == at) {
+        // Another part of the same report.
+        return Ok(());
     }
-    for address in addresses {
-        let combination = Combination {
-            address: address.clone(),
-            vantage: vantage.to_owned(),
-            server_name: target.facts.server_name.clone(),
-            offer: Offer::All,
-            method: Method::Dialled,
-        };
-        let attempt = Attempt { address, offer: Offer::All, at, result: Err(failure.clone()) };
-        take_attempt(tx, target, known, combination, &attempt, 1, None)?;
+    let attempt = Attempt { address, offer: Offer::All, unnamed: false, at, result: Err(failure.clone()) };
+    take_attempt(tx, target, known, combination, &attempt, 1, None)
+}
+
+/// The name resolves for a vantage: what was kept of its silence goes, and its history says so.
+fn resolves(tx: &mut Tx<'_>, target: &target::Target, known: &mut Vec<Observation>, vantage: &str, at: Time) -> store::Result<()> {
+    let addresses = target::addresses(tx, target.facts.id)?;
+    let silent = |o: &Observation| {
+        o.record.combination.vantage == vantage && required::is_unresolved(&target.facts, &addresses, &o.record) && at >= o.record.last_at
+    };
+    for mut o in known.extract_if(.., |o| silent(o)) {
+        o.record.last_at = at;
+        o.record.failing = None;
+        observation::insert_change(tx, target.facts.id, &o, Change::Recovered)?;
+        observation::forget(tx, o.record.id)?;
+        let body = json!({ "address": o.record.combination.address, "vantage": vantage, "change": "resolves" });
+        tx.journal(Entry::new("target.observed", format!("target/{}", target.facts.name), "", &body))?;
     }
     Ok(())
+}
+
+fn no_address() -> Failure {
+    Failure { blame: Blame::Dns, retry: true, detail: String::from("the name resolves to no address") }
 }

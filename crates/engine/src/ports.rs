@@ -19,10 +19,12 @@ pub struct Look {
     pub server_name: String,
     /// `tls`, `smtp`, …
     pub protocol: String,
-    /// Addresses to dial besides those that the name resolves to: they left it lately, or another vantage knows them.
+    /// Addresses to dial besides those that the name resolves to: they left it lately, or it does not resolve now.
     pub also: Vec<String>,
     /// The offers that are due.
     pub offers: Vec<Offer>,
+    /// The offers that are due without a server name.
+    pub unnamed: Vec<Offer>,
     /// Fresh handshakes per address and offer, at least 1.
     pub handshakes: u32,
 }
@@ -34,6 +36,8 @@ pub struct Attempt {
     pub address: String,
     /// What was offered.
     pub offer: Offer,
+    /// Whether no server name was sent to a target that has one.
+    pub unnamed: bool,
     /// When it ended.
     pub at: Time,
     /// What was presented, or why nothing was.

@@ -15,9 +15,10 @@ use domain::{
     target::Served,
     words::IncidentId,
 };
+use std::collections::BTreeSet;
 use store::{
     Tx,
-    model::{incident, inventory, notice, secret, target},
+    model::{incident, inventory, notice, observation, secret, target},
 };
 
 /// How many targets a message names.
@@ -138,12 +139,7 @@ pub fn incident_to(tx: &mut Tx<'_>, it: &incident::Incident, news: News, teams: 
         if !t.facts.region.is_empty() && !regions.contains(&t.facts.region) {
             regions.push(t.facts.region.clone());
         }
-        places.push(Place {
-            target: t.facts.name,
-            address: addresses(tx, id, &t.host, t.port)?,
-            region: t.facts.region,
-            detail: line.detail.clone(),
-        });
+        places.push(Place { address: addresses(tx, &t)?, target: t.facts.name, region: t.facts.region, detail: line.detail.clone() });
     }
     let (kind, verb, next_step) = match news {
         News::Opened => (Kind::IncidentOpened, "", "put the right certificate where it is served; only observing it there closes this"),
@@ -201,7 +197,7 @@ pub fn notice(tx: &mut Tx<'_>, s: &secret::Secret, telling: &Telling, team: &str
             regions.push(t.facts.region.clone());
         }
         places.push(Place {
-            address: addresses(tx, t.facts.id, &t.host, t.port)?,
+            address: addresses(tx, &t)?,
             target: t.facts.name,
             region: t.facts.region,
             detail: format!("serves until {}", served_text(t.served)),
@@ -295,7 +291,17 @@ pub fn send(tx: &mut Tx<'_>, team: &str, message: &Message, now: Time) -> Result
     Ok(())
 }
 
-fn addresses(tx: &mut Tx<'_>, id: domain::words::TargetId, host: &str, port: i64) -> store::Result<String> {
-    let known: Vec<String> = target::addresses(tx, id)?.into_iter().filter(|a| a.left_at.is_none()).map(|a| a.address).take(5).collect();
-    Ok(if known.is_empty() { format!("{}:{port}", pki::text::escape(host)) } else { known.join(", ") })
+/// Where a target is: addresses of whichever vantage, or paths, a few of them.
+fn addresses(tx: &mut Tx<'_>, t: &target::Target) -> store::Result<String> {
+    const SHOWN: usize = 5;
+    let known: BTreeSet<String> = if t.facts.authority.is_empty() {
+        observation::places(tx, t.facts.id, SHOWN as i64)?.iter().map(|p| pki::text::escape(p)).collect()
+    } else {
+        target::addresses(tx, t.facts.id)?.into_iter().filter(|a| a.left_at.is_none()).map(|a| a.address).collect()
+    };
+    Ok(if known.is_empty() {
+        pki::text::escape(if t.facts.authority.is_empty() { &t.facts.name } else { &t.facts.authority })
+    } else {
+        known.into_iter().take(SHOWN).collect::<Vec<_>>().join(", ")
+    })
 }

@@ -73,6 +73,7 @@ struct Shared {
     all: Arc<ClientConfig>,
     rsa: Arc<ClientConfig>,
     ecdsa: Arc<ClientConfig>,
+    ed25519: Arc<ClientConfig>,
 }
 
 impl Dialer {
@@ -88,6 +89,7 @@ impl Dialer {
             all: make(Offer::All)?,
             rsa: make(Offer::RsaOnly)?,
             ecdsa: make(Offer::EcdsaOnly)?,
+            ed25519: make(Offer::Ed25519Only)?,
         })))
     }
 
@@ -165,6 +167,7 @@ impl Dialer {
             Offer::All => &self.0.all,
             Offer::RsaOnly => &self.0.rsa,
             Offer::EcdsaOnly => &self.0.ecdsa,
+            Offer::Ed25519Only => &self.0.ed25519,
         };
         handshake(&mut wire, config, name, phases.handshake, phases.close).await
     }

@@ -157,6 +157,12 @@ impl Target {
         Ok(target)
     }
 
+    /// The same target at one address, asked without a server name: an address is none (RFC 6066 §3).
+    #[must_use]
+    pub fn without_name(&self, address: IpAddr) -> Target {
+        Target { host: address.to_string(), server_name: None, address: Some(address), ..self.clone() }
+    }
+
     /// The name that TLS asks for: the explicit one, else the host; a leading or trailing dot is not part of it (RFC 6066 §3).
     ///
     /// # Errors
@@ -284,6 +290,8 @@ mod tests {
         let target = Target::parse("192.0.2.1").unwrap();
         assert!(matches!(target.tls_name(), Ok(ServerName::IpAddress(_))));
         let named = Target { server_name: Some("www.example.com.".into()), ..target };
+        let nameless = named.without_name("192.0.2.7".parse().unwrap());
+        assert!(matches!(nameless.tls_name(), Ok(ServerName::IpAddress(_))) && nameless.address.is_some());
         assert!(matches!(named.tls_name(), Ok(ServerName::DnsName(name)) if name.as_ref() == "www.example.com"));
         let wrong = Target { server_name: Some("not a name".into()), ..named };
         let failure = wrong.tls_name().unwrap_err();

@@ -26,13 +26,15 @@ pub enum Offer {
     All,
     /// RSA signatures only.
     RsaOnly,
-    /// ECDSA and EdDSA signatures only.
+    /// ECDSA signatures only.
     EcdsaOnly,
+    /// Ed25519 signatures only.
+    Ed25519Only,
 }
 
 impl Offer {
     /// Every offer.
-    pub const ALL: [Offer; 3] = [Offer::All, Offer::RsaOnly, Offer::EcdsaOnly];
+    pub const ALL: [Offer; 4] = [Offer::All, Offer::RsaOnly, Offer::EcdsaOnly, Offer::Ed25519Only];
 
     /// The word for records and people.
     pub fn as_str(self) -> &'static str {
@@ -40,6 +42,7 @@ impl Offer {
             Offer::All => "all",
             Offer::RsaOnly => "rsa",
             Offer::EcdsaOnly => "ecdsa",
+            Offer::Ed25519Only => "ed25519",
         }
     }
 
@@ -49,12 +52,13 @@ impl Offer {
     }
 
     fn schemes(self, algorithms: &WebPkiSupportedAlgorithms) -> Vec<SignatureScheme> {
-        let rsa = |scheme: &SignatureScheme| format!("{scheme:?}").starts_with("RSA_");
+        let kind = |scheme: &SignatureScheme, kind: &str| format!("{scheme:?}").starts_with(kind);
         let mut schemes = algorithms.supported_schemes();
         match self {
             Offer::All => {}
-            Offer::RsaOnly => schemes.retain(rsa),
-            Offer::EcdsaOnly => schemes.retain(|scheme| !rsa(scheme)),
+            Offer::RsaOnly => schemes.retain(|scheme| kind(scheme, "RSA_")),
+            Offer::EcdsaOnly => schemes.retain(|scheme| kind(scheme, "ECDSA_")),
+            Offer::Ed25519Only => schemes.retain(|scheme| *scheme == SignatureScheme::ED25519),
         }
         schemes
     }
@@ -63,6 +67,7 @@ impl Offer {
     /// instructions. The rest is still offered.
     fn suites(self) -> Vec<SupportedCipherSuite> {
         let mut suites = vec![suite::TLS13_AES_128_GCM_SHA256, suite::TLS13_AES_256_GCM_SHA384, suite::TLS13_CHACHA20_POLY1305_SHA256];
+        // RFC 8422 §5.1: EdDSA certificates go with the ECDSA suites.
         if self != Offer::RsaOnly {
             suites.extend([
                 suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
@@ -70,7 +75,7 @@ impl Offer {
                 suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
             ]);
         }
-        if self != Offer::EcdsaOnly {
+        if matches!(self, Offer::All | Offer::RsaOnly) {
             suites.extend([
                 suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
                 suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
@@ -283,11 +288,14 @@ mod tests {
     #[test]
     fn offers_divide_the_schemes() {
         let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
-        let (all, rsa, ecdsa) =
-            (Offer::All.schemes(&algorithms), Offer::RsaOnly.schemes(&algorithms), Offer::EcdsaOnly.schemes(&algorithms));
-        assert_eq!(all.len(), rsa.len() + ecdsa.len());
+        let [all, rsa, ecdsa, ed25519] = Offer::ALL.map(|offer| offer.schemes(&algorithms));
+        // What is left are post-quantum signatures, which no key type of the inventory asks for.
+        let left = |s: &SignatureScheme| !rsa.contains(s) && !ecdsa.contains(s) && !ed25519.contains(s);
+        assert!(all.iter().filter(|s| left(s)).all(|s| format!("{s:?}").contains("DSA")), "{all:?}");
+        assert!(rsa.iter().all(|s| !ecdsa.contains(s)));
         assert!(rsa.contains(&SignatureScheme::RSA_PSS_SHA256) && !rsa.contains(&SignatureScheme::ECDSA_NISTP256_SHA256));
-        assert!(ecdsa.contains(&SignatureScheme::ED25519) && ecdsa.contains(&SignatureScheme::ECDSA_NISTP256_SHA256));
+        assert_eq!(ed25519, [SignatureScheme::ED25519]);
+        assert!(ecdsa.contains(&SignatureScheme::ECDSA_NISTP256_SHA256));
         for offer in Offer::ALL {
             assert_eq!(Offer::parse(offer.as_str()), Some(offer));
         }

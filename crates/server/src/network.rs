@@ -56,8 +56,16 @@ impl Sockets {
             while running.len() < AT_ONCE {
                 let Some(socket) = waiting.next() else { break };
                 let (dialer, door, target) = (self.dialer.clone(), self.door.clone(), target.clone());
-                let (offers, handshakes) = (look.offers.clone(), look.handshakes.max(1));
-                running.spawn(async move { (socket, dial(&dialer, &door, &target, socket, &offers, handshakes).await) });
+                let (offers, unnamed, handshakes) = (look.offers.clone(), look.unnamed.clone(), look.handshakes.max(1));
+                running.spawn(async move {
+                    let mut attempts = dial(&dialer, &door, &target, socket, &offers, handshakes).await;
+                    if !unnamed.is_empty() {
+                        let nameless = target.without_name(socket.ip());
+                        let more = dial(&dialer, &door, &nameless, socket, &unnamed, handshakes).await;
+                        attempts.extend(more.into_iter().map(|a| Attempt { unnamed: true, ..a }));
+                    }
+                    (socket, attempts)
+                });
             }
             match running.join_next().await {
                 Some(Ok(of_address)) => done.push(of_address),
@@ -84,7 +92,7 @@ async fn dial(dialer: &Dialer, door: &Door, target: &Target, socket: SocketAddr,
                 Err(e) => Err(failure(e)),
             };
             let failed = result.is_err();
-            attempts.push(Attempt { address: socket.to_string(), offer: *offer, at: door.now(), result });
+            attempts.push(Attempt { address: socket.to_string(), offer: *offer, unnamed: false, at: door.now(), result });
             if failed {
                 // Nothing is proven by knocking thirty times on a closed door.
                 break;
@@ -99,6 +107,7 @@ fn offer_of(offer: Offer) -> probe::Offer {
         Offer::All => probe::Offer::All,
         Offer::Rsa => probe::Offer::RsaOnly,
         Offer::Ecdsa => probe::Offer::EcdsaOnly,
+        Offer::Ed25519 => probe::Offer::Ed25519Only,
     }
 }
 

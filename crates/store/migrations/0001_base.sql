@@ -40,6 +40,8 @@ CREATE TABLE timer (
     subject INTEGER NOT NULL,
     due_at INTEGER,
     wakes INTEGER NOT NULL,
+    -- How often it had been woken when it was last claimed.
+    claimed_wakes INTEGER NOT NULL DEFAULT 0,
     claimed_until INTEGER NOT NULL,
     claimed_by TEXT NOT NULL,
     fence INTEGER NOT NULL,

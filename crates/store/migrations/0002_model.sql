@@ -171,12 +171,19 @@ CREATE TABLE target (
   vantages TEXT NOT NULL,
   optional_vantages TEXT NOT NULL,
   offers TEXT NOT NULL,
+  names_without_sni INTEGER NOT NULL,
+  key_types TEXT NOT NULL,
+  -- Since when what is asked for later than the target was declared is asked for (JSON).
+  required_since TEXT NOT NULL,
   check_name INTEGER NOT NULL,
   baseline TEXT NOT NULL,
   baseline_until INTEGER,
   declared_at INTEGER NOT NULL,
   generation INTEGER NOT NULL,
   retired_at INTEGER,
+  -- Until when what was retired is dialled, and what it answered with then (JSON).
+  retired_until INTEGER,
+  retired_leaves TEXT NOT NULL,
   -- The standing, as last assessed.
   served_kind INTEGER NOT NULL,
   served_until INTEGER,
@@ -197,12 +204,14 @@ CREATE INDEX target_by_secret ON target (secret_id, margin_at, id);
 CREATE INDEX target_by_served ON target (secret_id, production, served_kind, served_until);
 CREATE INDEX target_by_margin ON target (margin_at, id);
 
+-- To what the name of a target resolves, for each vantage.
 CREATE TABLE address (
   target_id INTEGER NOT NULL,
+  vantage TEXT NOT NULL,
   address TEXT NOT NULL,
   first_seen INTEGER NOT NULL,
   left_at INTEGER,
-  PRIMARY KEY (target_id, address)
+  PRIMARY KEY (target_id, vantage, address)
 );
 
 -- The latest observation of each combination.
@@ -218,9 +227,8 @@ CREATE TABLE observation (
   good_at INTEGER,
   good_chain BLOB,
   good_leaf BLOB,
-  other_at INTEGER,
-  other_chain BLOB,
-  other_leaf BLOB,
+  -- Other chains that were seen before it: a line each, when, chain, leaf.
+  others TEXT NOT NULL,
   streak INTEGER NOT NULL,
   streak_since INTEGER NOT NULL,
   failing_since INTEGER,

@@ -83,7 +83,7 @@ pub fn claim(tx: &mut Tx<'_>, loop_name: &str, now: Time, holder: &str, ttl: Spa
         "WITH due AS MATERIALIZED (
              SELECT subject FROM timer WHERE loop = $1 AND due_at <= $2 AND claimed_until <= $2
              ORDER BY due_at, subject LIMIT $5 {})
-         UPDATE timer SET claimed_until = $3, claimed_by = $4, fence = fence + 1
+         UPDATE timer SET claimed_until = $3, claimed_by = $4, fence = fence + 1, claimed_wakes = wakes
          WHERE loop = $1 AND subject IN (SELECT subject FROM due)
          RETURNING subject, due_at, fence, wakes",
         tx.skip_locked()
@@ -115,16 +115,59 @@ pub fn done(tx: &mut Tx<'_>, loop_name: &str, claim: &Claim, next: Option<Time>)
     Ok(changed == 1)
 }
 
-/// Gives back what `holder` has claimed, whatever becomes due then; for holders that do not keep their claim, such as vantages.
+/// How often a subject has been woken. Whoever reads it *before* the inputs of a decision may [`plan`] by it afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark(i64);
+
+/// Remembers how often the loop was woken for the subject, before the inputs of a decision are read.
 ///
 /// # Errors
 /// Whatever the database refuses.
-pub fn released(tx: &mut Tx<'_>, loop_name: &str, subject: i64, holder: &str) -> Result<()> {
+pub fn mark(tx: &mut Tx<'_>, loop_name: &str, subject: i64) -> Result<Mark> {
+    let row = tx.query_opt("SELECT wakes FROM timer WHERE loop = $1 AND subject = $2", &[loop_name.into(), subject.into()])?;
+    row.map_or(Ok(Mark(0)), |row| row.int(0).map(Mark))
+}
+
+/// Says when a decision is due again, or that it is not until somebody wakes it. Who was woken since `mark` stays due: the
+/// decision may have read its inputs before. A plan is no wake-up itself.
+///
+/// # Errors
+/// Whatever the database refuses.
+pub fn plan(tx: &mut Tx<'_>, loop_name: &str, subject: i64, next: Option<Time>, mark: Mark) -> Result<()> {
+    let Some(next) = next else {
+        let sql = "UPDATE timer SET due_at = NULL WHERE loop = $1 AND subject = $2 AND wakes = $3";
+        tx.execute(sql, &[loop_name.into(), subject.into(), mark.0.into()])?;
+        return Ok(());
+    };
     tx.execute(
-        "UPDATE timer SET claimed_until = 0, claimed_by = '' WHERE loop = $1 AND subject = $2 AND claimed_by = $3",
-        &[loop_name.into(), subject.into(), holder.into()],
+        "INSERT INTO timer (loop, subject, due_at, wakes, claimed_until, claimed_by, fence) VALUES ($1, $2, $3, 0, 0, '', 0)
+         ON CONFLICT (loop, subject) DO UPDATE SET
+             due_at = CASE WHEN timer.wakes = $4 OR timer.due_at IS NULL OR timer.due_at > excluded.due_at THEN excluded.due_at
+                           ELSE timer.due_at END",
+        &[loop_name.into(), subject.into(), next.into(), mark.0.into()],
     )?;
     Ok(())
+}
+
+/// Ends the claim of a holder that does not keep it, such as a vantage: the subject is due again at `next`, or not until somebody
+/// wakes it. If somebody did so since it was claimed, that stays due. Of what `holder` has not claimed, only an earlier due time
+/// is taken.
+///
+/// # Errors
+/// Whatever the database refuses.
+pub fn done_by(tx: &mut Tx<'_>, loop_name: &str, subject: i64, holder: &str, next: Option<Time>) -> Result<()> {
+    let ended = tx.execute(
+        "UPDATE timer SET claimed_until = 0, claimed_by = '',
+             due_at = CASE WHEN wakes = claimed_wakes THEN CAST($4 AS BIGINT)
+                           WHEN due_at IS NULL OR due_at > CAST($4 AS BIGINT) THEN CAST($4 AS BIGINT)
+                           ELSE due_at END
+         WHERE loop = $1 AND subject = $2 AND claimed_by = $3",
+        &[loop_name.into(), subject.into(), holder.into(), next.into()],
+    )?;
+    match next {
+        Some(next) if ended == 0 => set_earlier(tx, loop_name, subject, next),
+        _ => Ok(()),
+    }
 }
 
 /// When the earliest subject that nobody has claimed is due. A claim whose holder died comes back at its end, which this does

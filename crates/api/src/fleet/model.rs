@@ -305,7 +305,8 @@ pub struct Target {
     /// The name that is asked for (RFC 6066 §3); the endpoint's host if absent and a DNS name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
-    /// Whether the answer to a client that names nothing is judged too.
+    /// Whether the answer to a client that names nothing is judged too: it is looked at besides, and must be as good as the one
+    /// to a client that names the server (the same names, a path, the newest version).
     #[serde(default)]
     pub names_without_sni: bool,
     /// Where it is.
@@ -345,7 +346,8 @@ pub struct Target {
     /// What the client offers; each must be answered rightly.
     #[serde(default = "every_offer")]
     pub offers: Vec<Offer>,
-    /// Key types that must be served; whatever the secret holds if empty.
+    /// Key types that must be served: each is looked at with an offer that accepts no other, besides `offers`. Whatever the secret
+    /// holds if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key_types: Vec<KeyType>,
 }

@@ -198,6 +198,7 @@ async fn hand_in(args: &ReportArgs, session: &mut Session<'_, '_>) -> Result<Exi
         attempts: vec![Attempt {
             address,
             offer: "all".to_owned(),
+            unnamed: false,
             chain: loaded.certificates.iter().map(|certificate| base64(certificate.der())).collect(),
             protocol: String::new(),
             cipher: String::new(),

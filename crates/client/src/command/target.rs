@@ -120,10 +120,11 @@ pub(crate) fn show(detail: &TargetDetail, screen: &mut Screen<'_>) -> std::io::R
 }
 
 fn observation(seen: &Observation, now: pki::Time) -> Vec<Cell> {
-    let presented = match (&seen.fingerprint_sha256, &seen.other_fingerprint_sha256) {
-        (Some(one), Some(other)) => format!("{one} (sometimes {other})"),
+    let presented = match (&seen.fingerprint_sha256, seen.other_fingerprints_sha256.as_slice()) {
+        (Some(one), others @ [_, ..]) => format!("{one} (sometimes {})", others.join(", ")),
         (one, _) => one.clone().unwrap_or_default(),
     };
+    let offer = if seen.server_name.is_empty() { format!("{} (no name)", seen.offer) } else { seen.offer.clone() };
     let failure = match (&seen.error, &seen.blame) {
         (Some(error), blame) => {
             let since = seen.failing_since.as_deref().map(|at| format!(", since {}", moment(at, now))).unwrap_or_default();
@@ -134,7 +135,7 @@ fn observation(seen: &Observation, now: pki::Time) -> Vec<Cell> {
     vec![
         Cell::new(&seen.address),
         Cell::new(&seen.vantage),
-        Cell::new(&seen.offer),
+        Cell::new(&offer),
         Cell::new(&seen.method),
         Cell::new(&moment(&seen.last_at, now)),
         Cell::new(&presented),

@@ -172,7 +172,7 @@ fn a_target_in_detail() {
           "last_at": "2026-11-23T20:29:23Z", "good_at": "2026-11-23T20:29:23Z", "fingerprint_sha256": "ab12", "streak": 31,
           "protocol": "TLSv1.3", "cipher": "TLS_AES_128_GCM_SHA256" },
         { "id": 8, "address": "192.0.2.2:443", "vantage": "eu", "server_name": "a", "offer": "rsa", "method": "dialled",
-          "last_at": "2026-11-23T20:29:23Z", "good_at": null, "fingerprint_sha256": "ab12", "other_fingerprint_sha256": "cd34", "streak": 0,
+          "last_at": "2026-11-23T20:29:23Z", "good_at": null, "fingerprint_sha256": "ab12", "other_fingerprints_sha256": ["cd34"], "streak": 0,
           "protocol": "", "cipher": "", "failing_since": "2026-11-23T19:29:53Z", "blame": "network", "error": "connect: refused" }
     ]);
     detail["history"] = json!([{ "at": "2026-11-23T19:29:53Z", "change": "failed", "observation": 8, "detail": "connect: refused" }]);

@@ -4,6 +4,7 @@
 mod clock;
 mod fleet_2013;
 mod laws;
+mod looks;
 mod rules;
 mod vault;
 mod world;

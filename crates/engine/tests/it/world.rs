@@ -27,6 +27,8 @@ pub(crate) type Answers = VecDeque<Result<Vec<Certificate>, Failure>>;
 #[derive(Default)]
 pub(crate) struct Net {
     pub(crate) names: RefCell<BTreeMap<String, Vec<String>>>,
+    /// What `address offer` answers, `address offer unnamed` without a server name; else as the address.
+    pub(crate) special: RefCell<BTreeMap<String, Answers>>,
     pub(crate) hosts: RefCell<BTreeMap<String, Answers>>,
     pub(crate) now: RefCell<i64>,
     pub(crate) dials: RefCell<u64>,
@@ -38,6 +40,15 @@ impl Net {
     }
     pub(crate) fn script(&self, address: &str, answers: Answers) {
         self.hosts.borrow_mut().insert(address.into(), answers);
+    }
+    /// What an address answers to one offer, with or without a server name.
+    pub(crate) fn answers(&self, address: &str, offer: &str, unnamed: bool, answer: Result<Vec<Certificate>, Failure>) {
+        let key = format!("{address} {offer}{}", if unnamed { " unnamed" } else { "" });
+        self.special.borrow_mut().insert(key, VecDeque::from([answer]));
+    }
+    /// The name resolves to nothing any more.
+    pub(crate) fn unresolved(&self, host: &str) {
+        self.names.borrow_mut().remove(host);
     }
     pub(crate) fn silent(&self, address: &str) {
         let failure = Failure { blame: Blame::Network, retry: true, detail: "connection refused".into() };
@@ -51,32 +62,42 @@ impl Net {
 impl Network for Net {
     fn look(&self, looks: &[Look]) -> Vec<Seen> {
         let at = Time::from_unix(*self.now.borrow());
-        looks
-            .iter()
-            .map(|l| {
-                let resolved = self.names.borrow().get(&l.host).cloned().unwrap_or_default();
-                let mut addresses = resolved.clone();
-                addresses.extend(l.also.iter().filter(|a| !resolved.contains(a)).cloned());
-                let mut attempts = Vec::new();
-                for address in &addresses {
-                    for offer in &l.offers {
-                        for _ in 0..l.handshakes {
-                            *self.dials.borrow_mut() += 1;
-                            let mut hosts = self.hosts.borrow_mut();
-                            let answers = hosts.get_mut(address).expect("an address of the script");
-                            let answer = if answers.len() > 1 { answers.pop_front().unwrap() } else { answers[0].clone() };
-                            let result = answer.map(|chain| Shown {
-                                chain: chain.iter().map(|c| c.der().to_vec()).collect(),
-                                protocol: "TLSv1.3".into(),
-                                cipher: "TLS13_AES_128_GCM_SHA256".into(),
-                            });
-                            attempts.push(Attempt { address: address.clone(), offer: *offer, at, result });
-                        }
+        looks.iter().map(|l| self.one("local", l, at)).collect()
+    }
+}
+
+impl Net {
+    /// One look, as a vantage would do it. `vantage host` is what the name is there, where it is another than elsewhere.
+    pub(crate) fn one(&self, vantage: &str, l: &Look, at: Time) -> Seen {
+        let names = self.names.borrow();
+        let resolved = names.get(&format!("{vantage} {}", l.host)).or(names.get(&l.host)).cloned();
+        let mut addresses = resolved.clone().unwrap_or_default();
+        addresses.extend(l.also.iter().filter(|a| !addresses.contains(a)).cloned().collect::<Vec<_>>());
+        let mut attempts = Vec::new();
+        for address in &addresses {
+            let asks = l.offers.iter().map(|o| (*o, false)).chain(l.unnamed.iter().map(|o| (*o, true)));
+            for (offer, unnamed) in asks {
+                for _ in 0..l.handshakes {
+                    *self.dials.borrow_mut() += 1;
+                    let (mut special, mut hosts) = (self.special.borrow_mut(), self.hosts.borrow_mut());
+                    let key = format!("{address} {offer}{}", if unnamed { " unnamed" } else { "" });
+                    let answers = special.get_mut(&key).or(hosts.get_mut(address)).expect("an address of the script");
+                    let answer = if answers.len() > 1 { answers.pop_front().unwrap() } else { answers[0].clone() };
+                    let failed = answer.is_err();
+                    let result = answer.map(|chain| Shown {
+                        chain: chain.iter().map(|c| c.der().to_vec()).collect(),
+                        protocol: "TLSv1.3".into(),
+                        cipher: "TLS13_AES_128_GCM_SHA256".into(),
+                    });
+                    attempts.push(Attempt { address: address.clone(), offer, unnamed, at, result });
+                    if failed {
+                        break;
                     }
                 }
-                Seen { target: l.target, at, resolved: Ok(resolved), attempts }
-            })
-            .collect()
+            }
+        }
+        let nothing = || Failure { blame: Blame::Dns, retry: true, detail: "resolve: no such name".into() };
+        Seen { target: l.target, at, resolved: resolved.ok_or_else(nothing), attempts }
     }
 }
 
@@ -173,6 +194,47 @@ impl World {
             }
         }
         panic!("the loops do not come to rest at {}", self.now);
+    }
+
+    /// A remote vantage takes its work, looks and reports. Says at how many targets.
+    pub(crate) fn look_from(&self, vantage: &str) -> usize {
+        let looks = self.engine.hand_out(vantage, 100, &self.tick()).unwrap();
+        for look in &looks {
+            self.report(vantage, &self.net.one(vantage, look, self.now)).unwrap();
+        }
+        looks.len()
+    }
+
+    pub(crate) fn report(&self, vantage: &str, seen: &Seen) -> engine::Result<()> {
+        self.engine.report(vantage, seen, &Actor::new("test", "vantage"), &self.tick())
+    }
+
+    /// As [`World::run_until`], with a remote vantage at work.
+    pub(crate) fn run_with(&mut self, vantage: &str, end: Time, step: Span) {
+        while self.now < end {
+            self.now = (self.now + step).min(end);
+            self.settle();
+            self.look_from(vantage);
+            self.settle();
+        }
+    }
+
+    /// The sentences of a target's findings with this code.
+    pub(crate) fn details(&self, target: &str, code: &str) -> Vec<String> {
+        let id = self.target(target).facts.id;
+        let rows = self.engine.store().read(|tx| model::finding::of_target(tx, id)).unwrap();
+        rows.into_iter().filter(|f| f.code.as_str() == code).map(|f| f.detail).collect()
+    }
+
+    pub(crate) fn observations(&self, target: &str) -> Vec<domain::observation::Record> {
+        let id = self.target(target).facts.id;
+        self.engine.store().read(|tx| model::observation::of_target(tx, id)).unwrap().into_iter().map(|o| o.record).collect()
+    }
+
+    pub(crate) fn addresses(&self, target: &str) -> Vec<String> {
+        let id = self.target(target).facts.id;
+        let rows = self.engine.store().read(|tx| model::target::addresses(tx, id)).unwrap();
+        rows.iter().map(|a| format!("{} {}{}", a.vantage, a.address, if a.left_at.is_some() { " left" } else { "" })).collect()
     }
 
     /// Moves the clock in steps, and lets the loops run at each.

@@ -56,15 +56,23 @@ pub(super) async fn look(dialer: &Dialer, look: &Look, now: impl Fn() -> Time) -
         Err(failure) => Err(told(&failure)),
     };
     addresses.extend(look.also.iter().filter_map(|text| also(text, look.port)).take(MAX_ADDRESSES));
-    let offers: Vec<Offer> = Offer::ALL.into_iter().filter(|offer| look.offers.iter().any(|word| word == offer.as_str())).collect();
+    let known = |words: &[String]| Offer::ALL.into_iter().filter(|o| words.iter().any(|w| w == o.as_str())).collect::<Vec<Offer>>();
+    let (offers, unnamed) = (known(&look.offers), known(&look.unnamed));
     let handshakes = look.handshakes.clamp(1, MAX_HANDSHAKES);
 
     let mut waiting = addresses.into_iter();
     let mut running = JoinSet::new();
     let mut done = Vec::new();
     let start = |running: &mut JoinSet<(IpAddr, Vec<Attempt>)>, address: IpAddr| {
-        let (dialer, target, offers) = (dialer.clone(), target.clone(), offers.clone());
-        running.spawn(async move { (address, dial(&dialer, &target, address, &offers, handshakes).await) });
+        let (dialer, target, offers, unnamed) = (dialer.clone(), target.clone(), offers.clone(), unnamed.clone());
+        running.spawn(async move {
+            let mut attempts = dial(&dialer, &target, address, &offers, handshakes).await;
+            if !unnamed.is_empty() {
+                let more = dial(&dialer, &target.without_name(address), address, &unnamed, handshakes).await;
+                attempts.extend(more.into_iter().map(|a| Attempt { unnamed: true, ..a }));
+            }
+            (address, attempts)
+        });
     };
     for address in waiting.by_ref().take(AT_ONCE) {
         start(&mut running, address);
@@ -126,7 +134,7 @@ fn attempt(address: String, offer: Offer, result: Result<probe::Presented, Failu
         Ok(p) => (p.chain.iter().map(|der| base64.encode(der)).collect(), p.protocol.to_owned(), p.cipher.to_owned(), None),
         Err(failure) => (Vec::new(), String::new(), String::new(), Some(failure)),
     };
-    Attempt { address, offer: offer.as_str().to_owned(), chain, protocol, cipher, failure }
+    Attempt { address, offer: offer.as_str().to_owned(), unnamed: false, chain, protocol, cipher, failure }
 }
 
 fn failed(address: String, offer: Offer, failure: &probe::Failure) -> Attempt {
@@ -137,7 +145,7 @@ fn told(failure: &probe::Failure) -> Failure {
     Failure { blame: failure.blame.as_str().to_owned(), retry: failure.retry, detail: failure.to_string() }
 }
 
-/// An address to dial besides. A name among them stands for addresses that were never found, and is resolved anyway.
+/// An address to dial besides; whatever else stands there is none of the target's.
 fn also(text: &str, port: u16) -> Option<IpAddr> {
     match text.parse::<SocketAddr>() {
         Ok(socket) => (socket.port() == port).then(|| socket.ip()),
@@ -199,6 +207,7 @@ mod tests {
         let one = |bytes: usize| Attempt {
             address: "192.0.2.1:443".into(),
             offer: "all".into(),
+            unnamed: false,
             chain: vec!["A".repeat(bytes)],
             protocol: String::new(),
             cipher: String::new(),

@@ -85,6 +85,7 @@ fn work(ports: &[u16]) -> Work {
         protocol: "tls".into(),
         also: vec![format!("127.0.0.1:{port}"), format!("elsewhere.example:{port}")],
         offers: vec!["all".into(), "ecdsa".into()],
+        unnamed: Vec::new(),
         handshakes: 2,
     };
     Work { looks: ports.iter().enumerate().map(look).collect(), again_after_seconds: 5 }

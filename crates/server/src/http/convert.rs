@@ -1,5 +1,7 @@
 //! Rows as stored → data as it travels. Texts that came from outside were escaped when they were stored or are escaped here.
 
+use std::collections::BTreeSet;
+
 use api::v1;
 use domain::{Fingerprint, Time, target::Served};
 use engine::{tell::served_text, vault};
@@ -114,7 +116,7 @@ pub(crate) fn observation(o: &observation::Observation) -> v1::Observation {
         last_at: r.last_at.to_string(),
         good_at: maybe(r.good.map(|g| g.at)),
         fingerprint_sha256: hex(r.good.map(|g| g.leaf)),
-        other_fingerprint_sha256: hex(r.other.map(|g| g.leaf)),
+        other_fingerprints_sha256: r.others.iter().map(|o| o.leaf.to_string()).collect::<BTreeSet<_>>().into_iter().collect(),
         streak: r.streak,
         protocol: pki::text::escape(&o.protocol),
         cipher: pki::text::escape(&o.cipher),
@@ -314,6 +316,7 @@ pub(crate) fn look(l: engine::ports::Look) -> v1::Look {
         protocol: l.protocol,
         also: l.also,
         offers: l.offers.iter().map(ToString::to_string).collect(),
+        unnamed: l.unnamed.iter().map(ToString::to_string).collect(),
         handshakes: l.handshakes,
     }
 }

@@ -98,18 +98,11 @@ fn told(mut seen: Seen, method: Method, expires_at: Option<Time>, permitted: &Pe
     if seen.resolved.is_err() {
         return Err(Problem::unprocessable("bad-report", "only who dials resolves names; leave `unresolved` out"));
     }
-    // Nobody has seen the future, and addresses are not an agent's to take away: those that are known stay.
+    // Nobody has seen the future.
     seen.at = seen.at.min(now);
-    let known = call.read(|tx| Ok(target::addresses(tx, seen.target)?))?;
-    let kind = call.read(|tx| Ok(target::get(tx, seen.target)?))?.map(|t| t.kind).unwrap_or_default();
-    let mut addresses: Vec<String> = known.into_iter().filter(|a| a.left_at.is_none()).map(|a| a.address).collect();
     for attempt in &mut seen.attempts {
         attempt.at = attempt.at.min(now);
-        if kind != "endpoint" && !addresses.contains(&attempt.address) {
-            addresses.push(attempt.address.clone());
-        }
     }
-    seen.resolved = Ok(addresses);
     call.engine().take_in(LOCAL, &seen, method, expires_at, &permitted.actor(), &call.tick)?;
     Ok(())
 }
@@ -144,14 +137,17 @@ fn address(address: String, dialled: bool) -> Result<String, Problem> {
 
 fn attempt(a: v1::Attempt, at: Time, dialled: bool) -> Result<Attempt, Problem> {
     let offer = Offer::parse(&a.offer).ok_or_else(|| {
-        Problem::unprocessable("bad-offer", format!("{} is no offer; possible are all, rsa and ecdsa", pki::text::escape(&a.offer)))
+        Problem::unprocessable(
+            "bad-offer",
+            format!("{} is no offer; possible are all, rsa, ecdsa and ed25519", pki::text::escape(&a.offer)),
+        )
     })?;
     let bounded = |field: &str, value: &str| text(field, value, 200).map(|()| pki::text::escape(value));
     let result = match a.failure {
         Some(f) => Err(failure(f)?),
         None => Ok(Shown { chain: chain(&a.chain)?, protocol: bounded("protocol", &a.protocol)?, cipher: bounded("cipher", &a.cipher)? }),
     };
-    Ok(Attempt { address: address(a.address, dialled)?, offer, at, result })
+    Ok(Attempt { address: address(a.address, dialled)?, offer, unnamed: a.unnamed, at, result })
 }
 
 fn chain(texts: &[String]) -> Result<Vec<Vec<u8>>, Problem> {

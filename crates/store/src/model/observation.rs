@@ -1,15 +1,15 @@
 //! The latest observation of each combination, every change of them, and the chains that were presented.
 
 use super::{fingerprint, word};
-use crate::{Result, Row, Tx, Value};
+use crate::{Result, Row, StoreError, Tx, Value};
 use domain::{
     Fingerprint, Time,
     observation::{Change, Failing, Failure, Record, Sighting},
     words::{Blame, Combination, CombinationId, Method, Offer, TargetId},
 };
 
-const COLUMNS: &str = "id, address, vantage, server_name, offer, method, last_at, good_at, good_chain, good_leaf, other_at, other_chain, \
-     other_leaf, streak, streak_since, failing_since, failures, blame, retry, detail, expires_at, protocol, cipher";
+const COLUMNS: &str = "id, address, vantage, server_name, offer, method, last_at, good_at, good_chain, good_leaf, others, \
+     streak, streak_since, failing_since, failures, blame, retry, detail, expires_at, protocol, cipher";
 
 /// An observation as stored: the record that the rules look at, and what people like to know besides.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,12 +29,28 @@ fn sighting(r: &Row, first: usize) -> Result<Option<Sighting>> {
     })
 }
 
+/// Other sightings as one column.
+fn others_column(others: &[Sighting]) -> String {
+    others.iter().map(|o| format!("{} {} {}\n", o.at.unix(), o.chain, o.leaf)).collect()
+}
+
+fn others(text: &str) -> Result<Vec<Sighting>> {
+    let one = |line: &str| {
+        let mut parts = line.split(' ');
+        let at = parts.next()?.parse().ok()?;
+        let mut fingerprint = || Fingerprint::parse(parts.next()?).ok();
+        Some(Sighting { at: Time::from_unix(at), chain: fingerprint()?, leaf: fingerprint()? })
+    };
+    let bad = || StoreError::Corrupt { what: format!("the sightings {text:?}") };
+    text.lines().map(|line| one(line).ok_or_else(bad)).collect()
+}
+
 fn from_row(r: &Row) -> Result<Observation> {
-    let failing = match r.opt_time(15)? {
+    let failing = match r.opt_time(13)? {
         Some(since) => Some(Failing {
             since,
-            count: u32::try_from(r.int(16)?).unwrap_or(u32::MAX),
-            last: Failure { blame: word(r, 17, Blame::parse)?, retry: r.bool(18)?, detail: r.text(19)?.into() },
+            count: u32::try_from(r.int(14)?).unwrap_or(u32::MAX),
+            last: Failure { blame: word(r, 15, Blame::parse)?, retry: r.bool(16)?, detail: r.text(17)?.into() },
         }),
         None => None,
     };
@@ -50,14 +66,14 @@ fn from_row(r: &Row) -> Result<Observation> {
             },
             last_at: r.time(6)?,
             good: sighting(r, 7)?,
-            other: sighting(r, 10)?,
-            streak: u32::try_from(r.int(13)?).unwrap_or(u32::MAX),
-            streak_since: r.time(14)?,
+            others: others(r.text(10)?)?,
+            streak: u32::try_from(r.int(11)?).unwrap_or(u32::MAX),
+            streak_since: r.time(12)?,
             failing,
-            expires_at: r.opt_time(20)?,
+            expires_at: r.opt_time(18)?,
         },
-        protocol: r.text(21)?.into(),
-        cipher: r.text(22)?.into(),
+        protocol: r.text(19)?.into(),
+        cipher: r.text(20)?.into(),
     })
 }
 
@@ -78,14 +94,13 @@ pub fn put(tx: &mut Tx<'_>, target: TargetId, o: &Observation) -> Result<()> {
         }
     };
     let [good_at, good_chain, good_leaf] = seen(r.good);
-    let [other_at, other_chain, other_leaf] = seen(r.other);
     let f = r.failing.as_ref();
     tx.execute(
         "INSERT INTO observation (id, target_id, address, vantage, server_name, offer, method, last_at, good_at, good_chain, good_leaf, \
-         other_at, other_chain, other_leaf, streak, streak_since, failing_since, failures, blame, retry, detail, expires_at, protocol, \
-         cipher) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24) \
+         others, streak, streak_since, failing_since, failures, blame, retry, detail, expires_at, protocol, \
+         cipher) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22) \
          ON CONFLICT (id) DO UPDATE SET last_at=excluded.last_at, good_at=excluded.good_at, good_chain=excluded.good_chain, \
-         good_leaf=excluded.good_leaf, other_at=excluded.other_at, other_chain=excluded.other_chain, other_leaf=excluded.other_leaf, \
+         good_leaf=excluded.good_leaf, others=excluded.others, \
          streak=excluded.streak, streak_since=excluded.streak_since, failing_since=excluded.failing_since, failures=excluded.failures, \
          blame=excluded.blame, retry=excluded.retry, detail=excluded.detail, expires_at=excluded.expires_at, \
          protocol=excluded.protocol, cipher=excluded.cipher",
@@ -101,9 +116,7 @@ pub fn put(tx: &mut Tx<'_>, target: TargetId, o: &Observation) -> Result<()> {
             good_at,
             good_chain,
             good_leaf,
-            other_at,
-            other_chain,
-            other_leaf,
+            others_column(&r.others).into(),
             r.streak.into(),
             r.streak_since.into(),
             f.map(|f| f.since).into(),
@@ -117,6 +130,24 @@ pub fn put(tx: &mut Tx<'_>, target: TargetId, o: &Observation) -> Result<()> {
         ],
     )?;
     Ok(())
+}
+
+/// Asks for evidence anew at every combination of a target: a line was opened at `at` ([`Record::ask_again`]).
+pub fn ask_again(tx: &mut Tx<'_>, target: TargetId, at: Time) -> Result<()> {
+    tx.execute("UPDATE observation SET streak = 0, streak_since = $2 WHERE target_id = $1", &[target.0.into(), at.into()])?;
+    Ok(())
+}
+
+/// Forgets a combination; its history stays.
+pub fn forget(tx: &mut Tx<'_>, id: CombinationId) -> Result<()> {
+    tx.execute("DELETE FROM observation WHERE id = $1", &[id.0.into()])?;
+    Ok(())
+}
+
+/// Where something was observed of a target: for what is not dialled, its paths.
+pub fn places(tx: &mut Tx<'_>, target: TargetId, limit: i64) -> Result<Vec<String>> {
+    let sql = "SELECT DISTINCT address FROM observation WHERE target_id = $1 AND address <> '' ORDER BY address LIMIT $2";
+    tx.query(sql, &[target.0.into(), limit.into()])?.iter().map(|r| Ok(r.text(0)?.to_owned())).collect()
 }
 
 /// The word of a change; [`Change::None`] is not kept.

@@ -1,16 +1,17 @@
 //! Targets and their addresses.
 
 use super::{fingerprint, list, list_column, served, served_columns, word};
-use crate::{Result, Row, Tx, Value};
+use crate::{Result, Row, StoreError, Tx, Value};
 use domain::{
     Fingerprint, Span, Time,
     finding::{Code, End},
     policy::{Level, Thresholds},
+    required::Address,
     secret::{Tally, Targets},
-    target::{Address, Served, Standing},
-    words::{Backends, Offer, SecretId, TargetId, TargetState},
+    target::{Served, Standing},
+    words::{Backends, KeyType, Offer, Retired, SecretId, TargetId, TargetState},
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A target as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +59,9 @@ pub struct Target {
 const COLUMNS: &str = "id, name, secret_id, kind, protocol, host, port, server_name, region, stamp, service, team, state, drained_until, \
      production, backends, roots, vantages, optional_vantages, offers, check_name, baseline, baseline_until, declared_at, retired_at, \
      served_kind, served_until, worst_about, worst_position, worst_until, worst_notice, worst_incident, current, required, level, \
-     observed_at";
+     observed_at, names_without_sni, key_types, required_since, retired_until, retired_leaves";
+/// How many of them there are.
+const COLUMN_COUNT: usize = 41;
 
 fn from_row(r: &Row) -> Result<Target> {
     let baseline = r.text(21)?;
@@ -76,6 +79,16 @@ fn from_row(r: &Row) -> Result<Target> {
             region: r.text(8)?.into(),
             required_vantages: list(r.text(17)?)?,
             offers: list(r.text(19)?)?.iter().filter_map(|o| Offer::parse(o)).collect(),
+            authority: if r.text(3)? == "endpoint" { authority(r.text(5)?, r.int(6)?) } else { String::new() },
+            names_without_sni: r.bool(36)?,
+            key_types: list(r.text(37)?)?.iter().filter_map(|k| KeyType::parse(k)).collect(),
+            required_since: times(r.text(38)?)?,
+            retired: match r.opt_time(39)? {
+                Some(until) => {
+                    Some(Retired { until, leaves: list(r.text(40)?)?.iter().filter_map(|l| Fingerprint::parse(l).ok()).collect() })
+                }
+                None => None,
+            },
             baseline,
         },
         secret: SecretId(r.int(2)?),
@@ -97,6 +110,18 @@ fn from_row(r: &Row) -> Result<Target> {
         level: word(r, 34, Level::parse)?,
         observed_at: r.opt_time(35)?,
     })
+}
+
+/// `host:port`, as [`domain::words::Target::authority`] wants it.
+pub fn authority(host: &str, port: i64) -> String {
+    let bare = host.trim_matches(['[', ']']);
+    if bare.contains(':') { format!("[{bare}]:{port}") } else { format!("{bare}:{port}") }
+}
+
+fn times(text: &str) -> Result<BTreeMap<String, Time>> {
+    let parsed: BTreeMap<String, i64> =
+        serde_json::from_str(text).map_err(|e| StoreError::Corrupt { what: format!("times by name: {e}") })?;
+    Ok(parsed.into_iter().map(|(name, at)| (name, Time::from_unix(at))).collect())
 }
 
 fn end(r: &Row, first: usize) -> Result<Option<End>> {
@@ -139,7 +164,7 @@ pub fn by_margin(tx: &mut Tx<'_>, secret: Option<SecretId>, after: Option<(i64, 
     );
     let mut params: Vec<Value> = vec![a.into(), b.into(), limit.into()];
     params.extend(secret.map(|s| Value::from(s.0)));
-    tx.query(&sql, &params)?.iter().map(|r| Ok((r.int(36)?, from_row(r)?))).collect()
+    tx.query(&sql, &params)?.iter().map(|r| Ok((r.int(COLUMN_COUNT)?, from_row(r)?))).collect()
 }
 
 /// Targets in the order of their numbers.
@@ -165,18 +190,27 @@ pub fn server_names(tx: &mut Tx<'_>, secret: SecretId, limit: i64) -> Result<Vec
 pub fn put(tx: &mut Tx<'_>, t: &Target) -> Result<()> {
     let f = &t.facts;
     let offers: Vec<String> = f.offers.iter().map(|o| o.as_str().to_owned()).collect();
+    let key_types: Vec<String> = f.key_types.iter().map(|k| k.as_str().to_owned()).collect();
+    let since: serde_json::Map<String, serde_json::Value> =
+        f.required_since.iter().map(|(name, at)| (name.clone(), at.unix().into())).collect();
+    let since = serde_json::Value::from(since).to_string();
+    let leaves: Vec<String> = f.retired.iter().flat_map(|r| &r.leaves).map(ToString::to_string).collect();
     let (baseline, until) = f.baseline.clone().map_or((String::new(), None), |(name, until)| (name, Some(until)));
     tx.execute(
         "INSERT INTO target (id, name, secret_id, kind, protocol, host, port, server_name, region, stamp, service, team, state, \
          drained_until, production, backends, roots, vantages, optional_vantages, offers, check_name, baseline, baseline_until, \
-         declared_at, generation, retired_at, served_kind, margin_at, current, required, level) \
-         VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,0,$25,0,$26,0,0,'info') \
+         declared_at, generation, retired_at, served_kind, margin_at, current, required, level, \
+         names_without_sni, key_types, required_since, retired_until, retired_leaves) \
+         VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,0,$25,0,$26,0,0,'info', \
+         $27,$28,$29,$30,$31) \
          ON CONFLICT (id) DO UPDATE SET secret_id=excluded.secret_id, kind=excluded.kind, protocol=excluded.protocol, \
          host=excluded.host, port=excluded.port, server_name=excluded.server_name, region=excluded.region, stamp=excluded.stamp, \
          service=excluded.service, team=excluded.team, state=excluded.state, drained_until=excluded.drained_until, \
          production=excluded.production, backends=excluded.backends, roots=excluded.roots, vantages=excluded.vantages, \
          optional_vantages=excluded.optional_vantages, offers=excluded.offers, check_name=excluded.check_name, \
          baseline=excluded.baseline, baseline_until=excluded.baseline_until, retired_at=excluded.retired_at, \
+         declared_at=excluded.declared_at, names_without_sni=excluded.names_without_sni, key_types=excluded.key_types, \
+         required_since=excluded.required_since, retired_until=excluded.retired_until, retired_leaves=excluded.retired_leaves, \
          generation = target.generation + 1",
         &[
             f.id.0.into(),
@@ -205,6 +239,11 @@ pub fn put(tx: &mut Tx<'_>, t: &Target) -> Result<()> {
             f.declared_at.into(),
             t.retired_at.into(),
             super::UNKNOWN_MARGIN.into(),
+            f.names_without_sni.into(),
+            list_column(&key_types).into(),
+            since.into(),
+            f.retired.as_ref().map(|r| r.until).into(),
+            list_column(&leaves).into(),
         ],
     )?;
     Ok(())
@@ -313,42 +352,51 @@ pub fn aggregated_between(tx: &mut Tx<'_>, first: SecretId, last: SecretId) -> R
     tx.query(sql, &[first.0.into(), last.0.into()])?.iter().map(|r| Ok(SecretId(r.int(0)?))).collect()
 }
 
-/// The addresses of a target.
+/// The addresses of a target, for every vantage.
 pub fn addresses(tx: &mut Tx<'_>, id: TargetId) -> Result<Vec<Address>> {
-    tx.query("SELECT address, first_seen, left_at FROM address WHERE target_id = $1 ORDER BY address", &[id.0.into()])?
-        .iter()
-        .map(|r| Ok(Address { address: r.text(0)?.into(), first_seen: r.time(1)?, left_at: r.opt_time(2)? }))
-        .collect()
+    let sql = "SELECT vantage, address, first_seen, left_at FROM address WHERE target_id = $1 ORDER BY vantage, address";
+    let one =
+        |r: &Row| Ok(Address { vantage: r.text(0)?.into(), address: r.text(1)?.into(), first_seen: r.time(2)?, left_at: r.opt_time(3)? });
+    tx.query(sql, &[id.0.into()])?.iter().map(one).collect()
 }
 
-/// Writes to what the name resolves now. What it no longer resolves to is kept for a while, and then forgotten.
-pub fn put_addresses(tx: &mut Tx<'_>, id: TargetId, resolved: &[String], forget_before: Time, now: Time) -> Result<()> {
-    for known in addresses(tx, id)? {
+/// Writes to what the name resolves now for one vantage. What it no longer resolves to is kept for a while, and then forgotten with
+/// what was observed there from that vantage.
+pub fn put_addresses(tx: &mut Tx<'_>, id: TargetId, vantage: &str, resolved: &[String], forget_before: Time, now: Time) -> Result<()> {
+    for known in addresses(tx, id)?.into_iter().filter(|a| a.vantage == vantage) {
+        let key: [Value; 3] = [id.0.into(), vantage.into(), known.address.as_str().into()];
+        let [target, from, address] = key.clone();
         match (resolved.contains(&known.address), known.left_at) {
             (true, Some(_)) => {
-                tx.execute(
-                    "UPDATE address SET left_at = NULL WHERE target_id = $1 AND address = $2",
-                    &[id.0.into(), known.address.into()],
-                )?;
+                tx.execute("UPDATE address SET left_at = NULL WHERE target_id = $1 AND vantage = $2 AND address = $3", &key)?;
             }
             (false, None) => {
                 tx.execute(
-                    "UPDATE address SET left_at = $3 WHERE target_id = $1 AND address = $2",
-                    &[id.0.into(), known.address.into(), now.into()],
+                    "UPDATE address SET left_at = $4 WHERE target_id = $1 AND vantage = $2 AND address = $3",
+                    &[target, from, address, now.into()],
                 )?;
             }
             (false, Some(at)) if at < forget_before => {
-                tx.execute("DELETE FROM address WHERE target_id = $1 AND address = $2", &[id.0.into(), (&known.address).into()])?;
-                tx.execute("DELETE FROM observation WHERE target_id = $1 AND address = $2", &[id.0.into(), known.address.into()])?;
+                tx.execute("DELETE FROM address WHERE target_id = $1 AND vantage = $2 AND address = $3", &key)?;
+                tx.execute("DELETE FROM observation WHERE target_id = $1 AND vantage = $2 AND address = $3", &key)?;
             }
             _ => {}
         }
     }
     for address in resolved {
         tx.execute(
-            "INSERT INTO address (target_id, address, first_seen) VALUES ($1, $2, $3) ON CONFLICT (target_id, address) DO NOTHING",
-            &[id.0.into(), address.into(), now.into()],
+            "INSERT INTO address (target_id, vantage, address, first_seen) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (target_id, vantage, address) DO NOTHING",
+            &[id.0.into(), vantage.into(), address.into(), now.into()],
         )?;
+    }
+    Ok(())
+}
+
+/// Forgets what a vantage knew of a target: nobody asks it any more.
+pub fn forget_vantage(tx: &mut Tx<'_>, id: TargetId, vantage: &str) -> Result<()> {
+    for table in ["address", "observation"] {
+        tx.execute(&format!("DELETE FROM {table} WHERE target_id = $1 AND vantage = $2"), &[id.0.into(), vantage.into()])?;
     }
     Ok(())
 }

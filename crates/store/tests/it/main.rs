@@ -64,6 +64,8 @@ conformance![
     timers::a_subject_is_claimed_once,
     timers::a_wake_up_during_work_is_not_lost,
     timers::a_claim_that_ran_out_changes_nothing,
+    timers::a_plan_forgets_no_wake_up,
+    timers::a_holder_that_keeps_no_claim_loses_no_wake_up,
     timers::the_longest_due_comes_first,
     model::a_fingerprint_is_found_whole,
     kill::nothing_answered_is_lost,

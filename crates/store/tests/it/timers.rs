@@ -96,6 +96,54 @@ pub(crate) fn a_claim_that_ran_out_changes_nothing(database: &Database) {
     assert_eq!(due(&store, 1), None);
 }
 
+pub(crate) fn a_plan_forgets_no_wake_up(database: &Database) {
+    let store = database.open();
+    let at = |after: i64| NOW + Span::seconds(after);
+    let mark = || store.read(|tx| timer::mark(tx, "assess", 1)).unwrap();
+    // What decides first and hears of nothing, plans as it likes: earlier, later, never.
+    let first = mark();
+    write(&store, |tx| timer::plan(tx, "assess", 1, Some(at(50)), first));
+    for (next, expected) in [(Some(10), Some(10)), (Some(90), Some(90)), (None, None), (Some(40), Some(40))] {
+        let undisturbed = mark();
+        write(&store, |tx| timer::plan(tx, "assess", 1, next.map(at), undisturbed));
+        assert_eq!(due(&store, 1), expected);
+    }
+    // What is woken while it decides stays due, and is never planned later than it decided.
+    for (next, expected) in [(Some(30), 20), (None, 20), (Some(10), 10)] {
+        let before = mark();
+        write(&store, |tx| timer::set(tx, "assess", 1, at(20)));
+        write(&store, |tx| timer::plan(tx, "assess", 1, next.map(at), before));
+        assert_eq!(due(&store, 1), Some(expected), "{next:?}");
+    }
+    // Who holds the claim is not disturbed by a plan: it is no wake-up.
+    let claim = claim_one(&store, 20).unwrap();
+    let inside = mark();
+    write(&store, |tx| timer::plan(tx, "assess", 1, Some(at(70)), inside));
+    assert!(write(&store, |tx| timer::done(tx, "assess", &claim, Some(at(500)))));
+    assert_eq!(due(&store, 1), Some(500));
+}
+
+pub(crate) fn a_holder_that_keeps_no_claim_loses_no_wake_up(database: &Database) {
+    let store = database.open();
+    let at = |after: i64| NOW + Span::seconds(after);
+    let done = |next: Option<i64>| write(&store, |tx| timer::done_by(tx, "assess", 1, "me", next.map(at)));
+    write(&store, |tx| timer::set(tx, "assess", 1, at(0)));
+    claim_one(&store, 0).unwrap();
+    done(Some(100));
+    assert_eq!(due(&store, 1), Some(100), "undisturbed");
+    assert!(claim_one(&store, 100).is_some(), "and free again");
+    write(&store, |tx| timer::set_earlier(tx, "assess", 1, at(101)));
+    done(Some(5000));
+    assert_eq!(due(&store, 1), Some(100), "somebody woke it while it was claimed");
+    done(Some(9000));
+    assert_eq!(due(&store, 1), Some(100), "a second report of a claim that is over makes nothing later");
+    done(None);
+    assert_eq!(due(&store, 1), Some(100));
+    claim_one(&store, 100).unwrap();
+    done(None);
+    assert_eq!(due(&store, 1), None);
+}
+
 pub(crate) fn the_longest_due_comes_first(database: &Database) {
     let store = database.open();
     for (subject, after) in [(5, 3), (4, 1), (3, 1), (2, 2), (1, 9)] {

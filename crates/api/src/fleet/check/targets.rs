@@ -2,7 +2,7 @@
 
 use super::super::model::{Fleet, SecretKind, Target, TargetKind, TargetState};
 use super::super::place::Path;
-use super::super::values::{check_dns_name, quoted};
+use super::super::values::{Protocol, check_dns_name, quoted};
 use super::super::{LOCAL_VANTAGE, MAX_DRAINED_SECONDS, MAX_LIST};
 use super::{Check, Names};
 
@@ -65,6 +65,16 @@ fn dialled(c: &mut Check, t: &Target, at: &dyn Fn() -> Path) {
     }
     if t.offers.is_empty() {
         c.say(at().key("offers"), "nothing would be offered; write offers = [\"all\"] or leave it out");
+    }
+    if t.names_without_sni {
+        match &t.endpoint {
+            None => c.say(at().key("names_without_sni"), "only kind = \"endpoint\" is asked for names; leave it out"),
+            // RFC 6120 §4.7.2: the stream header names the domain before TLS begins.
+            Some(e) if e.protocol == Protocol::Xmpp => {
+                c.say(at().key("names_without_sni"), "XMPP names its domain before TLS begins, so no client names nothing; leave it out");
+            }
+            Some(_) => {}
+        }
     }
     c.distinct(&t.offers, &|| at().key("offers"));
     c.distinct(&t.key_types, &|| at().key("key_types"));
