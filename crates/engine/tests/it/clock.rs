@@ -28,6 +28,8 @@ fn what_a_clock_ahead_has_left_in_the_future_is_brought_back() {
     let id = w.incidents()[0].facts.id;
     w.engine.acknowledge(id, "I look at it", &person(), &w.tick()).unwrap();
     w.engine.sweep_once(true, &person(), &w.tick()).unwrap();
+    w.apply(&FLEET.replace("ROOTS", &ca.roots()).replace("backends", "key_types = [\"ecdsa\"]\nbackends"));
+    assert_eq!(w.target("www").facts.required_since.values().max(), Some(&ahead));
     w.engine.note_time(&w.tick()).unwrap();
     let quiet = w.incidents()[0].facts.quiet_until.unwrap() - ahead;
 
@@ -40,6 +42,7 @@ fn what_a_clock_ahead_has_left_in_the_future_is_brought_back() {
 
     w.engine.confirm_clock("compared with two others", &person(), &w.tick()).unwrap();
     w.doubted = false;
+    assert_eq!(w.target("www").facts.required_since.values().max(), Some(&w.now), "patience ends in this life");
     let told = &w.incidents()[0];
     assert_eq!(told.facts.quiet_until, Some(w.now + quiet), "quiet for as long as was agreed, from now on");
     w.settle();

@@ -14,7 +14,7 @@ const HAPPENED: [(&str, &[&str]); 12] = [
     ("incident_line", &["opened_at", "closed_at"]),
     ("lease", &["held_until"]),
     ("notice", &["at"]),
-    ("observation", &["last_at", "good_at", "other_at", "streak_since", "failing_since"]),
+    ("observation", &["last_at", "good_at", "streak_since", "failing_since"]),
     ("outbox", &["created_at", "due_at", "done_at"]),
     ("secret", &["declared_at", "attested_at", "assessed_at", "retired_at"]),
     ("sweep", &["started_at", "finished_at"]),
@@ -38,6 +38,7 @@ pub fn bring_back(tx: &mut Tx<'_>, now: Time) -> Result<u64> {
             changed += tx.execute(&format!("UPDATE {table} SET {column} = $1 WHERE {column} > $1"), &[now.into()])?;
         }
     }
+    changed += super::target::bring_back(tx, now)? + super::observation::bring_back(tx, now)?;
     timer::wake_everything(tx, now)?;
     Ok(changed)
 }

@@ -45,6 +45,21 @@ fn others(text: &str) -> Result<Vec<Sighting>> {
     text.lines().map(|line| one(line).ok_or_else(bad)).collect()
 }
 
+/// Other chains that were seen after `now` were seen now ([`super::future`]).
+pub(super) fn bring_back(tx: &mut Tx<'_>, now: Time) -> Result<u64> {
+    let mut changed = 0;
+    for row in tx.query("SELECT id, others FROM observation WHERE others <> '' ORDER BY id", &[])? {
+        let mut seen = others(row.text(1)?)?;
+        if seen.iter().all(|o| o.at <= now) {
+            continue;
+        }
+        seen.iter_mut().for_each(|o| o.at = o.at.min(now));
+        let params = [row.int(0)?.into(), others_column(&seen).into()];
+        changed += tx.execute("UPDATE observation SET others = $2 WHERE id = $1", &params)?;
+    }
+    Ok(changed)
+}
+
 fn from_row(r: &Row) -> Result<Observation> {
     let failing = match r.opt_time(13)? {
         Some(since) => Some(Failing {

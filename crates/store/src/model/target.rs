@@ -124,6 +124,26 @@ fn times(text: &str) -> Result<BTreeMap<String, Time>> {
     Ok(parsed.into_iter().map(|(name, at)| (name, Time::from_unix(at))).collect())
 }
 
+fn times_column(times: &BTreeMap<String, Time>) -> String {
+    let map: serde_json::Map<String, serde_json::Value> = times.iter().map(|(name, at)| (name.clone(), at.unix().into())).collect();
+    serde_json::Value::from(map).to_string()
+}
+
+/// What is required since a moment that lies after `now` is required since now ([`super::future`]).
+pub(super) fn bring_back(tx: &mut Tx<'_>, now: Time) -> Result<u64> {
+    let mut changed = 0;
+    for row in tx.query("SELECT id, required_since FROM target WHERE required_since <> '{}' ORDER BY id", &[])? {
+        let mut since = times(row.text(1)?)?;
+        if since.values().all(|at| *at <= now) {
+            continue;
+        }
+        since.values_mut().for_each(|at| *at = (*at).min(now));
+        let params = [row.int(0)?.into(), times_column(&since).into()];
+        changed += tx.execute("UPDATE target SET required_since = $2 WHERE id = $1", &params)?;
+    }
+    Ok(changed)
+}
+
 fn end(r: &Row, first: usize) -> Result<Option<End>> {
     Ok(match (fingerprint(r, first)?, r.opt_int(first + 2)?) {
         (Some(about), Some(until)) => Some(End {
@@ -191,9 +211,7 @@ pub fn put(tx: &mut Tx<'_>, t: &Target) -> Result<()> {
     let f = &t.facts;
     let offers: Vec<String> = f.offers.iter().map(|o| o.as_str().to_owned()).collect();
     let key_types: Vec<String> = f.key_types.iter().map(|k| k.as_str().to_owned()).collect();
-    let since: serde_json::Map<String, serde_json::Value> =
-        f.required_since.iter().map(|(name, at)| (name.clone(), at.unix().into())).collect();
-    let since = serde_json::Value::from(since).to_string();
+    let since = times_column(&f.required_since);
     let leaves: Vec<String> = f.retired.iter().flat_map(|r| &r.leaves).map(ToString::to_string).collect();
     let (baseline, until) = f.baseline.clone().map_or((String::new(), None), |(name, until)| (name, Some(until)));
     tx.execute(
