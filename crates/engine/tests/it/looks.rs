@@ -292,7 +292,7 @@ fn what_was_broken_or_never_seen_when_it_was_retired_is_looked_at_on() {
     let stranger = Authority::new("Stranger", t("2020-01-01T00:00:00Z"), t("2040-01-01T00:00:00Z")).unwrap();
     let end = t(NOW) + Span::days(60);
     let (leaf, _) = stranger.leaf(&["www.example"], KeyType::EcdsaP256, t(NOW) - Span::days(1), end).unwrap();
-    let mut c = retired(|c| c.w.net.serves(A, &[leaf.clone()]));
+    let mut c = retired(|c| c.w.net.serves(A, std::slice::from_ref(&leaf)));
     assert_eq!(c.w.target("www").served, Served::Broken);
     assert_eq!(c.w.target("www").facts.retired.unwrap().until, end);
     c.w.run_until(c.w.now + Span::hours(2), Span::hours(1));
