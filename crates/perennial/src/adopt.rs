@@ -8,14 +8,14 @@ use client::Exit;
 use client::adopt::{AdoptArgs, Disk, Found, Leaf, Looked, RunError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pki::Certificate;
-use probe::{Attempt, Dialer, Offer, Protocol, Settings, Target, lanes, lanes::Lanes};
+use probe::{Attempt, Dialer, Offer, Overrides, Protocol, Settings, Target, lanes, lanes::Lanes};
 
 use crate::clock;
 
 /// Adopts what runs already; looks at each place once.
 pub(crate) fn run(args: &AdoptArgs) -> ExitCode {
     let (mut out, mut talk) = (io::stdout().lock(), io::stderr());
-    let done = client::adopt::run(args, clock::now(), &Disk, look, &mut out, &mut talk);
+    let done = client::adopt::run(args, clock::now(), &Disk, |found| look(found, args), &mut out, &mut talk);
     let exit = match &done {
         Ok(_) => Exit::Ok,
         Err(RunError::Usage(_) | RunError::Configurations(_) | RunError::Exists(_)) => Exit::Usage,
@@ -29,12 +29,16 @@ pub(crate) fn run(args: &AdoptArgs) -> ExitCode {
 }
 
 /// Dials every address of every place.
-fn look(found: &[Found]) -> Vec<Looked> {
+fn look(found: &[Found], args: &AdoptArgs) -> Vec<Looked> {
     let all_failed = |why: String| {
         let failed = |place| Looked { found: place, address: None, result: Err(why.clone()) };
         (0..found.len()).map(failed).collect()
     };
-    let dialer = match Dialer::new(Settings::default()) {
+    let mut overrides = Overrides::default();
+    for (name, addresses) in &args.resolve {
+        overrides.set(name, addresses.clone());
+    }
+    let dialer = match Dialer::new(Settings { overrides, ..Settings::default() }) {
         Ok(dialer) => dialer,
         Err(failure) => return all_failed(failure.to_string()),
     };

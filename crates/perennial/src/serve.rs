@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     heartbeat_every: u64,
     /// Dial these addresses instead of resolving a name: NAME=ADDR[,ADDR…]; may be repeated
-    #[arg(long, value_name = "NAME=ADDR", value_parser = resolve)]
+    #[arg(long, value_name = "NAME=ADDR", value_parser = client::adopt::resolve)]
     resolve: Vec<(String, Vec<IpAddr>)>,
     /// Dials per second to one address; 0 is unlimited
     #[arg(long, value_name = "N")]
@@ -55,12 +55,6 @@ pub(crate) struct Args {
     /// Log lines as JSON
     #[arg(long)]
     log_json: bool,
-}
-
-fn resolve(text: &str) -> Result<(String, Vec<IpAddr>), String> {
-    let (name, addresses) = text.split_once('=').ok_or("write NAME=ADDR[,ADDR…]")?;
-    let addresses = addresses.split(',').map(|a| a.parse().map_err(|_| format!("{a} is no address"))).collect::<Result<_, _>>()?;
-    Ok((name.to_owned(), addresses))
 }
 
 /// Runs until SIGINT or SIGTERM.

@@ -347,12 +347,12 @@ fn first_token(engine: &Engine, door: &Door, file: &Path, url: &str, ca: &Path) 
     let ca = std::fs::canonicalize(ca).unwrap_or_else(|_| ca.to_path_buf());
     let any = !engine.store().read(store::model::token::list_all)?.is_empty();
     if any {
-        // The address may have changed; the token stays what it was.
-        if let Ok(before) = std::fs::read_to_string(file) {
-            let token = before.lines().find(|l| l.starts_with("token")).unwrap_or_default().to_owned();
-            let content = format!("server = \"{}\"\nca = \"{}\"\n{token}\n", text(url), text(&ca.display().to_string()));
-            private_file(file).and_then(|mut f| f.write_all(content.as_bytes())).map_err(io(format!("writing {}", file.display())))?;
-        }
+        // The address may have changed; the token stays what it was. A second server on a database has none: people bring theirs.
+        let before = Zeroizing::new(std::fs::read_to_string(file).unwrap_or_default());
+        let token = before.lines().find(|l| l.starts_with("token")).unwrap_or_default();
+        let content = format!("server = \"{}\"\nca = \"{}\"\n{token}\n", text(url), text(&ca.display().to_string()));
+        let content = Zeroizing::new(content);
+        private_file(file).and_then(|mut f| f.write_all(content.as_bytes())).map_err(io(format!("writing {}", file.display())))?;
         return Ok(None);
     }
     let wanted = api::v1::NewToken { name: "first".into(), role: "admin".into(), teams: Vec::new(), vantage: None, expires_at: None };

@@ -165,7 +165,8 @@ impl Reader<'_, '_> {
 
     fn include(&mut self, path: &str, at: (usize, usize), pattern: &str, optional: bool) -> Result<(), AdoptError> {
         let source = format!("{}:{}", pki::text::escape(path), at.0);
-        let names = match self.includes.resolve(pattern, optional) {
+        // A directory stands for all that lies below it (httpd manual, Include).
+        let names = match self.includes.resolve_below(pattern, optional) {
             Ok(names) => names,
             Err(why) => {
                 self.reading.remark(source, format!("include was passed over: {why}"));

@@ -1,6 +1,7 @@
 //! The command: read, look, plan, write.
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::Path;
 
 use api::fleet::{self, Fleet, write_with_notes};
@@ -43,12 +44,26 @@ pub struct AdoptArgs {
     /// Replace the file if it exists
     #[arg(long)]
     pub force: bool,
+    /// Dial these addresses instead of resolving a name: NAME=ADDR[,ADDR…]; may be repeated
+    #[arg(long, value_name = "NAME=ADDR", value_parser = resolve)]
+    pub resolve: Vec<(String, Vec<IpAddr>)>,
     /// Do not dial anything
     #[arg(long)]
     pub no_look: bool,
     /// Report what was adopted as JSON on standard output
     #[arg(long)]
     pub json: bool,
+}
+
+/// Reads `NAME=ADDR[,ADDR…]`: a name whose addresses are given instead of looked up.
+///
+/// # Errors
+/// A sentence that says what is missing.
+pub fn resolve(text: &str) -> Result<(String, Vec<IpAddr>), String> {
+    let (name, addresses) = text.split_once('=').ok_or("write NAME=ADDR[,ADDR…]")?;
+    let addresses =
+        addresses.split(',').map(|a| a.parse().map_err(|_| format!("{} is no address", escape(a)))).collect::<Result<_, _>>()?;
+    Ok((name.to_owned(), addresses))
 }
 
 /// Why nothing was adopted.

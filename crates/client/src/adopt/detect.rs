@@ -89,7 +89,9 @@ pub fn detect(path: &str, text: &str) -> Result<Kind, AdoptError> {
         let l = l.split('#').next().unwrap_or("").trim();
         super::range::looks_like_one(l) || super::list::place(l, "").is_ok()
     };
-    if words().take(20).all(is_place) {
+    // Most is enough: in a list with a mistake the mistake is what people want to hear of.
+    let (good, all) = words().take(20).fold((0, 0), |(good, all), line| (good + usize::from(is_place(line)), all + 1));
+    if all == 0 || good * 2 >= all && good > 0 {
         return Ok(Kind::List);
     }
     Err(unknown(path))

@@ -147,6 +147,28 @@ impl<'f> Includes<'f> {
         Err(format!("there is no file {}", pki::text::escape(pattern)))
     }
 
+    /// As [`Includes::resolve`], with every file below where a directory is named.
+    pub(super) fn resolve_below(&self, pattern: &str, optional: bool) -> Result<Vec<String>, String> {
+        let mut out = Vec::new();
+        for name in self.resolve(pattern, optional)? {
+            self.below(&name, 0, &mut out)?;
+        }
+        Ok(out)
+    }
+
+    fn below(&self, name: &str, depth: usize, out: &mut Vec<String>) -> Result<(), String> {
+        let bare = name.trim_end_matches('/');
+        let within = self.files.matching(&format!("{bare}/*"))?;
+        if out.len() + within.len() > MAX_INCLUDES || depth > MAX_INCLUDE_DEPTH {
+            return Err(format!("more than {MAX_INCLUDES} files, or {MAX_INCLUDE_DEPTH} levels, lie below {}", pki::text::escape(name)));
+        }
+        // An empty directory has nothing to say, and is no file either.
+        if within.is_empty() && bare == name {
+            out.push(name.to_owned());
+        }
+        within.iter().try_for_each(|inner| self.below(inner, depth + 1, out))
+    }
+
     /// The text of an included file; [`Includes::leave`] when done with it.
     pub(super) fn enter(&mut self, name: &str) -> Result<String, String> {
         self.opened += 1;
@@ -273,6 +295,15 @@ mod tests {
         assert_eq!(found, [format!("{root}/sites/one/a.conf"), format!("{root}/sites/two/b.conf")]);
         assert_eq!(Disk.matching(&format!("{root}/none")).unwrap(), Vec::<String>::new());
         assert!(Disk.read(&found[0]).unwrap().starts_with(b"sites/one"));
+        // A directory stands for what lies below it, and an empty one for nothing.
+        std::fs::create_dir(dir.path().join("empty")).unwrap();
+        let includes = Includes::new(&Disk, &format!("{root}/main"));
+        let below = ["sites/one/a.conf", "sites/one/x.txt", "sites/two/b.conf"].map(|name| format!("{root}/{name}"));
+        assert_eq!(includes.resolve_below("sites", false).unwrap(), below);
+        assert_eq!(includes.resolve_below("sites/", true).unwrap(), below);
+        assert_eq!(includes.resolve_below("sites/*/*.conf", false).unwrap(), found);
+        assert_eq!(includes.resolve_below("empty/", false).unwrap(), Vec::<String>::new());
+        assert!(includes.resolve_below("none/", false).is_err());
     }
 
     #[test]

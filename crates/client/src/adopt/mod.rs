@@ -26,7 +26,7 @@ use std::net::IpAddr;
 use api::fleet::{Protocol, check_dns_name, check_host};
 use pki::{Fingerprint, Time};
 
-pub use command::{AdoptArgs, Outcome, RunError, run};
+pub use command::{AdoptArgs, Outcome, RunError, resolve, run};
 pub use detect::{Kind, detect};
 pub use files::{Disk, Files};
 pub use plan::{Adopted, Leaf, Looked, plan};

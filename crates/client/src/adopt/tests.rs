@@ -485,7 +485,9 @@ fn kinds_are_told_from_name_and_content() {
         ("x.cfg", "global\n  daemon\n", Some(Kind::Haproxy)),
         ("x.cfg", "listen stats\n  bind :1\n", Some(Kind::Haproxy)),
         ("hosts", "# ours\nwww.example.com\n10.0.0.0/24:443\n", Some(Kind::List)),
+        ("hosts", "www.example.com:443\nwww.example.com:https\n", Some(Kind::List)),
         ("hosts", "what is this?\n", None),
+        ("hosts", "what is this?\nand this?\nwww.example.com\n", None),
     ] {
         assert_eq!(detect(path, text).ok(), expected, "{path}");
     }

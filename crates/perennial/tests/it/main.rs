@@ -1,6 +1,7 @@
 //! The program as people meet it: real processes, real sockets.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod adopted;
 mod architecture;
 mod clocks;
 mod demo;
@@ -12,4 +13,5 @@ mod messages;
 mod scan;
 mod sealed;
 mod story;
+mod together;
 mod vantages;

@@ -20,6 +20,8 @@ pub(crate) enum Database {
     Embedded,
     /// A database of a server.
     Served { server: String, name: String, url: String },
+    /// One that belongs to another.
+    Shared { url: String },
 }
 
 impl Database {
@@ -45,7 +47,15 @@ impl Database {
     pub(crate) fn arguments(&self) -> Vec<String> {
         match self {
             Database::Embedded => Vec::new(),
-            Database::Served { url, .. } => vec!["--database".into(), url.clone()],
+            Database::Served { url, .. } | Database::Shared { url } => vec!["--database".into(), url.clone()],
+        }
+    }
+
+    /// Where it is, for whoever asks it past the server; only of a served one.
+    pub(crate) fn url(&self) -> &str {
+        match self {
+            Database::Embedded => panic!("it lies in the data folder"),
+            Database::Served { url, .. } | Database::Shared { url } => url,
         }
     }
 }

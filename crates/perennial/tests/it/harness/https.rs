@@ -55,34 +55,58 @@ impl Api {
         self.send("POST", path, Some(body)).unwrap()
     }
 
+    /// An answer that is not JSON, as text.
+    pub(crate) fn text(&self, path: &str) -> String {
+        let (_, body) = self.exchange("GET", path, "").unwrap();
+        String::from_utf8(body).unwrap()
+    }
+
     /// Sends one request on a connection of its own. An error means that nobody knows what became of it.
     pub(crate) fn send(&self, method: &str, path: &str, body: Option<&Value>) -> std::io::Result<Answer> {
+        let (status, body) = self.exchange(method, path, &body.map(Value::to_string).unwrap_or_default())?;
+        let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body)? };
+        Ok(Answer { status, body })
+    }
+
+    fn exchange(&self, method: &str, path: &str, body: &str) -> std::io::Result<(u16, Vec<u8>)> {
+        let mut stream = self.connect()?;
+        self.head(&mut stream, method, path, if body.is_empty() { "" } else { "application/json" }, body.len() as u64)?;
+        write!(stream, "{body}")?;
+        stream.flush()?;
+        answered(&mut stream)
+    }
+
+    /// A connection to it that nothing was said on.
+    pub(crate) fn connect(&self) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
         let socket = TcpStream::connect_timeout(&self.address, Duration::from_secs(10))?;
         socket.set_read_timeout(Some(Duration::from_secs(60)))?;
         let name = ServerName::from(self.address.ip());
         let tls = ClientConnection::new(Arc::clone(&self.config), name).map_err(std::io::Error::other)?;
-        let mut stream = StreamOwned::new(tls, socket);
-        let body = body.map(Value::to_string).unwrap_or_default();
-        let kind = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
+        Ok(StreamOwned::new(tls, socket))
+    }
+
+    /// The head of a request whose body is `length` bytes of a kind.
+    pub(crate) fn head(&self, stream: &mut impl Write, method: &str, path: &str, kind: &str, length: u64) -> std::io::Result<()> {
+        let kind = if kind.is_empty() { String::new() } else { format!("content-type: {kind}\r\n") };
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nauthorization: Bearer {}\r\n{kind}content-length: {}\r\n\r\n{body}",
-            self.address,
-            self.token,
-            body.len()
-        )?;
-        stream.flush()?;
-        let mut bytes = Vec::new();
-        // The length decides whether the answer is whole, not how the connection ended.
-        let ended = stream.read_to_end(&mut bytes);
-        match read(&bytes) {
-            Some((head, body)) => {
-                let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).ok_or(std::io::ErrorKind::InvalidData)?;
-                let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body)? };
-                Ok(Answer { status, body })
-            }
-            None => Err(ended.err().unwrap_or_else(|| std::io::ErrorKind::UnexpectedEof.into())),
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nauthorization: Bearer {}\r\n{kind}content-length: {length}\r\n\r\n",
+            self.address, self.token
+        )
+    }
+}
+
+/// Status and body, once both are there as a whole.
+pub(crate) fn answered(stream: &mut impl Read) -> std::io::Result<(u16, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    // The length decides whether the answer is whole, not how the connection ended.
+    let ended = stream.read_to_end(&mut bytes);
+    match read(&bytes) {
+        Some((head, body)) => {
+            let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).ok_or(std::io::ErrorKind::InvalidData)?;
+            Ok((status, body))
         }
+        None => Err(ended.err().unwrap_or_else(|| std::io::ErrorKind::UnexpectedEof.into())),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    sync::Arc,
+    sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
@@ -13,6 +13,8 @@ use rustls::{
     ServerConfig, ServerConnection, StreamOwned,
     pki_types::{CertificateDer, PrivateKeyDer},
 };
+
+use super::paper::Pair;
 
 pub(crate) fn config(chain: &[Certificate], key: &PrivateKey) -> Arc<ServerConfig> {
     let chain = chain.iter().map(|certificate| CertificateDer::from(certificate.der().to_vec())).collect();
@@ -44,6 +46,32 @@ pub(crate) fn serve(chain: &[Certificate], key: &PrivateKey) -> SocketAddr {
         // To the client's close_notify.
         let _ = std::io::copy(&mut StreamOwned::new(tls, socket), &mut std::io::sink());
     })
+}
+
+/// A server whose certificate can be changed while it runs.
+#[derive(Clone)]
+pub(crate) struct Changing {
+    pub(crate) address: SocketAddr,
+    config: Arc<Mutex<Arc<ServerConfig>>>,
+}
+
+impl Changing {
+    /// It thinks for a while before it answers, so that looks at it are under way at any moment.
+    pub(crate) fn serve(pair: &Pair, thinks: Duration) -> Changing {
+        let config = Arc::new(Mutex::new(self::config(&pair.chain, &pair.key)));
+        let current = Arc::clone(&config);
+        let address = listen([127, 0, 0, 1], move |socket| {
+            let config = Arc::clone(&current.lock().unwrap());
+            let Ok(tls) = ServerConnection::new(config) else { return };
+            thread::sleep(thinks);
+            let _ = std::io::copy(&mut StreamOwned::new(tls, socket), &mut std::io::sink());
+        });
+        Changing { address, config }
+    }
+
+    pub(crate) fn put(&self, pair: &Pair) {
+        *self.config.lock().unwrap() = config(&pair.chain, &pair.key);
+    }
 }
 
 /// A record that promises much, and one byte of it a second.

@@ -4,6 +4,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
 };
 
 use serde_json::Value;
@@ -27,9 +28,9 @@ pub(crate) struct World {
     /// Variables of the server's environment.
     pub(crate) variables: Vec<(String, String)>,
     pub(crate) data: PathBuf,
-    pub(crate) paper: Paper,
+    pub(crate) paper: Arc<Paper>,
     database: Database,
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
 }
 
 impl World {
@@ -45,14 +46,34 @@ impl World {
             key: vec!["--key-file".into(), path("kek.key").display().to_string()],
             variables: Vec::new(),
             data: path("data"),
-            paper: Paper::new(folder.path()),
+            paper: Arc::new(Paper::new(folder.path())),
             database,
-            folder,
+            folder: Arc::new(folder),
         })
     }
 
     pub(crate) fn sqlite(test: &str) -> World {
         World::new(Kind::Sqlite, test).unwrap()
+    }
+
+    /// A second server on the same database, with its own data folder, the same key, and the same people. It must end first.
+    pub(crate) fn beside(&self) -> World {
+        World {
+            server: None,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            options: self.options.clone(),
+            key: self.key.clone(),
+            variables: Vec::new(),
+            data: self.path().join("beside"),
+            paper: Arc::clone(&self.paper),
+            database: Database::Shared { url: self.database.url().to_owned() },
+            folder: Arc::clone(&self.folder),
+        }
+    }
+
+    /// Asks the database past the server.
+    pub(crate) fn database(&self) -> postgres::Client {
+        postgres::Client::connect(self.database.url(), postgres::NoTls).unwrap()
     }
 
     pub(crate) fn with(mut self, options: &[&str]) -> World {
