@@ -153,7 +153,7 @@ fn what_runs_is_adopted_and_the_first_day_ends_with_one_incident() {
     let bad = [("api", "leaf-expiring"), ("gw", "incomplete-chain"), ("old", "wrong-name"), ("pay", "expired")]
         .map(|(name, code)| (format!("{name}.shop.test:{}", port(name)), code.to_owned()));
     let incident = wait(90, "the baseline", || {
-        let all = world.json(&["incident", "list", "--all"]);
+        let all = world.json(&["incident", "list", "--closed"]);
         let lines = match &all[..] {
             [one] => world.one(&["incident", "show", &one["id"].to_string()]),
             _ => return Err((all, world.log())),
@@ -170,7 +170,7 @@ fn what_runs_is_adopted_and_the_first_day_ends_with_one_incident() {
         if unseen <= 2 { Ok(all) } else { Err(all) }
     });
     assert_eq!(seen.len(), expected.len() + 1, "and the store's own: {seen:#?}");
-    let all = world.json(&["incident", "list", "--all"]);
+    let all = world.json(&["incident", "list", "--closed"]);
     assert_eq!(all.len(), 1, "one incident, not many: {all:#?}");
     let shown = world.one(&["incident", "show", &all[0]["id"].to_string()]);
     let text = |line: &Value, field: &str| line[field].as_str().unwrap().to_owned();

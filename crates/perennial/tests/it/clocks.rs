@@ -22,7 +22,9 @@ const LIBRARIES: [&str; 3] = [
 
 #[test]
 fn a_jump_is_doubted_closes_nothing_and_leaves_nothing_behind() {
-    let Some((mut world, set)) = with_a_clock(World::sqlite("clocks"), "a_jump_is_doubted_closes_nothing_and_leaves_nothing_behind") else {
+    let Some((mut world, set)) =
+        with_a_clock(World::sqlite("clocks"), "clocks::a_jump_is_doubted_closes_nothing_and_leaves_nothing_behind")
+    else {
         return;
     };
     world.start();
@@ -115,7 +117,8 @@ fn a_jump_is_doubted_closes_nothing_and_leaves_nothing_behind() {
 
 #[test]
 fn a_start_far_ahead_waits_for_somebody_who_vouches_for_it() {
-    let Some((mut world, set)) = with_a_clock(World::sqlite("ahead"), "a_start_far_ahead_waits_for_somebody_who_vouches_for_it") else {
+    let Some((mut world, set)) = with_a_clock(World::sqlite("ahead"), "clocks::a_start_far_ahead_waits_for_somebody_who_vouches_for_it")
+    else {
         return;
     };
     world.start();
@@ -139,7 +142,7 @@ fn a_witness_tells_a_clock_that_was_wrong_from_the_start() {
     let receiver = Receiver::start(&world.paper.leaf("witness", &["127.0.0.1"], Span::days(89)));
     let (at, root) = (receiver.address.to_string(), world.paper.root_file().display().to_string());
     world = world.with(&["--allow-inside", &at, "--outgoing-ca", &root, "--clock-witness", &format!("https://{at}/time")]);
-    let Some((mut world, set)) = with_a_clock(world, "a_witness_tells_a_clock_that_was_wrong_from_the_start") else { return };
+    let Some((mut world, set)) = with_a_clock(world, "clocks::a_witness_tells_a_clock_that_was_wrong_from_the_start") else { return };
     world.start();
     assert_eq!(doubts(&world), Vec::<Value>::new());
     assert_eq!(receiver.received("/time").len(), 1, "it is asked before the loops begin");
@@ -157,9 +160,9 @@ fn a_witness_tells_a_clock_that_was_wrong_from_the_start() {
 }
 
 /// A world whose server reads a clock that the test sets, by an offset such as `-1h`.
-fn with_a_clock(mut world: World, test: &str) -> Option<(World, impl Fn(&str) + use<>)> {
+pub(crate) fn with_a_clock(mut world: World, test: &str) -> Option<(World, impl Fn(&str) + use<>)> {
     let Some(library) = LIBRARIES.into_iter().find(|path| Path::new(path).exists()) else {
-        skipped(&format!("perennial clocks::{test}: faketime missing"));
+        skipped(&format!("perennial {test}: faketime missing"));
         return None;
     };
     let clock = world.file("clock", "+0");

@@ -99,7 +99,7 @@ fn one_is_killed_in_the_middle_and_the_other_goes_on() {
         so(late.is_empty(), late)
     });
     wait(LEASE_AND_MORE, "all is resolved and told", || {
-        let all = other.json(&["incident", "list", "--all"]);
+        let all = other.json(&["incident", "list", "--closed"]);
         so(all.len() == SECRETS && all.iter().all(|i| i["state"] == "resolved") && other.one(&["status"])["outbox_waiting"] == 0, all)
     });
 

@@ -58,6 +58,14 @@ impl Database {
             Database::Served { url, .. } | Database::Shared { url } => url,
         }
     }
+
+    /// The server that it lies in, for whoever may do everything there.
+    pub(crate) fn server(&self) -> (&str, &str) {
+        match self {
+            Database::Served { server, name, .. } => (server, name),
+            Database::Embedded | Database::Shared { .. } => panic!("it is not ours to move"),
+        }
+    }
 }
 
 impl Drop for Database {

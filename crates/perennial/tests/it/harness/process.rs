@@ -131,6 +131,10 @@ impl Talking {
         wait(seconds, "the process ends", || child.try_wait().unwrap().ok_or("it runs"))
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.0.try_wait().unwrap().is_some()
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.0.id()
     }

@@ -71,6 +71,12 @@ impl World {
         }
     }
 
+    /// The server that the database lies in, and its name there.
+    pub(crate) fn database_server(&self) -> (postgres::Client, String) {
+        let (server, name) = self.database.server();
+        (postgres::Client::connect(server, postgres::NoTls).unwrap(), name.to_owned())
+    }
+
     /// Asks the database past the server.
     pub(crate) fn database(&self) -> postgres::Client {
         postgres::Client::connect(self.database.url(), postgres::NoTls).unwrap()
@@ -102,7 +108,10 @@ impl World {
     pub(crate) fn try_start(&mut self) -> Result<(), String> {
         assert!(self.server.is_none());
         let mut command = program();
-        command.args(["server", "--listen", "127.0.0.1:0", "--data"]).arg(&self.data);
+        command.args(["server", "--data"]).arg(&self.data);
+        if !self.options.iter().any(|option| option == "--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         command.args(self.database.arguments()).args(&self.key).args(&self.options).envs(self.variables.iter().cloned());
         let mut server = Talking::start(&mut command).unwrap();
         let heard = server.hear("listens at https://");
