@@ -209,6 +209,17 @@ pub fn quiet_until(incident: &Incident, now: Time) -> Time {
     }
 }
 
+/// Somebody is concerned who was not when others acknowledged or mitigated: what these said quiets no longer than it would take to
+/// escalate.
+pub fn joined(incident: &mut Incident, now: Time) {
+    if incident.state == State::Opened && !incident.escalated {
+        return;
+    }
+    let runway = incident.until.map_or(Span::days(7), |t| policy::remaining(t, now));
+    let due = now + policy::escalates_after(runway);
+    incident.quiet_until = Some(incident.quiet_until.map_or(due, |quiet| quiet.min(due)));
+}
+
 /// What a closed incident says to a new finding with its subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Again {

@@ -267,6 +267,7 @@ pub(crate) fn open_line(
                     i.facts.opened_at = now;
                     i.facts.escalated = false;
                     i.facts.quiet_until = None;
+                    i.answered.clear();
                     i.ended_at = None;
                     (i, Some("reopened"))
                 }
@@ -310,6 +311,9 @@ pub(crate) fn open_line(
     let runway = it.facts.until.map_or(Span::days(7), |t| domain::policy::remaining(t, now));
     it.facts.page |= domain::policy::wakes(it.facts.broken, runway, None) && news.is_some();
     it.changed = news.is_none();
+    if new_team && news.is_none() {
+        domain::incident::joined(&mut it.facts, now);
+    }
     incident::put(tx, &it)?;
     incident::put_line(tx, &line)?;
     let body = json!({ "incident": it.facts.id.0, "subject": key, "finding": f.key(), "detail": f.detail });

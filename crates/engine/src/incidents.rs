@@ -53,11 +53,21 @@ impl Engine {
     }
 
     /// Somebody looks after it: quiet for a while, never past the runway.
-    pub fn acknowledge(&self, id: IncidentId, reason: &str, actor: &Actor, tick: &Tick) -> Result<Incident> {
+    ///
+    /// It quiets the teams that whoever acknowledges acts for (`None`: all). As long as another team is concerned and has not
+    /// answered, that one goes on hearing of it as if nobody had.
+    pub fn acknowledge(&self, id: IncidentId, acts_for: Option<&[String]>, reason: &str, actor: &Actor, tick: &Tick) -> Result<Incident> {
         self.change(id, "acknowledged", reason, actor, tick, |tx, it| {
-            it.facts.quiet_until = Some(rule::quiet_until(&it.facts, tick.now));
+            let quiet = rule::quiet_until(&it.facts, tick.now);
+            let own: Vec<String> = it.teams.iter().filter(|t| acts_for.is_none_or(|own| own.contains(t))).cloned().collect();
+            it.answered.retain(|(team, until)| !own.contains(team) && *until > tick.now);
+            it.answered.extend(own.iter().map(|team| (team.clone(), quiet)));
             it.acknowledged_at = Some(tick.now);
             it.acknowledged_by = actor.subject.clone();
+            if acts_for.is_some() && !hearing(it, tick.now).is_empty() {
+                return tell::incident_to(tx, it, News::Acknowledged, &own, tick.now);
+            }
+            it.facts.quiet_until = it.answered.iter().map(|(_, until)| *until).min().or(Some(quiet));
             if it.facts.state == State::Opened {
                 it.facts.state = State::Acknowledged;
             }
@@ -93,7 +103,9 @@ impl Engine {
             f(tx, &mut it)?;
             incident::put(tx, &it)?;
             timer::set_earlier(tx, loops::INCIDENT, id.0, tick.now)?;
-            let body = json!({ "state": it.facts.state.as_str(), "quiet_until": it.facts.quiet_until.map(|t| t.to_string()) });
+            let answered: Vec<_> = it.answered.iter().map(|(team, until)| json!({ "team": team, "until": until.to_string() })).collect();
+            let body = json!({ "state": it.facts.state.as_str(), "quiet_until": it.facts.quiet_until.map(|t| t.to_string()),
+                "answered": answered });
             tx.journal(Entry::new(format!("incident.{what}"), format!("incident/{id}"), reason, &body))?;
             Ok(it)
         })
@@ -186,6 +198,11 @@ pub struct NewAction {
     pub due_at: Time,
 }
 
+/// The teams that are not quiet at `now`.
+fn hearing(it: &Incident, now: Time) -> Vec<String> {
+    it.teams.iter().filter(|t| !it.answered.iter().any(|(team, until)| team == *t && *until > now)).cloned().collect()
+}
+
 fn step(tx: &mut Tx<'_>, id: IncidentId, critical_path: Option<Span>, now: Time) -> Result<Option<Time>> {
     let Some(mut it) = incident::lock(tx, id)? else { return Ok(None) };
     if !it.facts.state.is_open() {
@@ -220,6 +237,7 @@ fn step(tx: &mut Tx<'_>, id: IncidentId, critical_path: Option<Span>, now: Time)
             it.facts.state = if decided == Step::Resolve { State::Resolved } else { State::Retired };
             it.ended_at = Some(now);
             it.facts.quiet_until = None;
+            it.answered.clear();
             note(tx, it.facts.state.as_str(), json!({ "proven": lines.proven, "retired": lines.retired }))?;
             tell::incident(tx, &it, news, now)?;
             None
@@ -235,8 +253,8 @@ fn step(tx: &mut Tx<'_>, id: IncidentId, critical_path: Option<Span>, now: Time)
             it.facts.told_at = now;
             it.facts.escalated = true;
             note(tx, "escalated", json!({}))?;
-            let mut teams = it.teams.clone();
-            for team in it.teams.clone() {
+            let mut teams = hearing(&it, now);
+            for team in teams.clone() {
                 if let Some((_, escalation)) = inventory::contacts(tx, &team)?
                     && !escalation.is_empty()
                     && !teams.contains(&escalation)
@@ -248,8 +266,17 @@ fn step(tx: &mut Tx<'_>, id: IncidentId, critical_path: Option<Span>, now: Time)
             Some(now)
         }
     };
+    // A team that acknowledged for itself alone is reminded for itself alone.
+    let ended: Vec<String> = it.answered.iter().filter(|(_, until)| *until <= now).map(|(team, _)| team.clone()).collect();
+    if !ended.is_empty() {
+        it.answered.retain(|(_, until)| *until > now);
+        if matches!(decided, Step::Wait(_)) {
+            tell::incident_to(tx, &it, News::Updated, &ended, now)?;
+        }
+    }
+    let quiet = it.answered.iter().map(|(_, until)| *until).min();
     incident::put(tx, &it)?;
-    Ok(next)
+    Ok(next.into_iter().chain(quiet).min())
 }
 
 fn overdue(tx: &mut Tx<'_>, id: i64, now: Time) -> Result<Option<Time>> {

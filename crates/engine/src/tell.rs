@@ -104,6 +104,7 @@ pub fn new_incident(
         review: String::new(),
         reviewed_at: None,
         changed: false,
+        answered: Vec::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Drives the engine: sockets, HTTP, the clock.
 
+mod accept;
 pub mod clock;
 pub mod deliver;
 pub mod drive;

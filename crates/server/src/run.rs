@@ -1,6 +1,7 @@
 //! Starting a server: a store, its key, the loops, the API.
 
 use crate::{
+    accept::accept,
     clock::{Door, wall},
     drive::{self, Drive, Heartbeat},
     http,
@@ -11,11 +12,6 @@ use crate::{
 };
 use engine::{Engine, Tick};
 use envelope::{KeyFile, Passphrase, Provider};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-    service::TowerToHyperService,
-};
 use std::{
     io::Write,
     net::SocketAddr,
@@ -24,21 +20,12 @@ use std::{
     time::Duration,
 };
 use store::{Actor, Store, StoreError};
-use tokio::{
-    net::TcpListener,
-    sync::{Notify, Semaphore},
-    task::JoinSet,
-    time,
-};
+use tokio::{net::TcpListener, sync::Notify, task::JoinSet, time};
 use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
-/// Connections at a time.
-const MOST_CONNECTIONS: usize = 4096;
-/// How long a client may take for its handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long requests under way are waited for at the end.
-const FAREWELL: Duration = Duration::from_secs(5);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(5);
 
 /// How a server is started.
 #[derive(Debug, Clone)]
@@ -377,46 +364,4 @@ fn private_folder(path: &Path) -> Result<(), StartError> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path).map_err(io(format!("making the folder {}", path.display())))
-}
-
-/// Accepts until it is told to stop, and then waits for what is under way.
-async fn accept(listener: TcpListener, tls: TlsAcceptor, router: axum::Router, stop: Arc<Notify>) {
-    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    let mut running = JoinSet::new();
-    let end = Arc::new(Notify::new());
-    loop {
-        let Ok(slot) = room.clone().acquire_owned().await else { return };
-        let (socket, peer) = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok(pair) => pair,
-                Err(error) => {
-                    // Out of descriptors: others will be freed.
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            },
-            () = stop.notified() => break,
-        };
-        while running.try_join_next().is_some() {}
-        let (tls, router, end) = (tls.clone(), router.clone(), end.clone());
-        running.spawn(async move {
-            let _slot = slot;
-            let Ok(Ok(stream)) = time::timeout(HANDSHAKE, tls.accept(socket)).await else { return };
-            let service = router.layer(axum::Extension(axum::extract::ConnectInfo(peer)));
-            let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
-            builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE).max_buf_size(64 * 1024);
-            let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-            let mut connection = std::pin::pin!(connection);
-            tokio::select! {
-                _ = connection.as_mut() => {}
-                () = end.notified() => {
-                    connection.as_mut().graceful_shutdown();
-                    let _ = time::timeout(FAREWELL, connection).await;
-                }
-            }
-        });
-    }
-    end.notify_waiters();
-    while running.join_next().await.is_some() {}
 }

@@ -306,7 +306,9 @@ CREATE TABLE incident (
   own_cause TEXT NOT NULL,
   review TEXT NOT NULL,
   reviewed_at INTEGER,
-  changed INTEGER NOT NULL
+  changed INTEGER NOT NULL,
+  -- Teams that acknowledged, each with the end of its quiet.
+  answered TEXT NOT NULL
 );
 CREATE INDEX incident_by_subject ON incident (subject, id);
 CREATE INDEX incident_by_state ON incident (state, until, id);

@@ -26,7 +26,7 @@ fn what_a_clock_ahead_has_left_in_the_future_is_brought_back() {
     w.now = ahead;
     w.settle();
     let id = w.incidents()[0].facts.id;
-    w.engine.acknowledge(id, "I look at it", &person(), &w.tick()).unwrap();
+    w.engine.acknowledge(id, None, "I look at it", &person(), &w.tick()).unwrap();
     w.engine.sweep_once(true, &person(), &w.tick()).unwrap();
     w.apply(&FLEET.replace("ROOTS", &ca.roots()).replace("backends", "key_types = [\"ecdsa\"]\nbackends"));
     assert_eq!(w.target("www").facts.required_since.values().max(), Some(&ahead));

@@ -64,7 +64,7 @@ fn only_production_closes_what_production_opened() {
     assert_eq!((incidents[0].facts.state, incidents[0].facts.open_lines, incidents[0].facts.page), (State::Opened, 3, false));
     let (acknowledged_until, incident) = {
         let id = incidents[0].facts.id;
-        let it = w.engine.acknowledge(id, "renewing", &crate::world::person(), &w.tick()).unwrap();
+        let it = w.engine.acknowledge(id, None, "renewing", &crate::world::person(), &w.tick()).unwrap();
         (it.facts.quiet_until.unwrap(), id)
     };
     assert_eq!(acknowledged_until - w.now, Span::days(7));

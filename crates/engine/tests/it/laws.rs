@@ -90,7 +90,7 @@ fn a_shared_address_needs_thirty_answers_without_the_old_certificate() {
 fn acknowledging_closes_nothing_and_ends_with_the_runway() {
     let (mut w, _, _) = burning("direct", &["192.0.2.1:443"]);
     let id = w.incidents()[0].facts.id;
-    let it = w.engine.acknowledge(id, "on it", &person(), &w.tick()).unwrap();
+    let it = w.engine.acknowledge(id, None, "on it", &person(), &w.tick()).unwrap();
     assert_eq!(it.facts.quiet_until.unwrap() - w.now, Span::hours(60), "a quarter of ten days");
     let told = w.post.got.borrow().len();
     w.run_until(w.now + Span::hours(59), Span::hours(1));
@@ -201,7 +201,7 @@ fn a_message_that_cannot_be_delivered_is_kept_and_tried_again() {
     let (mut w, _, _) = burning("direct", &["192.0.2.1:443"]);
     *w.post.refuses.borrow_mut() = true;
     let id = w.incidents()[0].facts.id;
-    w.engine.acknowledge(id, "on it", &person(), &w.tick()).unwrap();
+    w.engine.acknowledge(id, None, "on it", &person(), &w.tick()).unwrap();
     w.run_until(w.now + Span::hours(1), Span::minutes(5));
     let (waiting, stuck) = w.engine.store().read(|tx| store::model::notice::waiting(tx, 8)).unwrap();
     assert!(waiting >= 1 && stuck <= waiting);

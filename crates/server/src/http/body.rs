@@ -1,5 +1,7 @@
 //! What comes in: bodies, paths and queries, each with its limit, and each refusal as a problem.
 
+use std::time::Duration;
+
 use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
@@ -37,9 +39,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Secretive<T> {
 
 /// The whole body, into memory that is wiped.
 async fn read(request: Request) -> Result<Zeroizing<Vec<u8>>, Problem> {
-    let limit = request.extensions().get::<Gate>().map_or(0, |g| g.route.body.bytes());
+    let gate = request.extensions().get::<Gate>();
+    let (limit, time) = (gate.map_or(0, |g| g.route.body.bytes()), gate.and_then(Gate::body_time));
     json_type(request.headers())?;
-    collect(request.into_body(), limit).await
+    within(time, collect(request.into_body(), limit)).await
+}
+
+/// What a body brings, unless it takes too long.
+async fn within<T>(time: Option<Duration>, body: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    let Some(time) = time else { return body.await };
+    let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", format!("the body took longer than {} s", time.as_secs()));
+    tokio::time::timeout(time, body).await.map_err(late)?
 }
 
 /// What claims to be something other than JSON is refused; what claims nothing is looked at.
@@ -156,6 +166,14 @@ mod tests {
         }
         let deep = "[".repeat(200_000);
         assert_eq!(parse(&deep), Err((422, "bad-body")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_ends_is_waited_for_no_longer_than_it_may() {
+        let endless = || std::future::pending::<Result<(), Problem>>();
+        assert_eq!(within(Some(Duration::from_secs(5)), endless()).await.unwrap_err().status, StatusCode::REQUEST_TIMEOUT);
+        let long = async { Ok(tokio::time::sleep(Duration::from_secs(20)).await) };
+        assert!(within(None, long).await.is_ok());
     }
 
     #[test]

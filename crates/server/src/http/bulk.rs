@@ -34,11 +34,11 @@ struct Line {
 
 pub(crate) async fn import(State(shared): State<Shared>, caller: Caller, parts: Parts, body: Body) -> Answer<v1::Bulk> {
     media_type(&parts)?;
-    let permitted = shared.permit(caller, Scope::Store).await?;
+    shared.permit(caller.clone(), Scope::Store).await?;
     let (send, receive) = mpsc::channel(CHUNKS_WAITING);
     let working = {
         let shared = shared.clone();
-        tokio::spawn(async move { shared.blocking(move |call| work(call, &permitted, receive)).await })
+        tokio::spawn(async move { shared.blocking(move |call| work(call, &caller, receive)).await })
     };
     let came = read(body, &send, BODY_IDLE).await;
     drop(send);
@@ -169,15 +169,17 @@ impl Refused {
 }
 
 /// Checks and stores chunk after chunk until there is none, or until the store cannot go on.
-fn work(call: &Call, permitted: &Permitted, mut chunks: mpsc::Receiver<Vec<Line>>) -> Result<v1::Bulk, Problem> {
+fn work(call: &Call, caller: &Caller, mut chunks: mpsc::Receiver<Vec<Line>>) -> Result<v1::Bulk, Problem> {
     let mut refused = Refused::default();
     let mut stored = 0;
     let mut ready = Ready::default();
     loop {
         let next = chunks.blocking_recv();
         let last = next.is_none();
+        // A stream may live longer than the token that opened it.
+        let permitted = caller.still(&Scope::Store, call).map_err(|problem| after(problem, stored))?;
         let (kept, checked) = std::thread::scope(|scope| {
-            let storing = scope.spawn(|| keep(call, permitted, &ready));
+            let storing = scope.spawn(|| keep(call, &permitted, &ready));
             let checked = check_all(call, next.unwrap_or_default());
             (storing.join().unwrap_or_else(|_| Kept::stopped(0, Problem::internal(&"storing panicked"))), checked)
         });

@@ -14,15 +14,15 @@ use store::{
     Tx,
     model::{incident, secret, target},
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     App,
     limits::{
         FAILED_LOGINS_PER_MINUTE, HEADER_BYTES, HEADER_COUNT, LOGINS_AT_ONCE, LONG_REQUEST_TIME, LONG_REQUESTS_AT_ONCE, REQUEST_TIME,
-        REQUESTS_AT_ONCE, STRANGERS_AT_ONCE, UNSEALS_PER_MINUTE, URI_BYTES,
+        REQUESTS_AT_ONCE, STRANGER_BODY_TIME, STRANGERS_AT_ONCE, STRANGERS_PER_PEER, STREAM_TIME, UNSEALS_PER_MINUTE, URI_BYTES,
     },
-    peers::Peers,
+    peers::{AtOnce, Peers, Place},
     permission::{self, Action, Context, Permitted, Principal, Resource},
     problem::Problem,
     read::Counting,
@@ -38,13 +38,14 @@ pub(crate) struct Inner {
     pub(crate) app: App,
     pub(crate) counting: Counting,
     pub(crate) unseals: Peers,
-    /// One passphrase is stretched at a time: each takes 64 MiB.
-    pub(crate) unsealing: Semaphore,
+    /// One passphrase is stretched at a time: each takes 64 MiB. The place goes with the work, which outlives a caller that hangs up.
+    pub(crate) unsealing: Arc<Semaphore>,
     failed_logins: Peers,
-    logins: Semaphore,
-    strangers: Semaphore,
-    requests: Semaphore,
-    long_requests: Semaphore,
+    logins: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
+    strangers_per_peer: AtOnce,
+    requests: Arc<Semaphore>,
+    long_requests: Arc<Semaphore>,
 }
 
 impl std::ops::Deref for Shared {
@@ -61,12 +62,13 @@ impl Shared {
             app,
             counting: Counting::default(),
             unseals: Peers::new(UNSEALS_PER_MINUTE),
-            unsealing: Semaphore::new(1),
+            unsealing: Arc::new(Semaphore::new(1)),
             failed_logins: Peers::new(FAILED_LOGINS_PER_MINUTE),
-            logins: Semaphore::new(LOGINS_AT_ONCE),
-            strangers: Semaphore::new(STRANGERS_AT_ONCE),
-            requests: Semaphore::new(REQUESTS_AT_ONCE),
-            long_requests: Semaphore::new(LONG_REQUESTS_AT_ONCE),
+            logins: Arc::new(Semaphore::new(LOGINS_AT_ONCE)),
+            strangers: Arc::new(Semaphore::new(STRANGERS_AT_ONCE)),
+            strangers_per_peer: AtOnce::new(STRANGERS_PER_PEER),
+            requests: Arc::new(Semaphore::new(REQUESTS_AT_ONCE)),
+            long_requests: Arc::new(Semaphore::new(LONG_REQUESTS_AT_ONCE)),
         }))
     }
 }
@@ -134,18 +136,44 @@ impl Shared {
     }
 }
 
+/// The places that a request holds. Whatever works for it holds them too: work on a thread goes on when the caller hangs up, and
+/// its place must not be given to somebody else meanwhile.
+#[derive(Default)]
+struct Places {
+    _request: Option<OwnedSemaphorePermit>,
+    _long: Option<OwnedSemaphorePermit>,
+    _peer: Option<Place>,
+}
+
 /// Who asks, and for which action: what the gate found out. Only [`Shared::permit`] and [`Shared::run`] can use it.
+#[derive(Clone)]
 pub(crate) struct Caller {
-    who: Principal,
+    who: Credential,
     action: Action,
     /// Whether the request is more than a question.
     changes: bool,
+    _places: Arc<Places>,
+}
+
+/// A good token: whose it is, and its hash.
+#[derive(Clone)]
+struct Credential {
+    principal: Principal,
+    hash: [u8; 32],
 }
 
 impl Caller {
+    /// Whether the token is still good and still allows this: for what takes longer than a token may live.
+    pub(crate) fn still(&self, on: &Scope, call: &Call) -> Result<Permitted, Problem> {
+        let now = (call.shared.app.tick)().now;
+        let found = token::principal(call.engine(), self.who.hash, now)?.ok_or_else(Problem::unauthenticated)?;
+        let resource = call.read(|tx| on.resource(tx))?;
+        permission::authorise(&found, self.action, &resource, &Context { now })
+    }
+
     fn permitted(&self, on: &Scope, call: &Call) -> Result<Permitted, Problem> {
         let resource = call.read(|tx| on.resource(tx))?;
-        permission::authorise(&self.who, self.action, &resource, &Context { now: call.tick.now })
+        permission::authorise(&self.who.principal, self.action, &resource, &Context { now: call.tick.now })
     }
 }
 
@@ -155,7 +183,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let gate = parts.extensions.get::<Gate>().ok_or_else(|| Problem::internal(&"a handler stands without its gate"))?;
         match (&gate.who, gate.route.access) {
-            (Some(who), Access::Needs(action)) => Ok(Caller { who: who.clone(), action, changes: gate.route.method != "GET" }),
+            (Some(who), Access::Needs(action)) => Ok(gate.caller(who, action)),
             _ => Err(Problem::unauthenticated()),
         }
     }
@@ -169,8 +197,10 @@ pub(crate) enum Scope {
     Secret(String),
     /// A target, by name.
     Target(String),
-    /// An incident.
+    /// An incident, as far as it concerns the teams of whoever acts.
     Incident(i64),
+    /// An incident, for every team that it concerns.
+    WholeIncident(i64),
     /// A corrective action.
     Action(i64),
     /// A target, as somebody saw it.
@@ -190,7 +220,8 @@ impl Scope {
                 let found = target::by_name(tx, name)?.ok_or_else(|| Problem::not_found("target", name))?;
                 Resource::Owned { teams: vec![inventory::owner_of(tx, &found)?] }
             }
-            Scope::Incident(id) => incident_teams(tx, IncidentId(*id))?,
+            Scope::Incident(id) => Resource::Owned { teams: incident_teams(tx, IncidentId(*id))? },
+            Scope::WholeIncident(id) => Resource::Shared { teams: incident_teams(tx, IncidentId(*id))? },
             Scope::Action(id) => {
                 let found = incident::action_by_id(tx, *id)?.ok_or_else(|| Problem::not_found("action", &id.to_string()))?;
                 Resource::Owned { teams: vec![found.owner] }
@@ -206,16 +237,28 @@ impl Scope {
     }
 }
 
-fn incident_teams(tx: &mut Tx<'_>, id: IncidentId) -> Result<Resource, Problem> {
+fn incident_teams(tx: &mut Tx<'_>, id: IncidentId) -> Result<Vec<String>, Problem> {
     let found = incident::get(tx, id)?.ok_or_else(|| Problem::not_found("incident", &id.to_string()))?;
-    Ok(Resource::Owned { teams: found.teams })
+    Ok(found.teams)
 }
 
 /// What the gate found out about a request; travels with it.
 #[derive(Clone)]
 pub(crate) struct Gate {
     pub(crate) route: &'static Route,
-    who: Option<Principal>,
+    who: Option<Credential>,
+    places: Arc<Places>,
+}
+
+impl Gate {
+    fn caller(&self, who: &Credential, action: Action) -> Caller {
+        Caller { who: who.clone(), action, changes: self.route.method != "GET", _places: self.places.clone() }
+    }
+
+    /// How long the body may take, where that is less than the whole request may: a stranger's place is wanted by others.
+    pub(crate) fn body_time(&self) -> Option<Duration> {
+        self.who.is_none().then_some(STRANGER_BODY_TIME)
+    }
 }
 
 /// Whether somebody holds a good admin token, on routes that everybody may call.
@@ -225,8 +268,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Maybe {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let gate = parts.extensions.get::<Gate>().and_then(|g| g.who.clone());
-        Ok(Maybe(gate.map(|who| Caller { who, action: Action::Seal, changes: true })))
+        let gate = parts.extensions.get::<Gate>();
+        Ok(Maybe(gate.and_then(|g| g.who.as_ref().map(|who| g.caller(who, Action::Seal)))))
     }
 }
 
@@ -258,22 +301,27 @@ async fn pass(shared: &Shared, route: &'static Route, request: Request, next: Ne
     };
     // After authentication: strangers with slow bodies must not take the places of those who may do something.
     let busy = |_| Problem::busy("too many requests at a time; come back in a second");
-    let _turn = match (route.access, route.body) {
-        (Access::Public, Brings::Nothing) => None,
-        (Access::Public, _) => Some(shared.strangers.try_acquire().map_err(busy)?),
-        _ => Some(shared.requests.try_acquire().map_err(busy)?),
-    };
-    parts.extensions.insert(Gate { route, who });
+    let mut places = Places::default();
+    match (&who, route.access, route.body) {
+        (None, Access::Public, Brings::Nothing) => {}
+        (None, Access::Public, _) => {
+            let many = || Problem::busy("too many requests without a token from this address at a time; come back in a second");
+            places._peer = Some(shared.strangers_per_peer.enter(peer(&parts.extensions)).ok_or_else(many)?);
+            places._request = Some(shared.strangers.clone().try_acquire_owned().map_err(busy)?);
+        }
+        _ => places._request = Some(shared.requests.clone().try_acquire_owned().map_err(busy)?),
+    }
     let limit = match route.time {
         Patience::Short => REQUEST_TIME,
         Patience::Long => LONG_REQUEST_TIME,
-        Patience::Stream => Duration::MAX,
+        Patience::Stream => STREAM_TIME,
     };
-    let busy = |_| Problem::busy("too many requests that work on everything at a time; come back later");
-    let _long = match route.time {
-        Patience::Short => None,
-        Patience::Long | Patience::Stream => Some(shared.long_requests.try_acquire().map_err(busy)?),
-    };
+    if route.time != Patience::Short {
+        let busy = |_| Problem::busy("too many requests that work on everything at a time; come back later");
+        places._long = Some(shared.long_requests.clone().try_acquire_owned().map_err(busy)?);
+    }
+    let places = Arc::new(places);
+    parts.extensions.insert(Gate { route, who, places: places.clone() });
     tokio::time::timeout(limit, next.run(Request::from_parts(parts, body))).await.map_err(|_| {
         let detail =
             format!("the request took longer than {} s; what it began may still be done, so look before asking again", limit.as_secs());
@@ -301,9 +349,9 @@ fn limits(route: &Route, request: &Request) -> Result<(), Problem> {
     Ok(())
 }
 
-async fn required(shared: &Shared, parts: &Parts, action: Action) -> Result<Principal, Problem> {
+async fn required(shared: &Shared, parts: &Parts, action: Action) -> Result<Credential, Problem> {
     let who = authenticate(shared, parts).await?.ok_or_else(Problem::unauthenticated)?;
-    permission::at_all(&who, action)?;
+    permission::at_all(&who.principal, action)?;
     Ok(who)
 }
 
@@ -311,14 +359,19 @@ async fn required(shared: &Shared, parts: &Parts, action: Action) -> Result<Prin
 ///
 /// A good token always passes: one broken script behind a shared address must not lock the others out, and 256 random bits are
 /// not guessed. What is limited is how often the bad ones are answered and logged.
-async fn authenticate(shared: &Shared, parts: &Parts) -> Result<Option<Principal>, Problem> {
+async fn authenticate(shared: &Shared, parts: &Parts) -> Result<Option<Credential>, Problem> {
     let Some(header) = parts.headers.get(header::AUTHORIZATION) else { return Ok(None) };
     let peer = peer(&parts.extensions);
     let presented = token::presented(header.as_bytes());
     let found = match presented {
         Some(hash) => {
-            let _turn = shared.logins.acquire().await.map_err(|e| Problem::internal(&e))?;
-            shared.blocking(move |call| token::principal(call.engine(), hash, call.tick.now)).await?
+            let turn = shared.logins.clone().acquire_owned().await.map_err(|e| Problem::internal(&e))?;
+            let look_up = move |call: &Call| {
+                let _turn = turn;
+                let principal = token::principal(call.engine(), hash, call.tick.now)?;
+                Ok(principal.map(|principal| Credential { principal, hash }))
+            };
+            shared.blocking(look_up).await?
         }
         None => None,
     };

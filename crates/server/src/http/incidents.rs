@@ -65,7 +65,7 @@ pub(crate) async fn acknowledge(
     reason(&body.reason)?;
     shared
         .run(caller, Scope::Incident(id), move |permitted, call| {
-            let it = call.engine().acknowledge(IncidentId(id), &body.reason, &permitted.actor(), &call.tick)?;
+            let it = call.engine().acknowledge(IncidentId(id), permitted.acts_for(), &body.reason, &permitted.actor(), &call.tick)?;
             Ok(convert::incident(&it))
         })
         .await
@@ -80,7 +80,7 @@ pub(crate) async fn mitigate(
 ) -> Answer<v1::Incident> {
     reason(&body.reason)?;
     shared
-        .run(caller, Scope::Incident(id), move |permitted, call| {
+        .run(caller, Scope::WholeIncident(id), move |permitted, call| {
             let it = call.engine().mitigate(IncidentId(id), &body.reason, &permitted.actor(), &call.tick)?;
             Ok(convert::incident(&it))
         })
@@ -91,7 +91,7 @@ pub(crate) async fn mitigate(
 pub(crate) async fn review(State(shared): State<Shared>, caller: Caller, Id(id): Id, Json(body): Json<v1::Review>) -> Answer<v1::Incident> {
     let review = checked(body)?;
     shared
-        .run(caller, Scope::Incident(id), move |permitted, call| {
+        .run(caller, Scope::WholeIncident(id), move |permitted, call| {
             let it = call.engine().review(IncidentId(id), &review, &permitted.actor(), &call.tick)?;
             Ok(convert::incident(&it))
         })

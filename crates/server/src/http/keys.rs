@@ -38,11 +38,15 @@ pub(crate) async fn unseal(
         .unseals
         .count(peer, now)
         .map_err(|seconds| Problem::too_often("too many attempts to open the store from this address", seconds))?;
-    let _turn = shared.unsealing.try_acquire().map_err(|_| Problem::busy("somebody else is opening the store; try again"))?;
+    let turn = shared.unsealing.clone().try_acquire_owned().map_err(|_| Problem::busy("somebody else is opening the store; try again"))?;
     if body.init {
         // Whoever chooses the passphrase owns all that will ever be stored.
         let caller = caller.ok_or_else(Problem::unauthenticated)?;
-        return shared.run(caller, Scope::Store, move |permitted, call| initialise(&passphrase, permitted, call)).await.map(json);
+        let work = move |permitted: &Permitted, call: &Call| {
+            let _turn = turn;
+            initialise(&passphrase, permitted, call)
+        };
+        return shared.run(caller, Scope::Store, work).await.map(json);
     }
     let permitted = match caller {
         // Whoever has a token is named in the journal; whoever has none needs only the passphrase.
@@ -52,6 +56,7 @@ pub(crate) async fn unseal(
     let actor = permitted.map_or_else(anybody, |p| p.actor());
     let status = shared
         .blocking(move |call| {
+            let _turn = turn;
             call.engine().unseal(&passphrase, &actor, &call.tick).map_err(same_answer)?;
             status(call)
         })
@@ -98,9 +103,11 @@ pub(crate) async fn seal(State(shared): State<Shared>, caller: Caller) -> Answer
 
 pub(crate) async fn rotate(State(shared): State<Shared>, caller: Caller, Secretive(body): Secretive<v1::Rotate>) -> Answer<Moved> {
     let provider = new_provider(body)?;
-    let _turn = shared.unsealing.try_acquire().map_err(|_| Problem::busy("somebody else is opening or rotating; try again"))?;
+    let turn =
+        shared.unsealing.clone().try_acquire_owned().map_err(|_| Problem::busy("somebody else is opening or rotating; try again"))?;
     shared
         .run(caller, Scope::Store, move |permitted, call| {
+            let _turn = turn;
             let moved = call.engine().rotate_kek(&*provider, &mut call.random(), &permitted.actor(), &call.tick).map_err(weak)?;
             Ok(Moved { moved })
         })

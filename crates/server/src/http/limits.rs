@@ -26,6 +26,9 @@ pub const BULK_REFUSALS: usize = 1000;
 /// How long the sender of a stream may be silent.
 pub const BODY_IDLE: Duration = Duration::from_secs(30);
 
+/// How long a stream may take in all: two million lines take less, and whoever trickles must not keep a place for ever.
+pub const STREAM_TIME: Duration = Duration::from_secs(12 * 60 * 60);
+
 /// Most header lines of a request.
 pub const HEADER_COUNT: usize = 64;
 /// Most bytes of all header lines.
@@ -44,11 +47,20 @@ pub const LONG_REQUESTS_AT_ONCE: usize = 4;
 
 /// Requests with a body at a time from callers without a token; these can only open the store.
 pub const STRANGERS_AT_ONCE: usize = 16;
+/// How many of these one peer address (IPv6: one /64) may have: sixteen idle ones from one place must not keep the store sealed.
+pub const STRANGERS_PER_PEER: usize = 2;
+/// How long the body of a caller without a token may take; it is a passphrase.
+pub const STRANGER_BODY_TIME: Duration = Duration::from_secs(5);
 /// Tokens that are looked up at a time; more wait for their turn.
 pub const LOGINS_AT_ONCE: usize = 16;
 
 /// Failed authentications that one peer address (IPv6: one /64) is answered per minute.
 pub const FAILED_LOGINS_PER_MINUTE: u32 = 30;
+/// Connections that one peer address (IPv6: one /64) may have at a time, a sixteenth of all: a proxy before many people fits, and
+/// one stranger who opens them and is silent does not keep the others out.
+pub const CONNECTIONS_PER_PEER: usize = 256;
+/// How long a client may leave what it asked for unread before its connection is closed.
+pub const WRITE_IDLE: Duration = Duration::from_secs(60);
 /// Attempts to unseal that one peer address may make per minute: each costs memory and time, and a passphrase can be guessed.
 pub const UNSEALS_PER_MINUTE: u32 = 6;
 /// Peer addresses that are remembered for these rates.

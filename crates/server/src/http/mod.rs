@@ -16,7 +16,7 @@ pub mod metrics;
 mod observations;
 pub mod openapi;
 mod page;
-mod peers;
+pub(crate) mod peers;
 pub mod permission;
 mod problem;
 mod read;

@@ -1,9 +1,10 @@
-//! How often one peer address may fail. Bounded: when too many addresses are remembered, the quietest are forgotten.
+//! How often one peer address may fail, and how much it may hold at a time. Bounded: when too many addresses are remembered, the
+//! quietest are forgotten.
 
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use domain::Time;
@@ -46,6 +47,48 @@ impl Peers {
     }
 }
 
+/// How much each address holds at a time. Remembers only those that hold something.
+#[derive(Clone)]
+pub(crate) struct AtOnce {
+    most: usize,
+    held: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+impl AtOnce {
+    pub(crate) fn new(most: usize) -> AtOnce {
+        AtOnce { most, held: Arc::default() }
+    }
+
+    /// A place for this address, until it is dropped; none where it holds as many as it may.
+    pub(crate) fn enter(&self, peer: Option<IpAddr>) -> Option<Place> {
+        let peer = network(peer);
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let n = held.entry(peer).or_insert(0);
+        (*n < self.most).then(|| {
+            *n += 1;
+            Place { peer, of: self.clone() }
+        })
+    }
+}
+
+/// One place of an address; given back when it is dropped.
+pub(crate) struct Place {
+    peer: IpAddr,
+    of: AtOnce,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut held = self.of.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(n) = held.get_mut(&self.peer) {
+            *n -= 1;
+            if *n == 0 {
+                held.remove(&self.peer);
+            }
+        }
+    }
+}
+
 /// An IPv6 customer has a whole /64, and an IPv4 address may come in IPv6's clothes.
 fn network(peer: Option<IpAddr>) -> IpAddr {
     match peer.map(|p| p.to_canonical()) {
@@ -84,6 +127,21 @@ mod tests {
         ] {
             assert_eq!(peers.count(ip(peer), at(second)), expected, "{peer} {second}");
         }
+    }
+
+    #[test]
+    fn each_network_has_its_own_places_and_gets_them_back() {
+        let places = AtOnce::new(2);
+        let enter = |text: &str| places.enter(Some(text.parse().unwrap()));
+        let first = enter("192.0.2.1");
+        assert!(first.is_some());
+        let second = enter("::ffff:192.0.2.1");
+        assert!(second.is_some() && enter("192.0.2.1").is_none());
+        assert!(enter("192.0.2.2").is_some());
+        drop(first);
+        assert!(enter("192.0.2.1").is_some());
+        drop(second);
+        assert!(places.held.lock().unwrap().is_empty());
     }
 
     #[test]

@@ -137,6 +137,11 @@ pub enum Resource {
         /// Its owners.
         teams: Vec<String>,
     },
+    /// Something that several teams have in common, and what is done is done for all of them.
+    Shared {
+        /// All that it concerns.
+        teams: Vec<String>,
+    },
     /// A target as somebody saw it.
     Seen {
         /// Its owners.
@@ -206,6 +211,8 @@ pub(crate) enum Denied {
     Role,
     /// None of its teams owns it.
     NotOwner(Vec<String>),
+    /// It concerns other teams besides its own; all of them.
+    OthersToo(Vec<String>),
     /// Its vantage does not look at it.
     OtherVantage,
     /// What a vantage dials is a vantage's to say, and the rest is not.
@@ -223,8 +230,13 @@ pub(crate) fn decide(who: &Principal, action: Action, on: &Resource, context: &C
     };
     match (rule(who.role, action), on) {
         (Rule::Never, _) => Err(Denied::Role),
-        (Rule::Always, Resource::Store | Resource::Owned { .. }) => Ok(()),
+        (Rule::Always, Resource::Store | Resource::Owned { .. } | Resource::Shared { .. }) => Ok(()),
         (Rule::OwnTeams, Resource::Owned { teams }) => owns(teams),
+        (Rule::OwnTeams, Resource::Shared { teams }) => {
+            owns(teams)?;
+            let all = teams.iter().all(|t| who.teams.contains(t));
+            all.then_some(()).ok_or_else(|| Denied::OthersToo(teams.clone()))
+        }
         // Only a vantage has dialled: nobody else may close an incident by saying so.
         (Rule::Always | Rule::OwnTeams, Resource::Seen { method: Method::Dialled, .. }) => Err(Denied::Method(Method::Dialled)),
         (Rule::Always, Resource::Seen { .. }) => Ok(()),
@@ -235,7 +247,9 @@ pub(crate) fn decide(who: &Principal, action: Action, on: &Resource, context: &C
             own.then_some(()).ok_or(Denied::OtherVantage)
         }
         (Rule::OwnVantage, Resource::Seen { method, .. }) => Err(Denied::Method(*method)),
-        (Rule::OwnTeams, Resource::Store) | (Rule::OwnVantage, Resource::Store | Resource::Owned { .. }) => Err(Denied::Role),
+        (Rule::OwnTeams, Resource::Store) | (Rule::OwnVantage, Resource::Store | Resource::Owned { .. } | Resource::Shared { .. }) => {
+            Err(Denied::Role)
+        }
     }
 }
 
@@ -255,6 +269,11 @@ impl Permitted {
     /// What was permitted.
     pub fn action(&self) -> Action {
         self.action
+    }
+
+    /// The teams that it acts for; None for all.
+    pub fn acts_for(&self) -> Option<&[String]> {
+        (self.who.role != Role::Admin).then_some(&self.who.teams)
     }
 
     /// The vantage that it speaks for.
@@ -287,6 +306,12 @@ fn forbidden(who: &Principal, denied: &Denied) -> Problem {
             String::from("it belongs to no team; an admin can do this, or declare its owner in the inventory")
         }
         Denied::NotOwner(owners) => format!("it belongs to {}; this token acts for {}", teams(owners), teams(&who.teams)),
+        Denied::OthersToo(all) => format!(
+            "it concerns {}, and this is said for all of them; this token acts for {}. An admin can do it, and an acknowledgement quiets \
+             your own team",
+            teams(all),
+            teams(&who.teams)
+        ),
         Denied::OtherVantage => String::from("a vantage speaks for itself alone, and this target is not looked at from there"),
         Denied::Method(method) => format!("a token of role {} cannot report what was {method}", who.role.as_str()),
         Denied::Role | Denied::Ended => format!("a token of role {} cannot do this", who.role.as_str()),
@@ -371,6 +396,24 @@ mod tests {
         ];
         for (role, on, expected) in cases {
             assert_eq!(decide(&who(role), Action::Report, &on, &NOW).is_ok(), expected, "{role:?} {on:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_for_several_teams_is_said_by_somebody_who_acts_for_all() {
+        let two = who(Role::Owner);
+        let two = Principal { teams: vec!["storage".into(), "web".into()], ..two };
+        for (teams, one_may, two_may) in [
+            (&["storage"][..], true, true),
+            (&["storage", "web"], false, true),
+            (&["storage", "web", "mail"], false, false),
+            (&["mail"], false, false),
+            (&[], false, false),
+        ] {
+            let on = Resource::Shared { teams: teams.iter().map(|t| (*t).to_owned()).collect() };
+            for (who, expected) in [(&who(Role::Owner), one_may), (&two, two_may), (&who(Role::Admin), true), (&who(Role::Viewer), false)] {
+                assert_eq!(decide(who, Action::Handle, &on, &NOW).is_ok(), expected, "{:?} {teams:?}", who.teams);
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use api::v1;
 use aws_lc_rs::digest::{SHA256, digest};
+use axum::http::StatusCode;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use domain::Time;
 use engine::{Engine, Tick};
@@ -47,13 +48,19 @@ pub fn create(
         return Err(Problem::internal(&"no random bytes came from the system"));
     }
     let value = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(*random));
-    let row = engine.store().write(actor, tick.now, |tx| {
+    let row = engine.store().try_write(actor, tick.now, |tx| {
+        // The name is what the journal calls whoever has it: two at a time could not be told apart there.
+        tx.turn(&format!("token {}", wanted.name))?;
+        if token::list_all(tx)?.iter().any(|t| t.name == wanted.name && is_good(t, tick.now)) {
+            let detail = format!("there is a good token named {} already; take that one back first, or use another name", wanted.name);
+            return Err(Problem::new(StatusCode::CONFLICT, "name-taken", detail));
+        }
         let row = Token { id: tx.next_id("token")?, ..wanted.clone() };
         token::insert(tx, &row, hash(&value))?;
         let body = json!({ "id": row.id, "role": row.role, "teams": row.teams, "vantage": row.vantage,
             "expires_at": row.expires_at.map(|t| t.to_string()) });
         tx.journal(Entry::new("token.created", format!("token/{}", row.name), "", &body))?;
-        Ok(row)
+        Ok::<_, Problem>(row)
     })?;
     Ok(v1::MadeToken { token: convert::token(&row), value })
 }
@@ -119,11 +126,15 @@ pub(crate) fn presented(header: &[u8]) -> Option<[u8; 32]> {
     (scheme.eq_ignore_ascii_case("bearer") && well_formed).then(|| hash(value))
 }
 
+/// Neither taken back nor ended.
+fn is_good(row: &Token, now: Time) -> bool {
+    row.revoked_at.is_none() && row.expires_at.is_none_or(|end| now < end)
+}
+
 /// Who has the token with this hash; none for one that is unknown, has ended, or was taken back.
 pub(crate) fn principal(engine: &Engine, hash: [u8; 32], now: Time) -> Result<Option<Principal>, Problem> {
     let Some(row) = engine.store().read(|tx| token::by_hash(tx, hash))? else { return Ok(None) };
-    let good = row.revoked_at.is_none() && row.expires_at.is_none_or(|end| now < end);
-    let Some(role) = Role::parse(&row.role).filter(|_| good) else { return Ok(None) };
+    let Some(role) = Role::parse(&row.role).filter(|_| is_good(&row, now)) else { return Ok(None) };
     Ok(Some(Principal {
         issuer: ISSUER.into(),
         subject: row.name,

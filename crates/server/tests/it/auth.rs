@@ -78,6 +78,20 @@ fn an_owner_acts_for_its_teams_alone() {
     assert_eq!(world.get(&owner, "/v1/secrets/shop-tls").status, 200);
 }
 
+/// The journal calls whoever has a token by its name.
+#[test]
+fn a_name_belongs_to_one_good_token_at_a_time() {
+    let world = World::new();
+    let wanted = |end: Option<&str>| json!({ "name": "ci", "role": "viewer", "expires_at": end });
+    let first = world.post(&world.admin, "/v1/tokens", &wanted(None)).good();
+    assert_eq!(world.post(&world.admin, "/v1/tokens", &wanted(None)).code(), (409, "name-taken".into()));
+    world.send("DELETE", &world.admin, &format!("/v1/tokens/{}", first["token"]["id"]), None).good();
+    world.post(&world.admin, "/v1/tokens", &wanted(Some("2026-06-01T00:01:00Z"))).good();
+    assert_eq!(world.post(&world.admin, "/v1/tokens", &wanted(None)).code(), (409, "name-taken".into()));
+    world.pass(Span::minutes(1));
+    world.post(&world.admin, "/v1/tokens", &wanted(None)).good();
+}
+
 #[test]
 fn a_token_is_shown_once_and_never_written_down() {
     let world = World::new();

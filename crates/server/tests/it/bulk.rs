@@ -1,6 +1,6 @@
 //! Many certificates in one stream.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io::Write};
 
 use pki::KeyType;
 use serde_json::{Value, json};
@@ -112,4 +112,37 @@ fn rate_of_a_bulk_import() {
         assert_eq!(answer["stored"], rows);
         eprintln!("round {round}: {rows} rows in {seconds:.2} s = {:.0} rows/s", f64::from(rows) / seconds);
     }
+}
+
+#[test]
+fn a_stream_ends_with_the_token_that_opened_it() {
+    let world = World::new();
+    let token = world.token("mover", "admin", &[], None);
+    let chain = Chain::new();
+    let (leaf, _) = chain.leaf("a.example.com", KeyType::EcdsaP256);
+    let lines = |from: usize| -> String {
+        let one = |n: usize| json!({ "name": format!("s{n}"), "chain_pem": chain.pem(&leaf) }).to_string() + "\n";
+        (from..from + server::http::limits::BULK_CHUNK).map(one).collect()
+    };
+    let parts = [lines(0), lines(1000), lines(10_000)];
+    let mut stream = world.connect();
+    let length: usize = parts.iter().map(String::len).sum();
+    let head = format!(
+        "POST /v1/bulk HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\ncontent-type: application/x-ndjson\r\ncontent-length: {length}\r\n\r\n"
+    );
+    // A chunk is stored when the one after it has come.
+    for part in [&head, &parts[0], &parts[1]] {
+        stream.write_all(part.as_bytes()).unwrap();
+    }
+    while world.get(&world.admin, "/v1/secrets/s0").status != 200 {
+        std::thread::yield_now();
+    }
+    let tokens = world.get(&world.admin, "/v1/tokens").good();
+    let id = &tokens.as_array().unwrap().iter().find(|t| t["name"] == "mover").unwrap()["id"];
+    world.send("DELETE", &world.admin, &format!("/v1/tokens/{id}"), None).good();
+    // It may answer before it has read everything.
+    let _ = stream.write_all(parts[2].as_bytes());
+    let refused = crate::support::answer(&mut stream);
+    assert_eq!(refused.code(), (401, "unauthenticated".into()), "{}", refused.text);
+    assert_eq!(world.get(&world.admin, "/v1/secrets/s10000").status, 404);
 }

@@ -57,6 +57,109 @@ fn an_incident_is_handled_by_its_team_and_never_closed_by_it() {
     assert!(journal.contains("incident.acknowledged") && journal.contains(r#""actor":"token/s""#) && journal.contains("on it"));
 }
 
+/// A certificate of storage that ends in ten days, and a place of each team where it may be seen.
+struct Shared {
+    world: World,
+    storage: String,
+    web: String,
+    office: String,
+    chain: Vec<String>,
+    subject: String,
+}
+
+impl Shared {
+    fn new() -> Shared {
+        let world = World::new();
+        let mut fleet = crate::support::fleet();
+        let image = json!({ "name": "image", "secret": "shop-tls", "kind": "artifact" });
+        fleet["target"].as_array_mut().unwrap().push(image);
+        world.post(&world.admin, "/v1/fleet", &json!({ "fleet": fleet })).good();
+        let (storage, web) = (world.token("s", "owner", &["storage"], None), world.token("w", "owner", &["web"], None));
+        let office = world.token("office", "vantage", &[], Some("office"));
+        let chain = Chain::new();
+        let from = Time::parse("2025-06-10").unwrap();
+        let (leaf, _) = chain.middle.leaf(&["blob.example.com"], KeyType::EcdsaP256, from, world.now() + Span::days(10)).unwrap();
+        let subject = format!("certificate/{}", leaf.fingerprint());
+        let chain = vec![base64(leaf.der()), base64(chain.middle.certificate().der())];
+        Shared { world, storage, web, office, chain, subject }
+    }
+
+    fn seen(&self, token: &str, target: &str, method: &str, address: &str) {
+        let resolved = if method == "dialled" { json!([address]) } else { json!([]) };
+        let attempts = json!([{ "address": address, "chain": self.chain }]);
+        let at = self.world.now().to_string();
+        let report = json!({ "target_name": target, "method": method, "at": at, "resolved": resolved, "attempts": attempts });
+        self.world.post(token, "/v1/observations", &report).good();
+    }
+
+    fn incident(&self) -> Value {
+        let open = self.world.get(&self.world.admin, "/v1/incidents").good();
+        let all = open["items"].as_array().unwrap();
+        all.iter().find(|i| i["subject"] == self.subject.as_str()).unwrap_or_else(|| panic!("{open}")).clone()
+    }
+
+    fn act(&self, token: &str, what: &str, body: &Value) -> crate::support::Answer {
+        self.world.post(token, &format!("/v1/incidents/{}/{what}", self.incident()["id"]), body)
+    }
+
+    /// How often storage and web were told about it.
+    fn heard(&self) -> (usize, usize) {
+        while self.world.engine.incidents_once(&self.world.tick()).unwrap() > 0 {}
+        let id = self.incident()["id"].clone();
+        let told = |tx: &mut store::Tx<'_>, team: &str| {
+            let rows = tx.query("SELECT message FROM outbox WHERE team = $1 ORDER BY id", &[team.into()])?;
+            let about = |text: &str| serde_json::from_str::<Value>(text).unwrap()["incident"] == id;
+            Ok::<_, store::StoreError>(rows.iter().filter(|r| about(r.text(0).unwrap())).count())
+        };
+        self.world.engine.store().read(|tx| Ok((told(tx, "storage")?, told(tx, "web")?))).unwrap()
+    }
+}
+
+/// Somebody shows another team's certificate at a place of its own, and so becomes part of that team's incident.
+#[test]
+fn an_acknowledgement_quiets_only_the_teams_it_is_given_for() {
+    let s = Shared::new();
+    let reason = json!({ "reason": "mine now" });
+    s.seen(&s.office, "blob", "dialled", "192.0.2.7:443");
+    assert_eq!(s.act(&s.web, "acknowledge", &reason).status, 403);
+    s.seen(&s.web, "image", "agent-read", "layer.tar");
+    assert_eq!(s.incident()["teams"], json!(["storage", "web"]));
+
+    // It is said for web alone; what is said for everybody is not web's to say.
+    assert_eq!(s.act(&s.web, "acknowledge", &reason).good()["state"], "opened");
+    assert_eq!(s.act(&s.web, "mitigate", &reason).status, 403);
+    assert_eq!(s.act(&s.web, "review", &json!({ "cause": "other", "own_cause": "none", "text": "nothing happened" })).status, 403);
+    // That there are more lines is told to everybody.
+    s.world.pass(Span::minutes(11));
+    let (storage, web) = s.heard();
+    s.world.pass(Span::days(1));
+    // Nobody of storage reacted: storage hears of it again, and web is quiet.
+    assert_eq!(s.heard(), (storage + 1, web));
+    // The quiet of web ends by itself.
+    s.world.pass(Span::days(2));
+    assert_eq!(s.heard(), (storage + 1, web + 1));
+
+    assert_eq!(s.act(&s.storage, "acknowledge", &reason).good()["state"], "opened");
+    assert_eq!(s.act(&s.web, "acknowledge", &reason).good()["state"], "acknowledged");
+}
+
+/// Whoever acknowledges first has not answered for those who come later.
+#[test]
+fn who_joins_later_is_not_quieted_by_what_was_said_before() {
+    let s = Shared::new();
+    s.seen(&s.web, "image", "agent-read", "layer.tar");
+    let quiet = |i: &Value| Time::parse(i["quiet_until"].as_str().unwrap()).unwrap() - s.world.now();
+    let alone = s.act(&s.web, "acknowledge", &json!({ "reason": "mine" })).good();
+    assert_eq!(alone["state"], "acknowledged");
+    assert!(quiet(&alone) > Span::days(2), "{alone}");
+    s.seen(&s.office, "blob", "dialled", "192.0.2.7:443");
+    assert_eq!(s.incident()["teams"], json!(["web", "storage"]));
+    let (storage, web) = s.heard();
+    s.world.pass(quiet(&s.incident()));
+    assert_eq!(s.heard(), (storage + 1, web));
+    assert!(s.world.now() < Time::parse("2026-06-02T12:00:00Z").unwrap());
+}
+
 #[test]
 fn what_is_retired_ends_its_incident_and_its_review_has_actions() {
     let (world, id) = opened();

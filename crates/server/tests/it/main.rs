@@ -4,6 +4,7 @@
 mod auth;
 mod bulk;
 mod description;
+mod hangups;
 mod imports;
 mod incidents;
 mod leaks;

@@ -1,7 +1,7 @@
 //! Incidents, their lines, reviews and corrective actions.
 
 use super::{fingerprint, list, list_column, word};
-use crate::{Result, Row, Tx, Value};
+use crate::{Result, Row, StoreError, Tx, Value};
 use domain::{
     Fingerprint, Time,
     finding::Code,
@@ -42,11 +42,13 @@ pub struct Incident {
     pub reviewed_at: Option<Time>,
     /// Whether lines changed since people were told.
     pub changed: bool,
+    /// The teams that acknowledged it, and until when each of them is quiet.
+    pub answered: Vec<(String, Time)>,
 }
 
 const COLUMNS: &str = "id, subject, code, title, state, opened_at, acknowledged_at, acknowledged_by, quiet_until, mitigated_at, ended_at, \
      told_at, escalated, page, broken, until, open_lines, proven_lines, retired_lines, teams, services, repeats, root_cause, own_cause, \
-     review, reviewed_at, changed";
+     review, reviewed_at, changed, answered";
 
 fn from_row(r: &Row) -> Result<Incident> {
     Ok(Incident {
@@ -79,7 +81,19 @@ fn from_row(r: &Row) -> Result<Incident> {
         review: r.text(24)?.into(),
         reviewed_at: r.opt_time(25)?,
         changed: r.bool(26)?,
+        answered: answered(r.text(27)?)?,
     })
+}
+
+fn answered(text: &str) -> Result<Vec<(String, Time)>> {
+    let all: Vec<(String, i64)> =
+        serde_json::from_str(text).map_err(|e| StoreError::Corrupt { what: format!("who acknowledged an incident: {e}") })?;
+    Ok(all.into_iter().map(|(team, until)| (team, Time::from_unix(until))).collect())
+}
+
+fn answered_column(all: &[(String, Time)]) -> String {
+    let all: Vec<_> = all.iter().map(|(team, until)| (team, until.unix())).collect();
+    serde_json::to_string(&all).unwrap_or_else(|_| String::from("[]"))
 }
 
 /// Takes the incident's row.
@@ -117,14 +131,14 @@ pub fn put(tx: &mut Tx<'_>, i: &Incident) -> Result<()> {
     tx.execute(
         &format!(
             "INSERT INTO incident ({COLUMNS}, generation) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,\
-             $21,$22,$23,$24,$25,$26,$27,0) \
+             $21,$22,$23,$24,$25,$26,$27,$28,0) \
              ON CONFLICT (id) DO UPDATE SET code=excluded.code, title=excluded.title, state=excluded.state, opened_at=excluded.opened_at, \
              acknowledged_at=excluded.acknowledged_at, acknowledged_by=excluded.acknowledged_by, quiet_until=excluded.quiet_until, \
              mitigated_at=excluded.mitigated_at, ended_at=excluded.ended_at, told_at=excluded.told_at, escalated=excluded.escalated, \
              page=excluded.page, broken=excluded.broken, until=excluded.until, open_lines=excluded.open_lines, \
              proven_lines=excluded.proven_lines, retired_lines=excluded.retired_lines, teams=excluded.teams, \
              services=excluded.services, repeats=excluded.repeats, root_cause=excluded.root_cause, own_cause=excluded.own_cause, \
-             review=excluded.review, reviewed_at=excluded.reviewed_at, changed=excluded.changed"
+             review=excluded.review, reviewed_at=excluded.reviewed_at, changed=excluded.changed, answered=excluded.answered"
         ),
         &[
             f.id.0.into(),
@@ -154,6 +168,7 @@ pub fn put(tx: &mut Tx<'_>, i: &Incident) -> Result<()> {
             (&i.review).into(),
             i.reviewed_at.into(),
             i.changed.into(),
+            answered_column(&i.answered).into(),
         ],
     )?;
     Ok(())
