@@ -41,6 +41,11 @@ pub enum Error {
     /// The server understood, and does not do it.
     #[error("{}", refusal(.0))]
     Refused(Box<Problem>),
+    /// The server wants a token, and the call had none.
+    #[error(
+        "refused: this needs a token, and none was named [unauthenticated]\nnext: name one: --token-file F, PERENNIAL_TOKEN, or --data DIR beside the server"
+    )]
+    NoToken,
     /// There was no usable answer.
     #[error("{0}")]
     Unreachable(String),
@@ -54,7 +59,7 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Error::Usage(_) => Exit::Usage,
-            Error::Refused(_) => Exit::Due,
+            Error::Refused(_) | Error::NoToken => Exit::Due,
             Error::Unreachable(_) => Exit::Unreachable,
             Error::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Ok,
             Error::Output(_) => Exit::Due,
@@ -70,6 +75,7 @@ impl Error {
     pub fn code(&self) -> Option<&str> {
         match self {
             Error::Refused(problem) => Some(&problem.code),
+            Error::NoToken => Some("unauthenticated"),
             _ => None,
         }
     }
@@ -102,7 +108,9 @@ fn refusal(problem: &Problem) -> String {
 /// What only this side knows: by which option or command the caller can go on.
 fn next_step(problem: &Problem) -> Option<&'static str> {
     match (problem.status, problem.code.as_str()) {
-        (401, _) => Some("name a token that is valid: --token-file F, PERENNIAL_TOKEN, or --data DIR beside the server"),
+        (401, _) => Some(
+            "the token that was sent is not valid (any more): name another by --token-file F or PERENNIAL_TOKEN, or use --data DIR beside the server",
+        ),
         (403, _) => Some("use the token of somebody who may do this; `perennial token list` (admin) shows them"),
         (_, "sealed") => Some("open the store with `perennial unseal`, then try again"),
         (_, "change-not-accepted") => Some("if these changes are meant, add --accept-change --reason \"…\""),

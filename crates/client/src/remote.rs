@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use api::v1::{Page, Problem, Report, Work};
-use outbound::{Bytes, Client, HeaderValue, Method, Phase, Request, StatusCode, header, roots_from_pem};
+use outbound::{Blame, Bytes, Client, HeaderValue, Method, Phase, Request, StatusCode, header, roots_from_pem};
 use pki::text::escape;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -142,17 +142,25 @@ impl Remote {
             return serde_json::from_slice(&response.body).map_err(|_| self.stranger(response.status));
         }
         match serde_json::from_slice::<Problem>(&response.body) {
+            Ok(_) if response.status == StatusCode::UNAUTHORIZED && self.authorization.is_none() => Err(Error::NoToken),
             Ok(problem) => Err(Error::Refused(Box::new(Problem { status: response.status.as_u16(), ..problem }))),
             Err(_) => Err(self.stranger(response.status)),
         }
     }
 
     fn failed(&self, error: &outbound::Error) -> Error {
-        let hint = match error.phase {
-            Phase::Prepare | Phase::Guard => return Error::Usage(error.to_string()),
-            Phase::Resolve | Phase::Connect => "is the server running, and is its name right?",
-            Phase::Handshake => "name its roots with --ca F, or use --data DIR on its own machine",
-            Phase::Request | Phase::Body => "it may have acted on what was asked; look before you ask again",
+        let plain = self.server.starts_with("http://");
+        let hint = match (error.phase, error.blame) {
+            (Phase::Prepare | Phase::Guard, _) => return Error::Usage(error.to_string()),
+            (Phase::Resolve, _) => "is the name in --server right?",
+            (Phase::Connect, _) => "is the server running there, and are host and port in --server right?",
+            (Phase::Handshake, Blame::Tls) => {
+                "name the roots that the server shows at its start with --ca F, or use --data DIR on its own machine; \
+                 if the name is what does not fit, start the server with --name NAME"
+            }
+            (Phase::Handshake, _) => "is it starting or stopping, or is it no TLS server? Try again, and look at --server",
+            (Phase::Request, _) if plain => "the server speaks TLS unless a proxy stands before it: write https:// in --server",
+            (Phase::Request | Phase::Body, _) => "it may have acted on what was asked; look before you ask again",
         };
         Error::Unreachable(format!("no answer from {}: {}\nnext: {hint}", escape(&self.server), error.detail))
     }

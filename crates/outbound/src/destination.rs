@@ -32,7 +32,7 @@ impl Destination {
         let https = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,
-            _ => return wrong("does not begin with https://"),
+            _ => return wrong("does not begin with https://; it looks like https://host[:port]/path"),
         };
         let Some(authority) = uri.authority() else {
             return wrong("names no host");

@@ -4,14 +4,15 @@ mod adopt;
 mod cli;
 mod clock;
 mod demo;
+mod examples;
 mod restore;
 mod scan;
 mod serve;
 mod vantage;
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 /// Keeps the certificates that keep production alive.
 ///
@@ -46,7 +47,13 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {
+    if std::env::args_os().len() < 2 {
+        // Nothing was asked for, which is a wrong call; a standard error that is gone is no reason to fail otherwise.
+        let _ = std::io::stderr().write_all(examples::START.as_bytes());
+        return client::Exit::Usage.into();
+    }
+    let matches = examples::add(Arguments::command()).get_matches();
+    match Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command {
         Command::Demo(args) => demo::run(args),
         Command::Server(args) => serve::run(args),
         Command::Restore(args) => restore::run(&args),

@@ -24,7 +24,7 @@ fn every_root_cause_of_the_rules_can_be_named() {
 
 /// The long help of a command such as "cert import", at a fixed width.
 fn help(path: &str) -> String {
-    let mut command = Arguments::command().term_width(100);
+    let mut command = examples::add(Arguments::command()).term_width(100);
     command.build();
     let mut here = &mut command;
     for name in path.split_whitespace() {
@@ -123,6 +123,11 @@ fn help_of_apply() {
           --data <DIR>
               The data directory of a server on this machine, instead of all the above [env:
               PERENNIAL_DATA]
+
+    Examples:
+      perennial apply -f fleet.toml --dry-run       what would change, and the hash of that plan
+      perennial apply -f fleet.toml --data ./store
+      perennial apply -f fleet.toml --prune --plan 5c0e…   exactly what was looked at, or nothing
     "#);
 }
 
@@ -203,6 +208,12 @@ fn help_of_cert_import() {
           --data <DIR>
               The data directory of a server on this machine, instead of all the above [env:
               PERENNIAL_DATA]
+
+    Examples:
+      perennial cert import www --chain chain.pem --key key.pem --reason "yearly renewal"
+      perennial cert import www --p12 www.p12 --password-file pw --dry-run
+      perennial cert import www --chain rsa.pem --key rsa.key --more chain=ecdsa.pem,key=ecdsa.key
+      perennial cert import --bulk many.ndjson
     "#);
 }
 
@@ -256,6 +267,10 @@ fn help_of_incident_review() {
           --data <DIR>
               The data directory of a server on this machine, instead of all the above [env:
               PERENNIAL_DATA]
+
+    Examples:
+      perennial incident review 7 --cause release-delayed --text "nobody had flagged the release"
+      --action "flag releases;web;2027-03-01"
     "#);
 }
 
@@ -292,5 +307,9 @@ fn help_of_vantage() {
           --data <DIR>
               The data directory of a server on this machine, instead of all the above [env:
               PERENNIAL_DATA]
+
+    Examples:
+      perennial vantage --name eu --server https://store.example.com:7443 --ca ca.pem --token-file
+      eu.token
     "#);
 }

@@ -53,12 +53,7 @@ enum KekCommand {
 ///
 /// Wherever it breaks off, both the old and the new way in open everything, and the server that is open goes on. When it is done
 /// the old one opens older backups only: change what the server is started with.
-///
-/// Examples:
-///   perennial kek rotate                             asks for the new passphrase
-///   openssl rand -hex 32 > new.key && perennial kek rotate --key-file new.key
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
 struct RotateArgs {
     /// The new passphrase is this file's first line; otherwise it is asked for
     #[arg(long, value_name = "F")]

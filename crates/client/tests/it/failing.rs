@@ -22,12 +22,23 @@ fn refusals_are_sentences() {
     "#);
     assert_snapshot!(server.run("status"), @r#"
     ! perennial: refused: this needs a token [unauthenticated]
-    ! next: name a token that is valid: --token-file F, PERENNIAL_TOKEN, or --data DIR beside the server
+    ! next: the token that was sent is not valid (any more): name another by --token-file F or PERENNIAL_TOKEN, or use --data DIR beside the server
     exit 1
     "#);
     assert_snapshot!(server.run("secret put x"), @r#"
     ! perennial: refused: the store is sealed [sealed]
     ! next: open the store with `perennial unseal`, then try again
+    exit 1
+    "#);
+}
+
+#[test]
+fn no_token_at_all_is_told_apart_from_a_wrong_one() {
+    // Opening the store is asked without a token.
+    let server = Canned::new(vec![("POST /v1/unseal", 401, problem(401, "unauthenticated", "this needs a token", &[]))]).typing(&["p"]);
+    assert_snapshot!(server.run("unseal"), @r#"
+    ! perennial: refused: this needs a token, and none was named [unauthenticated]
+    ! next: name one: --token-file F, PERENNIAL_TOKEN, or --data DIR beside the server
     exit 1
     "#);
 }
@@ -55,7 +66,7 @@ fn nobody_there() {
     let ended = Canned::new(vec![]).run(&format!("status --server http://127.0.0.1:{port}"));
     assert_snapshot!(ended.to_string().replace(&port.to_string(), "PORT"), @r#"
     ! perennial: no answer from http://127.0.0.1:PORT: 127.0.0.1:PORT does not accept a connection: Connection refused (os error 111)
-    ! next: is the server running, and is its name right?
+    ! next: is the server running there, and are host and port in --server right?
     exit 3
     "#);
 }

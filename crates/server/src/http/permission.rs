@@ -127,6 +127,33 @@ impl Action {
     ];
 }
 
+impl Action {
+    /// What it is, behind "cannot".
+    const fn words(self) -> &'static str {
+        match self {
+            Action::Read => "read this",
+            Action::Store => "store a version",
+            Action::Attest => "attest what production uses",
+            Action::Look => "have a target looked at",
+            Action::Retire => "retire a target",
+            Action::Handle => "acknowledge or mitigate an incident",
+            Action::Review => "review an incident",
+            Action::Finish => "finish a corrective action",
+            Action::Apply => "apply an inventory",
+            Action::Bulk => "import in bulk",
+            Action::Sweep => "sweep",
+            Action::Audit => "read the journal",
+            Action::Tokens => "see, make or take back tokens",
+            Action::Seal => "seal the store",
+            Action::Rotate => "rotate the key",
+            Action::Clock => "confirm the clock",
+            Action::Backup => "copy the store",
+            Action::Work => "take the work of a vantage",
+            Action::Report => "report what was seen",
+        }
+    }
+}
+
 /// On what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resource {
@@ -290,16 +317,16 @@ pub fn authorise(who: &Principal, action: Action, on: &Resource, context: &Conte
     match decide(who, action, on, context) {
         Ok(()) => Ok(Permitted { who: who.clone(), action }),
         Err(Denied::Ended) => Err(Problem::unauthenticated()),
-        Err(denied) => Err(forbidden(who, &denied)),
+        Err(denied) => Err(forbidden(who, action, &denied)),
     }
 }
 
 /// Before anything of the request's body is read: whether the role may at all.
 pub(crate) fn at_all(who: &Principal, action: Action) -> Result<(), Problem> {
-    if rule(who.role, action) == Rule::Never { Err(forbidden(who, &Denied::Role)) } else { Ok(()) }
+    if rule(who.role, action) == Rule::Never { Err(forbidden(who, action, &Denied::Role)) } else { Ok(()) }
 }
 
-fn forbidden(who: &Principal, denied: &Denied) -> Problem {
+fn forbidden(who: &Principal, action: Action, denied: &Denied) -> Problem {
     let teams = |teams: &[String]| teams.iter().map(|t| pki::text::escape(t)).collect::<Vec<_>>().join(", ");
     let detail = match denied {
         Denied::NotOwner(owners) if owners.iter().all(String::is_empty) => {
@@ -314,7 +341,10 @@ fn forbidden(who: &Principal, denied: &Denied) -> Problem {
         ),
         Denied::OtherVantage => String::from("a vantage speaks for itself alone, and this target is not looked at from there"),
         Denied::Method(method) => format!("a token of role {} cannot report what was {method}", who.role.as_str()),
-        Denied::Role | Denied::Ended => format!("a token of role {} cannot do this", who.role.as_str()),
+        Denied::Role | Denied::Ended => {
+            let may: Vec<&str> = Role::ALL.into_iter().filter(|r| rule(*r, action) != Rule::Never).map(Role::as_str).collect();
+            format!("a token of role {} cannot {}; one of role {} can", who.role.as_str(), action.words(), may.join(" or "))
+        }
     };
     Problem::new(StatusCode::FORBIDDEN, "forbidden", detail)
 }
@@ -322,6 +352,18 @@ fn forbidden(who: &Principal, denied: &Denied) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_says_who_may() {
+        let viewer =
+            Principal { issuer: "token".into(), subject: "1".into(), role: Role::Viewer, teams: Vec::new(), vantage: None, until: None };
+        let said = |action| at_all(&viewer, action).unwrap_err().detail;
+        assert_eq!(said(Action::Sweep), "a token of role viewer cannot sweep; one of role admin can");
+        assert_eq!(said(Action::Retire), "a token of role viewer cannot retire a target; one of role owner or admin can");
+        for action in Action::ALL.into_iter().filter(|a| *a != Action::Read) {
+            assert!(said(action).ends_with(" can"), "{}", said(action));
+        }
+    }
 
     const NOW: Context = Context { now: Time::from_unix(1000) };
 

@@ -1,0 +1,190 @@
+//! What the help of each command ends with: calls that work as they stand, once there is a store.
+
+use clap::Command;
+
+/// Each command with calls of it. A test parses them, and finds commands that have none.
+const EXAMPLES: &[(&str, &str)] = &[
+    (
+        "demo",
+        "perennial demo                  stays up, to be looked at from another terminal\nperennial demo --once           ends by itself; exit 0 if every step came true",
+    ),
+    (
+        "server",
+        "perennial server --data ./store --key-file ./kek.key\n\
+         perennial server --data /var/lib/perennial --passphrase-file /run/secrets/phrase --listen 0.0.0.0:7443 --name store.example.com\n\
+         perennial server --data ./store --key-file ./kek.key --clock-witness https://www.example.com/",
+    ),
+    ("restore", "perennial restore --data ./store --from ./perennial.backup.db --reason \"the disk of host 4 died\""),
+    (
+        "scan",
+        "perennial scan example.com smtp://mail.example.com:25\nperennial scan --file targets.txt --json\nperennial scan tls://www.example.com:443@192.0.2.7 --at 2027-01-01",
+    ),
+    (
+        "adopt",
+        "perennial adopt --from nginx:/etc/nginx/nginx.conf --out fleet.toml\nperennial adopt --from list:targets.txt --owner web --out fleet.toml",
+    ),
+    (
+        "apply",
+        "perennial apply -f fleet.toml --dry-run       what would change, and the hash of that plan\n\
+         perennial apply -f fleet.toml --data ./store\n\
+         perennial apply -f fleet.toml --prune --plan 5c0e…   exactly what was looked at, or nothing",
+    ),
+    ("status", "perennial status --data ./store\nperennial status --server https://store.example.com:7443 --ca ca.pem --token-file token"),
+    ("runway", "perennial runway --data ./store\nperennial runway --team storage --all --json"),
+    ("findings", "perennial findings --secret www\nperennial findings --all --json"),
+    ("expiring", "perennial expiring --within 30d\nperennial expiring --within 365d --weeks"),
+    (
+        "cert import",
+        "perennial cert import www --chain chain.pem --key key.pem --reason \"yearly renewal\"\n\
+         perennial cert import www --p12 www.p12 --password-file pw --dry-run\n\
+         perennial cert import www --chain rsa.pem --key rsa.key --more chain=ecdsa.pem,key=ecdsa.key\n\
+         perennial cert import --bulk many.ndjson",
+    ),
+    ("cert list", "perennial cert list --team storage"),
+    ("cert show", "perennial cert show www"),
+    (
+        "secret put",
+        "perennial secret put hook-key --file hook.key --expires 2027-06-30\nprintf %s \"$KEY\" | perennial secret put hook-key",
+    ),
+    ("secret list", "perennial secret list --all --json"),
+    ("secret show", "perennial secret show www"),
+    ("secret attest", "perennial secret attest vendor-root --expires 2031-01-01 --reason \"read on the appliance\""),
+    ("target list", "perennial target list --secret www"),
+    ("target show", "perennial target show www-eu"),
+    ("target look", "perennial target look www-eu --reason \"nginx was reloaded\""),
+    ("target retire", "perennial target retire www-eu --reason \"the region was given up\""),
+    ("observe", "perennial observe www-eu www-us --wait\nperennial observe www-eu --wait --timeout 5m"),
+    (
+        "observe report",
+        "perennial observe report --target mx --method attested --chain mx.pem --address /etc/ssl/mx.pem --expires 2027-01-01",
+    ),
+    ("incident list", "perennial incident list\nperennial incident list --closed --all --json"),
+    ("incident show", "perennial incident show 7"),
+    ("incident ack", "perennial incident ack 7 --reason \"rolling it out now\""),
+    ("incident mitigate", "perennial incident mitigate 7 --reason \"traffic was moved to the other region\""),
+    (
+        "incident review",
+        "perennial incident review 7 --cause release-delayed --text \"nobody had flagged the release\" --action \"flag releases;web;2027-03-01\"",
+    ),
+    ("incident done", "perennial incident done 3 --reason \"releases are flagged\""),
+    ("notice list", "perennial notice list --limit 20"),
+    ("sweep", "perennial sweep\nperennial sweep --list --json"),
+    ("audit verify", "perennial audit verify\nperennial audit verify --head 1:4711:9f3c…"),
+    ("audit list", "perennial audit list --all --json"),
+    (
+        "token create",
+        "perennial token create alice --role owner --team web --out alice.token\n\
+         perennial token create eu --role vantage --vantage eu --expires 2027-12-31 --out eu.token",
+    ),
+    ("token list", "perennial token list"),
+    ("token revoke", "perennial token revoke 4"),
+    (
+        "unseal",
+        "perennial unseal --data ./store                    asks for the passphrase\nperennial unseal --init --passphrase-file phrase",
+    ),
+    ("seal", "perennial seal"),
+    (
+        "kek rotate",
+        "perennial kek rotate                               asks for the new passphrase\n\
+         openssl rand -hex 32 > new.key && perennial kek rotate --key-file new.key",
+    ),
+    ("clock confirm", "perennial clock confirm --reason \"compared with two time servers\""),
+    ("backup", "perennial backup\nperennial backup --path monday.backup.db"),
+    ("vantage", "perennial vantage --name eu --server https://store.example.com:7443 --ca ca.pem --token-file eu.token"),
+];
+
+/// What somebody sees who calls the program with nothing.
+pub(crate) const START: &str = "\
+Perennial keeps the certificates that keep production alive: a renewal is done only when production has been seen serving it.
+
+Look at something now, without a server:
+  perennial scan example.com
+
+Watch the outage of 2013 not happen, in a minute:
+  perennial demo
+
+Begin a store:
+  perennial server --data ./store --key-file ./kek.key
+  perennial adopt --from nginx:/etc/nginx/nginx.conf --out fleet.toml
+  perennial apply -f fleet.toml --data ./store
+  perennial runway --data ./store
+
+All commands: perennial --help. One of them, with examples: perennial COMMAND --help.
+";
+
+/// Puts the examples under the help of their commands.
+pub(crate) fn add(command: Command) -> Command {
+    EXAMPLES.iter().fold(command, |command, (path, calls)| {
+        let path: Vec<&str> = path.split(' ').collect();
+        at(command, &path, &|found| {
+            let text = format!("Examples:\n  {}", calls.replace('\n', "\n  "));
+            let text = match found.get_after_help() {
+                Some(before) => format!("{text}\n\n{before}"),
+                None => text,
+            };
+            found.after_help(text)
+        })
+    })
+}
+
+fn at(command: Command, path: &[&str], change: &dyn Fn(Command) -> Command) -> Command {
+    match path.split_first() {
+        Some((first, rest)) => command.mut_subcommand(*first, |found| at(found, rest, change)),
+        None => change(command),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn leaves(command: &Command, path: &str, all: &mut Vec<String>) {
+        let inside: Vec<&Command> = command.get_subcommands().filter(|c| c.get_name() != "help").collect();
+        // A command with commands inside it that also does something by itself wants examples too.
+        if inside.is_empty() || (!path.is_empty() && !command.is_subcommand_required_set()) {
+            all.push(path.to_owned());
+        }
+        for each in inside {
+            leaves(each, format!("{path} {}", each.get_name()).trim_start(), all);
+        }
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        let mut all = Vec::new();
+        leaves(&crate::Arguments::command(), "", &mut all);
+        all.sort();
+        let mut known: Vec<String> = EXAMPLES.iter().map(|(path, _)| (*path).to_owned()).collect();
+        known.sort();
+        assert_eq!(all, known);
+        assert!(add(crate::Arguments::command()).render_long_help().to_string().contains("Exit status"));
+    }
+
+    /// Words of a line as a shell takes them apart, as far as the examples need it.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = vec![String::new()];
+        let mut quoted = false;
+        for c in line.chars() {
+            match c {
+                '"' => quoted = !quoted,
+                ' ' if !quoted => words.push(String::new()),
+                _ => words.last_mut().unwrap().push(c),
+            }
+        }
+        words.retain(|w| !w.is_empty());
+        words
+    }
+
+    #[test]
+    fn every_example_can_be_called() {
+        let calls = EXAMPLES.iter().flat_map(|(_, calls)| calls.lines()).chain(START.lines().filter(|l| l.starts_with("  perennial")));
+        for line in calls {
+            let (_, call) = line.split_once("perennial ").unwrap_or_else(|| panic!("{line}"));
+            // Behind a wide gap stands a remark.
+            let call = call.split("   ").next().unwrap();
+            let parsed = add(crate::Arguments::command()).try_get_matches_from(words(&format!("perennial {call}")));
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+    }
+}
