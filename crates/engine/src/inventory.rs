@@ -1,6 +1,8 @@
 //! Putting the declared inventory in place: idempotent, all or nothing; what leaves is retired, never forgotten.
 
-use crate::{Engine, Error, Refusal, Result, Tick, assess, judge::parse_chain, look::wake_vantages, loops, own::PREFIX, vault::blank};
+use crate::{
+    Engine, Error, Refusal, Result, Tick, assess, intent::Intent, judge::parse_chain, look::wake_vantages, loops, own::PREFIX, vault::blank,
+};
 use api::fleet::{self as model, self as fleet, Fleet};
 use domain::{
     Span, Time, required,
@@ -83,6 +85,10 @@ impl Engine {
                     *n.entry(format!("{} {}", c.what, c.kind)).or_default() += 1;
                     n
                 });
+                let retired: BTreeMap<&String, &u64> = counts.iter().filter(|(what, _)| what.starts_with("retire ")).collect();
+                if !retired.is_empty() {
+                    Intent::new("prune", "inventory", json!({ "plan": plan, "changes": retired })).approved(tx, "", actor)?;
+                }
                 tx.journal(Entry::new("inventory.applied", "inventory", "", &json!({ "plan": plan, "changes": counts })))?;
             }
             Ok(Applied { changes: apply.changes, plan, done })
@@ -98,6 +104,7 @@ impl Engine {
         self.store.try_write(actor, tick.now, |tx| {
             let found = target::by_name(tx, name)?.ok_or_else(|| Error::not_found("target", name))?;
             let Some(t) = target::lock(tx, found.facts.id)? else { return Err(Error::not_found("target", name)) };
+            intent_to_retire(tx, &t)?.approved(tx, reason, actor)?;
             retire(tx, t, tick.now)?;
             tx.journal(Entry::new("target.retired", format!("target/{name}"), reason, &json!({})))?;
             Ok(())
@@ -309,6 +316,19 @@ fn open_incident(kind: &str, name: &str) -> Error {
         "{kind} {name} has lines in an open incident and cannot be pruned; end it in production, or retire it by hand with a reason"
     );
     Error::refused("open-incident", problem)
+}
+
+/// What is retired is the target as it stands: what it serves, and the open lines that end without evidence.
+fn intent_to_retire(tx: &mut Tx<'_>, t: &target::Target) -> Result<Intent> {
+    let lines: Vec<i64> = incident::open_lines_of_target(tx, t.facts.id)?.iter().map(|l| l.id).collect();
+    let content = json!({
+        "target": t.facts.id.0,
+        "secret": t.secret.0,
+        "endpoint": format!("{}://{}:{}", t.protocol, t.host, t.port),
+        "served": crate::tell::served_text(t.served),
+        "open_lines": lines,
+    });
+    Ok(Intent::new("retire", format!("target/{}", t.facts.name), content))
 }
 
 /// For how long a target is looked at after it was retired, where nobody knows until when it would have served.

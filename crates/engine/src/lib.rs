@@ -14,6 +14,7 @@ pub mod assess;
 pub mod deliver;
 mod error;
 pub mod incidents;
+pub mod intent;
 pub mod inventory;
 pub mod judge;
 pub mod keys;

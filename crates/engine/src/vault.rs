@@ -2,7 +2,7 @@
 //!
 //! Nothing here gives private material back to people: sealed bytes are opened only to be used (a signing secret for a delivery).
 
-use crate::{Engine, Error, Refusal, Result, Tick, assess::secret_policy, judge, keys::State, lock, loops, ports::Entropy};
+use crate::{Engine, Error, Refusal, Result, Tick, assess::secret_policy, intent::Intent, judge, keys::State, lock, loops, ports::Entropy};
 use domain::{
     Fingerprint, Span, Time,
     words::{Kind, Management, Renewal, SecretId},
@@ -486,7 +486,14 @@ fn write(
         "leaves": leaves.iter().map(|(scope, kind, leaf)| json!({ "scope": scope, "key_type": kind, "leaf": leaf.to_string() })).collect::<Vec<_>>(),
         "accepted": p.differences.iter().filter(|d| !d.ordinary).map(|d| d.field).collect::<Vec<_>>(),
     });
-    tx.journal(Entry::new("secret.stored", format!("secret/{}", p.name), &p.reason, &body))?;
+    let subject = format!("secret/{}", p.name);
+    let forced: Vec<_> = p.differences.iter().filter(|d| !d.ordinary).collect();
+    if !forced.is_empty() {
+        let changes: Vec<_> = forced.iter().map(|d| json!({ "field": d.field, "before": d.before, "after": d.after })).collect();
+        let content = json!({ "version": number, "leaves": body["leaves"], "changes": changes });
+        Intent::new("force", &subject, content).approved(tx, &p.reason, actor)?;
+    }
+    tx.journal(Entry::new("secret.stored", subject, &p.reason, &body))?;
     Ok(Stored { secret: s.id, name: p.name.clone(), version: number, leaves, differences: p.differences.clone() })
 }
 

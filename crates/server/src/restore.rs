@@ -4,6 +4,7 @@ use crate::{
     clock::wall,
     run::{StartError, entropy},
 };
+use engine::intent::Intent;
 use std::path::{Path, PathBuf};
 use store::{Actor, Store, journal};
 
@@ -47,9 +48,15 @@ pub fn restore(data: &Path, from: &Path, reason: &str) -> Result<Restored, Start
         if let Some(first) = report.problems.first() {
             return Err(StartError::Setup(format!("the journal of {} does not verify: {first:?}; use another backup", from.display())));
         }
-        let epoch = store.write(&Actor::new("local", "restore"), now, |tx| {
+        let actor = Actor::new("local", "restore");
+        let epoch = store.write(&actor, now, |tx| {
+            let head = journal::head(tx)?;
+            let hash = pki::Fingerprint::from_bytes(head.hash).to_string();
             store::timer::wake_everything(tx, now)?;
-            journal::begin_epoch(tx, reason)
+            let epoch = journal::begin_epoch(tx, reason)?;
+            let content = serde_json::json!({ "epoch": head.epoch, "seq": head.seq, "head": hash });
+            Intent::new("restore", "store", content).approved(tx, reason, &actor)?;
+            Ok(epoch)
         })?;
         (epoch, report.entries)
     };
@@ -57,4 +64,46 @@ pub fn restore(data: &Path, from: &Path, reason: &str) -> Result<Restored, Start
     std::fs::File::open(&staged).and_then(|f| f.sync_all()).map_err(io(format!("flushing {}", staged.display())))?;
     std::fs::rename(&staged, &database).map_err(io(format!("putting {} in place", database.display())))?;
     Ok(Restored { database, epoch, entries })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use engine::Tick;
+    use store::{journal::Entry, meta};
+
+    #[test]
+    fn a_restore_is_an_intent_and_begins_an_epoch() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new, copy) = (folder.path().join("old.db"), folder.path().join("new"), folder.path().join("copy.db"));
+        let store = Store::open(&format!("sqlite:{}", old.display()), wall(), || [1; 16]).unwrap();
+        let actor = Actor::new("test", "somebody");
+        let write =
+            |what: &str| store.write(&actor, wall(), |tx| tx.journal(Entry::new("test", what, "", &serde_json::json!({})))).unwrap();
+        write("before");
+        let head = store.read(journal::head).unwrap();
+        store.backup(&copy).unwrap();
+        write("after");
+
+        let done = restore(&new, &copy, "the disk died").unwrap();
+        assert_eq!((done.epoch, done.entries), (2, 1));
+        let restored = Store::open(&format!("sqlite:{}", done.database.display()), wall(), || [2; 16]).unwrap();
+        assert_eq!(restored.read(meta::identity).unwrap().store_id, store.read(meta::identity).unwrap().store_id);
+        assert!(restored.read(|tx| journal::verify(tx, std::slice::from_ref(&head))).unwrap().problems.is_empty());
+        let sql = "SELECT reason, body FROM journal WHERE action = 'intent.approved' AND epoch = 2";
+        let row = restored.read(|tx| tx.query_one(sql, &[])).unwrap();
+        assert_eq!(row.text(0).unwrap(), "the disk died");
+        let body: serde_json::Value = serde_json::from_str(row.text(1).unwrap()).unwrap();
+        let hash = pki::Fingerprint::from_bytes(head.hash).to_string();
+        assert_eq!(
+            (&body["what"], &body["content"]["head"], &body["approved_by"][0]),
+            (&"restore".into(), &hash.into(), &"local/restore".into())
+        );
+        // The server that starts on it goes on as usual.
+        engine::Engine::new(restored, "x", Vec::new()).note_time(&Tick::at(wall())).unwrap();
+
+        let refused = restore(&new, &copy, "again").unwrap_err().to_string();
+        assert!(refused.contains("exists"), "{refused}");
+    }
 }

@@ -3,6 +3,7 @@
 
 mod clock;
 mod fleet_2013;
+mod intents;
 mod laws;
 mod looks;
 mod rules;

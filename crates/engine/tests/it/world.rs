@@ -160,6 +160,15 @@ impl World {
     }
 
     pub(crate) fn store(&mut self, name: &str, chain: &[Certificate], key: &PrivateKey) -> engine::Result<Stored> {
+        self.import(name, chain, key, false)
+    }
+
+    /// Whatever changes.
+    pub(crate) fn store_accepting(&mut self, name: &str, chain: &[Certificate], key: &PrivateKey) -> engine::Result<Stored> {
+        self.import(name, chain, key, true)
+    }
+
+    fn import(&mut self, name: &str, chain: &[Certificate], key: &PrivateKey, accept_change: bool) -> engine::Result<Stored> {
         self.seed += 1;
         let import = Import {
             name,
@@ -169,7 +178,7 @@ impl World {
                 key: Some(key.expose_pkcs8().to_vec().into()),
                 password: None,
             }],
-            accept_change: false,
+            accept_change,
             roots: None,
             reason: "test",
             dry_run: false,

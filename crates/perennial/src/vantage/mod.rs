@@ -98,7 +98,7 @@ async fn watch(args: &Args, environment: client::Environment<'_>) -> Result<Exit
                         say(&format!("target {}: {error}", item.target));
                         tally.unreported.fetch_add(1, Ordering::Relaxed);
                         // Refused for this target alone, perhaps; a token that is unknown is unknown for all.
-                        if matches!(&error, Error::Refused(problem) if problem.status == 401) {
+                        if error.code() == Some("unauthenticated") {
                             *tally.fatal.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                         }
                         break;
@@ -179,6 +179,7 @@ fn may_pass(error: &Error) -> bool {
 /// A token that is not accepted will not be accepted later.
 fn is_final(error: &Error) -> bool {
     match error {
+        Error::NoToken => true,
         Error::Refused(problem) => matches!(problem.status, 401 | 403),
         Error::Usage(_) => true,
         _ => false,
