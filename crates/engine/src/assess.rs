@@ -53,6 +53,12 @@ pub fn target(engine: &Engine, tx: &mut Tx<'_>, t: &target::Target, tick: &Tick)
     Ok((standing, waiting))
 }
 
+/// What the rules say about a target now, without changing anything: the sweep's way.
+pub(crate) fn stand(engine: &Engine, tx: &mut Tx<'_>, t: &target::Target, now: Time) -> Result<Standing> {
+    let owner = secret::get(tx, t.secret)?;
+    Ok(domain::target::assess(&view(engine, tx, t, owner.as_ref(), now)?, now))
+}
+
 /// The place of a standing in lists: the moment at which its margin is used up.
 pub fn margin_at(standing: &Standing) -> i64 {
     use domain::target::Served;

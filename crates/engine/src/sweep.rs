@@ -1,19 +1,21 @@
 //! The weekly sweep over everything stored. It trusts no index and no schedule: it walks keys in pages, parses what is stored
 //! again, computes when each thing is due, and compares that with the timer.
 
+mod targets;
+
 use crate::{Engine, Result, Tick, judge, loops, rules, secrets};
 use domain::{
     Span, Time,
     finding::{Code, Finding, Subject},
     policy::Level,
-    words::{SecretId, TargetId},
+    words::SecretId,
 };
 use serde_json::json;
 use store::{
     Actor,
     journal::Entry,
     lease,
-    model::{secret, sweep, target},
+    model::{secret, sweep},
     timer,
 };
 
@@ -124,36 +126,6 @@ impl Engine {
                         format!("instance {} of secret {}: the stored columns differ from the stored certificate", i.id, i.secret),
                     );
                 }
-            }
-        }
-    }
-
-    /// Each target: whether it is due where and when it should be.
-    fn sweep_targets(&self, it: &mut sweep::Sweep, report: &mut Vec<String>, tick: &Tick) -> Result<()> {
-        let mut after = TargetId(i64::MIN);
-        loop {
-            let (page, wrong) = self.store.read(|tx| {
-                let page = target::page(tx, after, PAGE)?;
-                let mut wrong = Vec::new();
-                for t in page.iter().filter(|t| t.retired_at.is_none() && t.kind == "endpoint") {
-                    for vantage in t.facts.required_vantages.iter().chain(&t.optional_vantages) {
-                        let name = loops::observe(vantage);
-                        let due = timer::get(tx, &name, t.facts.id.0)?;
-                        let latest = tick.now + domain::schedule::AT_LEAST;
-                        if due.is_none_or(|d| d > latest) {
-                            wrong.push((name, t.facts.id.0, format!("target {}: nobody was to look at it from {vantage}", t.facts.name)));
-                        } else if due.is_some_and(|d| d + domain::schedule::AT_LEAST < tick.now) {
-                            wrong.push((name, t.facts.id.0, format!("target {}: has been due from {vantage} for a week", t.facts.name)));
-                        }
-                    }
-                }
-                Ok((page, wrong))
-            })?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = last.facts.id;
-            it.targets += page.len() as i64;
-            for (name, id, text) in wrong {
-                self.mend(it, report, &name, vec![(id, text)], tick)?;
             }
         }
     }

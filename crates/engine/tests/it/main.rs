@@ -7,5 +7,6 @@ mod intents;
 mod laws;
 mod looks;
 mod rules;
+mod sweeps;
 mod vault;
 mod world;
