@@ -54,7 +54,7 @@ fn story(kind: Kind, test: &str) {
     let until = old.chain[0].not_after().to_string();
     wait(20, "the runway ends with what is served", || {
         let shop = world.json(&["runway"]).into_iter().find(|s| s["name"] == "shop").unwrap();
-        so(shop["served_until"] == until.as_str() && shop["current"] == "2 of 2" && shop["margin_seconds"].as_i64() < Some(0), shop)
+        so(shop["served_until"] == until.as_str() && shop["current"] == 2 && shop["margin_seconds"].as_i64() < Some(0), shop)
     });
     assert!(world.ends(1, &["runway"]).out.contains("2 of 2"));
 
