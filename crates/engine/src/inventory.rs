@@ -234,7 +234,7 @@ impl Apply<'_> {
             for s in page.into_iter().filter(|s| s.declared && s.retired_at.is_none() && !declared.contains(&s.name)) {
                 self.gone("secret", &s.name);
                 if self.options.prune {
-                    if incident::open_line_count(tx, s.id)? > 0 {
+                    if incident::has_open_lines(tx, s.id)? {
                         return Err(open_incident("secret", &s.name));
                     }
                     if self.writes {

@@ -197,10 +197,7 @@ fn rotation(tx: &mut Tx<'_>, s: &secret::Secret) -> Result<()> {
     if s.newest_version < 2 || s.completed_unaided {
         return Ok(());
     }
-    let targets = target::by_margin(tx, Some(s.id), None, 1000)?;
-    let all_current = !targets.is_empty() && targets.iter().all(|(_, t)| t.required > 0 && t.current == t.required);
-    let unaided = all_current && incident::open_line_count(tx, s.id)? == 0;
-    if unaided {
+    if target::all_current(tx, s.id)? && !incident::has_open_lines(tx, s.id)? {
         secret::update_declaration(tx, &secret::Secret { completed_unaided: true, ..s.clone() })?;
         tx.journal(Entry::new("rotation.completed", format!("secret/{}", s.name), "", &json!({ "version": s.newest_version })))?;
     }

@@ -201,8 +201,23 @@ CREATE TABLE target (
   claimed_at INTEGER
 );
 CREATE INDEX target_by_secret ON target (secret_id, margin_at, id);
-CREATE INDEX target_by_served ON target (secret_id, production, served_kind, served_until);
 CREATE INDEX target_by_margin ON target (margin_at, id);
+-- A secret may have 100,000 targets, and one that changes must not cost a look at all of them: each part of what they add up to is
+-- the first entry of an index, or a count that is kept in the transaction that changes it.
+CREATE INDEX target_by_served ON target (secret_id, served_kind, served_until, id)
+  WHERE production = 1 AND state IN ('active', 'drained') AND retired_at IS NULL;
+CREATE INDEX target_by_worst ON target
+  (secret_id, (CASE WHEN production = 1 AND state IN ('active', 'drained') THEN 0 ELSE 1 END), (worst_until - worst_incident), id)
+  WHERE retired_at IS NULL AND worst_until IS NOT NULL;
+CREATE INDEX target_by_lifetime ON target (secret_id, lifetime) WHERE retired_at IS NULL AND lifetime IS NOT NULL;
+CREATE INDEX target_behind ON target (secret_id, id) WHERE retired_at IS NULL AND (required = 0 OR current <> required);
+CREATE TABLE target_tally (
+  secret_id INTEGER PRIMARY KEY,
+  n INTEGER NOT NULL,
+  production INTEGER NOT NULL,
+  current INTEGER NOT NULL,
+  required INTEGER NOT NULL
+);
 
 -- To what the name of a target resolves, for each vantage.
 CREATE TABLE address (
@@ -277,6 +292,16 @@ CREATE TABLE finding (
   PRIMARY KEY (secret_id, target_id, key)
 );
 CREATE INDEX finding_by_target ON finding (target_id);
+CREATE INDEX finding_by_subject ON finding (secret_id, subject, code, level, target_id) WHERE target_id <> 0 AND level <> 'info';
+-- How many of a secret's targets have a finding at notice level or above.
+CREATE TABLE finding_tally (
+  secret_id INTEGER NOT NULL,
+  subject TEXT NOT NULL,
+  code TEXT NOT NULL,
+  level TEXT NOT NULL,
+  n INTEGER NOT NULL,
+  PRIMARY KEY (secret_id, subject, code, level)
+);
 
 CREATE TABLE incident (
   id INTEGER PRIMARY KEY,
@@ -330,7 +355,16 @@ CREATE TABLE incident_line (
 );
 CREATE INDEX incident_line_by_incident ON incident_line (incident_id, id);
 CREATE INDEX incident_line_by_target ON incident_line (target_id, closed_at);
-CREATE INDEX incident_line_by_secret ON incident_line (secret_id, closed_at);
+CREATE INDEX incident_line_by_secret ON incident_line (secret_id, closed_at, target_id);
+CREATE INDEX incident_line_by_until ON incident_line (incident_id, until) WHERE closed_at IS NULL;
+CREATE INDEX incident_line_broken ON incident_line (incident_id) WHERE closed_at IS NULL AND broken = 1;
+-- How many lines of an incident are open (how is '') or ended in which way.
+CREATE TABLE incident_line_tally (
+  incident_id INTEGER NOT NULL,
+  how TEXT NOT NULL,
+  n INTEGER NOT NULL,
+  PRIMARY KEY (incident_id, how)
+);
 CREATE TABLE corrective_action (
   id INTEGER PRIMARY KEY,
   incident_id INTEGER NOT NULL,

@@ -1,5 +1,7 @@
 //! One transaction, the same on both databases.
 
+use std::collections::BTreeMap;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use domain::Time;
 
@@ -14,6 +16,7 @@ pub struct Tx<'s> {
     session: Session<'s>,
     writes: bool,
     journal: Vec<Entry>,
+    counts: BTreeMap<&'static str, i64>,
     doomed: Option<StoreError>,
 }
 
@@ -24,7 +27,7 @@ pub(crate) enum Session<'s> {
 
 impl<'s> Tx<'s> {
     pub(crate) fn new(session: Session<'s>, writes: bool) -> Self {
-        Self { session, writes, journal: Vec::new(), doomed: None }
+        Self { session, writes, journal: Vec::new(), counts: BTreeMap::new(), doomed: None }
     }
 
     /// Runs a statement that returns no rows; answers how many rows it changed.
@@ -174,6 +177,23 @@ impl<'s> Tx<'s> {
         Ok(())
     }
 
+    /// There are so many more of something; written just before commit, as its row is one for all.
+    pub(crate) fn count(&mut self, what: &'static str, by: i64) -> Result<()> {
+        if !self.writes {
+            return Err(StoreError::other(format!("{what:?} counted in a transaction that only reads")));
+        }
+        *self.counts.entry(what).or_default() += by;
+        Ok(())
+    }
+
+    /// How many there are of something that is counted, as of the last commit: [`crate::model::SECRETS`] and the like.
+    ///
+    /// # Errors
+    /// Whatever the database refuses.
+    pub fn counted(&mut self, what: &str) -> Result<i64> {
+        self.query_opt("SELECT n FROM counter WHERE name = $1", &[what.into()])?.map_or(Ok(0), |row| row.int(0))
+    }
+
     pub(crate) fn batch(&mut self, sql: &str) -> Result<()> {
         let result = match &mut self.session {
             Session::Sqlite(session) => session.batch(sql),
@@ -199,7 +219,13 @@ impl<'s> Tx<'s> {
     }
 
     pub(crate) fn commit(mut self, actor: &Actor, now: Time) -> Result<()> {
-        let entries = std::mem::take(&mut self.journal);
+        let (entries, counts) = (std::mem::take(&mut self.journal), std::mem::take(&mut self.counts));
+        for (what, by) in counts.into_iter().filter(|(_, by)| *by != 0) {
+            if self.doomed.is_none() {
+                let sql = "INSERT INTO counter (name, n) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET n = counter.n + $2";
+                self.execute(sql, &[what.into(), by.into()])?;
+            }
+        }
         if self.doomed.is_none() && !entries.is_empty() {
             journal::append(&mut self, actor, now, &entries)?;
         }

@@ -25,7 +25,6 @@ use super::{
     peers::{AtOnce, Peers, Place},
     permission::{self, Action, Context, Permitted, Principal, Resource},
     problem::Problem,
-    read::Counting,
     routes::{Access, Brings, Route, Time as Patience},
     token,
 };
@@ -36,7 +35,6 @@ pub(crate) struct Shared(Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) app: App,
-    pub(crate) counting: Counting,
     pub(crate) unseals: Peers,
     /// One passphrase is stretched at a time: each takes 64 MiB. The place goes with the work, which outlives a caller that hangs up.
     pub(crate) unsealing: Arc<Semaphore>,
@@ -60,7 +58,6 @@ impl Shared {
     pub(crate) fn new(app: App) -> Shared {
         Shared(Arc::new(Inner {
             app,
-            counting: Counting::default(),
             unseals: Peers::new(UNSEALS_PER_MINUTE),
             unsealing: Arc::new(Semaphore::new(1)),
             failed_logins: Peers::new(FAILED_LOGINS_PER_MINUTE),

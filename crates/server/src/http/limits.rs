@@ -95,9 +95,5 @@ pub const CERTIFICATE_BYTES: usize = 64 << 10;
 /// Seconds after which a vantage asks again when there was nothing to look at.
 pub const WORK_AGAIN: u64 = 5;
 
-/// For how long counts of many rows are answered from memory, in seconds.
-pub const COUNTS_KEPT: i64 = 15;
-/// Up to so many rows are counted anew every time.
-pub const COUNTED_ALWAYS: i64 = 20_000;
 /// Deliveries of a message after which it counts as stuck.
 pub const STUCK_AFTER: i64 = 5;

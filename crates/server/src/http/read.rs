@@ -1,21 +1,15 @@
 //! Reads that only the API needs: names beside numbers, counts, the journal in pages.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::BTreeMap;
 
 use api::v1;
-use domain::{
-    Time,
-    words::{SecretId, TargetId},
-};
+use domain::words::{SecretId, TargetId};
 use store::{
     Result, Tx,
-    model::{incident, notice, secret, target},
+    model::{SECRETS, TARGETS, incident, notice, secret, target},
 };
 
-use super::limits::{COUNTED_ALWAYS, COUNTS_KEPT, STUCK_AFTER};
+use super::limits::STUCK_AFTER;
 
 /// Names of what a page refers to by number, each looked up once.
 #[derive(Default)]
@@ -83,31 +77,12 @@ pub(crate) struct Counts {
     pub(crate) outbox_stuck: i64,
 }
 
-/// Counts, kept for a while where counting is slow: a million rows take longer than a scrape may.
-#[derive(Default)]
-pub(crate) struct Counting(Mutex<Option<(Time, Counts)>>);
-
-impl Counting {
-    pub(crate) fn get(&self, tx: &mut Tx<'_>, now: Time) -> Result<Counts> {
-        // Held while counting: ten scrapers at once count once.
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, counts)) = *kept
-            && counts.secrets + counts.targets > COUNTED_ALWAYS
-            && (0..COUNTS_KEPT).contains(&(now - at).as_secs())
-        {
-            return Ok(counts);
-        }
-        let counts = count(tx)?;
-        *kept = Some((now, counts));
-        Ok(counts)
-    }
-}
-
-fn count(tx: &mut Tx<'_>) -> Result<Counts> {
+/// Counts that are kept, or of few rows: a million secrets cost a scrape no more than one.
+pub(crate) fn count(tx: &mut Tx<'_>) -> Result<Counts> {
     let (outbox_waiting, outbox_stuck) = notice::waiting(tx, STUCK_AFTER)?;
     Ok(Counts {
-        secrets: tx.query_one("SELECT count(*) FROM secret WHERE retired_at IS NULL", &[])?.int(0)?,
-        targets: tx.query_one("SELECT count(*) FROM target WHERE retired_at IS NULL", &[])?.int(0)?,
+        secrets: tx.counted(SECRETS)?,
+        targets: tx.counted(TARGETS)?,
         open_incidents: incident::open_count(tx)?,
         outbox_waiting,
         outbox_stuck,

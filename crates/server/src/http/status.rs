@@ -18,7 +18,7 @@ use super::{
     json,
     metrics::Standing,
     problem::Problem,
-    reason,
+    read, reason,
 };
 
 pub(crate) async fn show(State(shared): State<Shared>, caller: Caller) -> Answer<v1::Status> {
@@ -33,7 +33,7 @@ pub(crate) fn status(call: &Call) -> Result<v1::Status, Problem> {
     let initialised = engine.is_initialised()?;
     call.read(|tx| {
         let identity = meta::identity(tx)?;
-        let counts = call.shared.counting.get(tx, now)?;
+        let counts = read::count(tx)?;
         Ok(v1::Status {
             version: call.shared.app.version.to_owned(),
             store_id: identity.store_id,
@@ -105,7 +105,7 @@ pub(crate) async fn metrics(State(shared): State<Shared>) -> Result<impl IntoRes
         .blocking(|call| {
             let standing = call.read(|tx| {
                 Ok(Standing {
-                    counts: call.shared.counting.get(tx, call.tick.now)?,
+                    counts: read::count(tx)?,
                     sealed: !call.engine().is_open(),
                     clock_believed: call.tick.clock.is_believed(),
                     last_sweep: last_sweep(tx)?.map_or(0, Time::unix),

@@ -6,8 +6,10 @@ use domain::{
     Fingerprint, Time,
     finding::{Code, Finding},
     policy::Level,
+    secret::Tally,
     words::{SecretId, TargetId},
 };
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A finding as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +69,12 @@ pub fn replace(tx: &mut Tx<'_>, secret: SecretId, target: Option<TargetId>, find
     let unchanged = before.len() == findings.len()
         && findings.iter().all(|f| before.iter().any(|b| b.key == f.key() && b.detail == f.detail && b.level == f.level));
     if !unchanged {
+        if target.is_some() {
+            // As they will lie there: of two with one key the first.
+            let mut keys = BTreeSet::new();
+            let is = findings.iter().filter(|f| keys.insert(f.key())).map(|f| (f.subject.to_string(), f.code, f.level));
+            tally(tx, secret, before.iter().map(|f| (f.subject.clone(), f.code, f.level)), is)?;
+        }
         tx.execute(
             "DELETE FROM finding WHERE secret_id = CAST($1 AS BIGINT) AND target_id = CAST($2 AS BIGINT)",
             &[secret.0.into(), t.into()],
@@ -101,8 +109,55 @@ fn insert(tx: &mut Tx<'_>, secret: SecretId, target: i64, f: &Finding) -> Result
     Ok(())
 }
 
+/// What a finding is counted under.
+type Kind = (String, Code, Level);
+
+/// Keeps the counts of findings of a secret's targets, in the order of their keys.
+fn tally(tx: &mut Tx<'_>, secret: SecretId, was: impl Iterator<Item = Kind>, is: impl Iterator<Item = Kind>) -> Result<()> {
+    let mut changes = BTreeMap::<(String, &str, &str), i64>::new();
+    for (kind, by) in was.map(|k| (k, -1)).chain(is.map(|k| (k, 1))).filter(|((_, _, level), _)| *level != Level::Info) {
+        *changes.entry((kind.0, kind.1.as_str(), kind.2.as_str())).or_default() += by;
+    }
+    for ((subject, code, level), by) in changes.into_iter().filter(|(_, by)| *by != 0) {
+        let mut params: Vec<Value> = vec![secret.0.into(), subject.into(), code.into(), level.into(), by.into()];
+        tx.execute(
+            "INSERT INTO finding_tally (secret_id, subject, code, level, n) VALUES ($1,$2,$3,$4,$5) \
+             ON CONFLICT (secret_id, subject, code, level) DO UPDATE SET n = finding_tally.n + excluded.n",
+            &params,
+        )?;
+        if by < 0 {
+            params.pop();
+            tx.execute("DELETE FROM finding_tally WHERE secret_id = $1 AND subject = $2 AND code = $3 AND level = $4 AND n = 0", &params)?;
+        }
+    }
+    Ok(())
+}
+
+/// Findings of a secret's targets at notice level or above, counted, each with a sentence of one of them.
+pub(super) fn tallies(tx: &mut Tx<'_>, secret: SecretId) -> Result<Vec<Tally>> {
+    let sql = "SELECT t.subject, t.code, t.level, t.n, (SELECT f.detail FROM finding f WHERE f.secret_id = t.secret_id \
+               AND f.subject = t.subject AND f.code = t.code AND f.level = t.level AND f.target_id <> 0 AND f.level <> 'info' \
+               ORDER BY f.target_id, f.key LIMIT 1) FROM finding_tally t WHERE t.secret_id = $1 ORDER BY t.subject, t.code, t.level";
+    tx.query(sql, &[secret.0.into()])?
+        .iter()
+        .map(|r| {
+            Ok(Tally {
+                subject: r.text(0)?.into(),
+                code: word(r, 1, Code::parse)?,
+                level: word(r, 2, Level::parse)?,
+                targets: r.int(3)? as u64,
+                detail: r.text(4)?.into(),
+            })
+        })
+        .collect()
+}
+
 /// A target that changed hands takes its findings along.
 pub fn forget_target(tx: &mut Tx<'_>, target: TargetId) -> Result<()> {
+    let sql = format!("SELECT {COLUMNS} FROM finding WHERE target_id = $1 ORDER BY secret_id, key");
+    for f in tx.query(&sql, &[target.0.into()])?.iter().map(from_row).collect::<Result<Vec<_>>>()? {
+        tally(tx, f.secret, std::iter::once((f.subject, f.code, f.level)), std::iter::empty())?;
+    }
     tx.execute("DELETE FROM finding WHERE target_id = $1", &[target.0.into()])?;
     Ok(())
 }

@@ -230,6 +230,18 @@ fn line(r: &Row) -> Result<Line> {
 
 /// Creates a line or writes it whole.
 pub fn put_line(tx: &mut Tx<'_>, l: &Line) -> Result<()> {
+    let before = tx.query_opt("SELECT how FROM incident_line WHERE id = $1", &[l.id.into()])?;
+    let before = before.map(|r| r.text(0).map(str::to_owned)).transpose()?;
+    if before.as_ref() != Some(&l.how) {
+        for (how, by) in [(before, -1), (Some(l.how.clone()), 1)] {
+            let Some(how) = how else { continue };
+            tx.execute(
+                "INSERT INTO incident_line_tally (incident_id, how, n) VALUES ($1,$2,$3) \
+                 ON CONFLICT (incident_id, how) DO UPDATE SET n = incident_line_tally.n + excluded.n",
+                &[l.incident.0.into(), how.into(), i64::into(by)],
+            )?;
+        }
+    }
     tx.execute(
         &format!(
             "INSERT INTO incident_line ({LINE}) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14) \
@@ -270,9 +282,10 @@ pub fn open_lines_of_secret(tx: &mut Tx<'_>, secret: SecretId) -> Result<Vec<Lin
     tx.query(&sql, &[secret.0.into()])?.iter().map(line).collect()
 }
 
-/// How many lines of a secret and its targets are open.
-pub fn open_line_count(tx: &mut Tx<'_>, secret: SecretId) -> Result<i64> {
-    tx.query_one("SELECT count(*) FROM incident_line WHERE secret_id = $1 AND closed_at IS NULL", &[secret.0.into()])?.int(0)
+/// Whether a line of a secret or its targets is open.
+pub fn has_open_lines(tx: &mut Tx<'_>, secret: SecretId) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM incident_line WHERE secret_id = $1 AND closed_at IS NULL)";
+    tx.query_one(sql, &[secret.0.into()])?.bool(0)
 }
 
 /// Lines of an incident, in pages; the open ones alone, or all.
@@ -296,24 +309,24 @@ pub struct LineCounts {
     pub broken: bool,
 }
 
-/// Adds the lines of an incident up.
+/// What the lines of an incident add up to: counts that are kept, and first entries of an index.
 pub fn count_lines(tx: &mut Tx<'_>, incident: IncidentId) -> Result<LineCounts> {
-    let r = tx.query_one(
-        "SELECT CAST(coalesce(sum(CASE WHEN closed_at IS NULL THEN 1 ELSE 0 END), 0) AS BIGINT), \
-         CAST(coalesce(sum(CASE WHEN how = 'observed' THEN 1 ELSE 0 END), 0) AS BIGINT), \
-         CAST(coalesce(sum(CASE WHEN how = 'retired' THEN 1 ELSE 0 END), 0) AS BIGINT), \
-         min(CASE WHEN closed_at IS NULL THEN until END), \
-         CAST(coalesce(max(CASE WHEN closed_at IS NULL THEN broken ELSE 0 END), 0) AS BIGINT) \
-         FROM incident_line WHERE incident_id = $1",
+    let mut counts = LineCounts { open: 0, proven: 0, retired: 0, until: None, broken: false };
+    for row in tx.query("SELECT how, n FROM incident_line_tally WHERE incident_id = $1 ORDER BY how", &[incident.0.into()])? {
+        let n = row.int(1)? as u64;
+        match row.text(0)? {
+            "" => counts.open = n,
+            "observed" => counts.proven = n,
+            "retired" => counts.retired = n,
+            other => return Err(crate::StoreError::corrupt(format!("lines that ended as {other:?}"))),
+        }
+    }
+    let row = tx.query_one(
+        "SELECT (SELECT min(until) FROM incident_line WHERE incident_id = $1 AND closed_at IS NULL), \
+         EXISTS (SELECT 1 FROM incident_line WHERE incident_id = $1 AND closed_at IS NULL AND broken = 1)",
         &[incident.0.into()],
     )?;
-    Ok(LineCounts {
-        open: r.int(0)? as u64,
-        proven: r.int(1)? as u64,
-        retired: r.int(2)? as u64,
-        until: r.opt_time(3)?,
-        broken: r.bool(4)?,
-    })
+    Ok(LineCounts { until: row.opt_time(0)?, broken: row.bool(1)?, ..counts })
 }
 
 /// As the rules see an open line.

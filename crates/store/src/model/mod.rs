@@ -15,6 +15,11 @@ pub mod token;
 use crate::{Result, Row, StoreError};
 use domain::{Fingerprint, Time, target::Served};
 
+/// Secrets that are not retired, as [`crate::Tx::counted`] knows them.
+pub const SECRETS: &str = "stands/secret";
+/// Targets that are not retired, as [`crate::Tx::counted`] knows them.
+pub const TARGETS: &str = "stands/target";
+
 /// The place of what is unknown in every list: before everything that is known.
 pub const UNKNOWN_MARGIN: i64 = i64::MIN / 4;
 /// The place of what has no end: behind everything else.

@@ -197,11 +197,13 @@ pub fn insert(tx: &mut Tx<'_>, s: &Secret) -> Result<()> {
             s.required.into(),
         ],
     )?;
-    Ok(())
+    tx.count(super::SECRETS, i64::from(s.retired_at.is_none()))
 }
 
 /// Writes what the inventory says; the standing is left alone.
 pub fn update_declaration(tx: &mut Tx<'_>, s: &Secret) -> Result<()> {
+    let stood = tx.query_opt("SELECT 1 FROM secret WHERE id = $1 AND retired_at IS NULL", &[s.id.0.into()])?.is_some();
+    tx.count(super::SECRETS, i64::from(s.retired_at.is_none()) - i64::from(stood))?;
     tx.execute(
         "UPDATE secret SET kind=$2, management=$3, renewal=$4, release_bound=$5, team=$6, service=$7, policy=$8, override_notice=$9, \
          override_incident=$10, override_reason=$11, names=$12, issuers=$13, expires_at=$14, declared=$15, retired_at=$16, \

@@ -4,10 +4,10 @@ use super::{fingerprint, list, list_column, served, served_columns, word};
 use crate::{Result, Row, StoreError, Tx, Value};
 use domain::{
     Fingerprint, Span, Time,
-    finding::{Code, End},
+    finding::End,
     policy::{Level, Thresholds},
     required::Address,
-    secret::{Tally, Targets},
+    secret::Targets,
     target::{Served, Standing},
     words::{Backends, KeyType, Offer, Retired, SecretId, TargetId, TargetState},
 };
@@ -214,6 +214,11 @@ pub fn put(tx: &mut Tx<'_>, t: &Target) -> Result<()> {
     let since = times_column(&f.required_since);
     let leaves: Vec<String> = f.retired.iter().flat_map(|r| &r.leaves).map(ToString::to_string).collect();
     let (baseline, until) = f.baseline.clone().map_or((String::new(), None), |(name, until)| (name, Some(until)));
+    let stored = share(tx, f.id)?;
+    let (current, required) = stored.map_or((0, 0), |(s, _)| (s.current, s.required));
+    let production = i64::from(f.production && matches!(f.state, TargetState::Active | TargetState::Drained));
+    let is = Share { secret: t.secret.0, production, current, required };
+    tally(tx, stored.filter(|(_, counts)| *counts).map(|(s, _)| s), t.retired_at.is_none().then_some(is))?;
     tx.execute(
         "INSERT INTO target (id, name, secret_id, kind, protocol, host, port, server_name, region, stamp, service, team, state, \
          drained_until, production, backends, roots, vantages, optional_vantages, offers, check_name, baseline, baseline_until, \
@@ -267,11 +272,60 @@ pub fn put(tx: &mut Tx<'_>, t: &Target) -> Result<()> {
     Ok(())
 }
 
+/// Whether a secret's runway is taken over a target, in SQL as in [`Targets::production`].
+const PRODUCTION: &str = "production = 1 AND state IN ('active', 'drained')";
+
+/// What a target that is not retired adds to the counts of its secret.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Share {
+    secret: i64,
+    production: i64,
+    current: i64,
+    required: i64,
+}
+
+/// What a target as stored would add, and whether it does.
+fn share(tx: &mut Tx<'_>, id: TargetId) -> Result<Option<(Share, bool)>> {
+    let sql =
+        format!("SELECT secret_id, CASE WHEN {PRODUCTION} THEN 1 ELSE 0 END, current, required, retired_at FROM target WHERE id = $1");
+    let Some(r) = tx.query_opt(&sql, &[id.0.into()])? else { return Ok(None) };
+    let share = Share { secret: r.int(0)?, production: r.int(1)?, current: r.int(2)?, required: r.int(3)? };
+    Ok(Some((share, r.opt_int(4)?.is_none())))
+}
+
+/// Keeps the counts of targets that are not retired: of their secrets, and of all of them.
+fn tally(tx: &mut Tx<'_>, was: Option<Share>, is: Option<Share>) -> Result<()> {
+    if was == is {
+        return Ok(());
+    }
+    let mut changes = BTreeMap::<i64, [i64; 4]>::new();
+    for (share, by) in [(was, -1), (is, 1)] {
+        if let Some(s) = share {
+            let change = changes.entry(s.secret).or_default();
+            for (sum, part) in change.iter_mut().zip([1, s.production, s.current, s.required]) {
+                *sum += by * part;
+            }
+        }
+    }
+    for (secret, [n, production, current, required]) in changes {
+        tx.execute(
+            "INSERT INTO target_tally (secret_id, n, production, current, required) VALUES ($1,$2,$3,$4,$5) ON CONFLICT (secret_id) \
+             DO UPDATE SET n = target_tally.n + excluded.n, production = target_tally.production + excluded.production, \
+             current = target_tally.current + excluded.current, required = target_tally.required + excluded.required",
+            &[secret.into(), n.into(), production.into(), current.into(), required.into()],
+        )?;
+    }
+    tx.count(super::TARGETS, i64::from(is.is_some()) - i64::from(was.is_some()))
+}
+
 /// Writes the standing.
 pub fn update_standing(tx: &mut Tx<'_>, id: TargetId, s: &Standing, margin_at: i64, observed_at: Option<Time>) -> Result<()> {
     let (kind, until) = served_columns(s.served);
     let level = s.findings.iter().map(|f| f.level).max().unwrap_or(Level::Info);
     let worst = s.worst;
+    if let Some((was, true)) = share(tx, id)? {
+        tally(tx, Some(was), Some(Share { current: s.current.into(), required: s.required.into(), ..was }))?;
+    }
     tx.execute(
         "UPDATE target SET served_kind=$2, served_until=$3, worst_about=$4, worst_position=$5, worst_until=$6, worst_notice=$7, \
          worst_incident=$8, margin_at=$9, lifetime=$10, current=$11, required=$12, level=$13, observed_at=$14 WHERE id=$1",
@@ -295,49 +349,51 @@ pub fn update_standing(tx: &mut Tx<'_>, id: TargetId, s: &Standing, margin_at: i
     Ok(())
 }
 
-/// What the targets of a secret add up to. Each part is one look into an index.
+/// What the targets of a secret add up to. Each part is the first entry of an index or a count that is kept.
 pub fn aggregate(tx: &mut Tx<'_>, secret: SecretId) -> Result<Targets> {
-    let id = || Value::from(secret.0);
-    let counts = tx.query_one(
-        "SELECT count(*), CAST(coalesce(sum(CASE WHEN production = 1 AND state IN ('active', 'drained') THEN 1 ELSE 0 END), 0) AS BIGINT), \
-         max(lifetime) FROM target WHERE secret_id = CAST($1 AS BIGINT) AND retired_at IS NULL",
-        &[id()],
-    )?;
-    let count = counts.int(0)? as u64;
+    let id = || [Value::from(secret.0)];
+    let counts = tx.query_opt("SELECT n, production FROM target_tally WHERE secret_id = $1", &id())?;
+    let (count, production) = counts.map_or(Ok((0, 0)), |r| Ok::<_, crate::StoreError>((r.int(0)?, r.int(1)?)))?;
     if count == 0 {
         // The common case of what was only stored: nothing is served, and no target ends.
-        return Ok(Targets { findings: tallies(tx, secret)?, ..no_targets() });
+        return Ok(Targets { findings: super::finding::tallies(tx, secret)?, ..no_targets() });
     }
     let first = tx.query_opt(
-        "SELECT served_kind, served_until FROM target WHERE secret_id = CAST($1 AS BIGINT) AND production = 1 AND state IN ('active', 'drained') \
-         AND retired_at IS NULL ORDER BY served_kind, served_until, id LIMIT 1",
-        &[id()],
+        &format!(
+            "SELECT served_kind, served_until FROM target WHERE secret_id = $1 AND {PRODUCTION} AND retired_at IS NULL \
+             ORDER BY served_kind, served_until, id LIMIT 1"
+        ),
+        &id(),
     )?;
+    let place = format!("CASE WHEN {PRODUCTION} THEN 0 ELSE 1 END");
     let worst = tx.query_opt(
-        "SELECT worst_about, worst_position, worst_until, worst_notice, worst_incident FROM target WHERE secret_id = CAST($1 AS BIGINT) \
-         AND retired_at IS NULL AND worst_until IS NOT NULL \
-         ORDER BY CASE WHEN production = 1 AND state IN ('active', 'drained') THEN 0 ELSE 1 END, worst_until - worst_incident, id LIMIT 1",
-        &[id()],
+        &format!(
+            "SELECT worst_about, worst_position, worst_until, worst_notice, worst_incident FROM target WHERE secret_id = $1 \
+             AND retired_at IS NULL AND worst_until IS NOT NULL ORDER BY ({place}), (worst_until - worst_incident), id LIMIT 1"
+        ),
+        &id(),
+    )?;
+    let longest = tx.query_opt(
+        "SELECT lifetime FROM target WHERE secret_id = $1 AND retired_at IS NULL AND lifetime IS NOT NULL ORDER BY lifetime DESC LIMIT 1",
+        &id(),
     )?;
     Ok(Targets {
-        count,
-        production: counts.int(1)? as u64,
+        count: count as u64,
+        production: production as u64,
         served: match first {
             Some(r) => served(r.int(0)?, r.opt_int(1)?),
             None => Served::Unknown,
         },
         worst: worst.map(|r| end(&r, 0)).transpose()?.flatten(),
-        lifetime: counts.opt_int(2)?.map(Span::seconds),
-        findings: tallies(tx, secret)?,
+        lifetime: longest.map(|r| r.int(0)).transpose()?.map(Span::seconds),
+        findings: super::finding::tallies(tx, secret)?,
     })
 }
 
 /// How many required combinations of a secret's targets show what they should, and of how many.
 pub fn currency(tx: &mut Tx<'_>, secret: SecretId) -> Result<(i64, i64)> {
-    let sql = "SELECT CAST(coalesce(sum(current), 0) AS BIGINT), CAST(coalesce(sum(required), 0) AS BIGINT) FROM target \
-               WHERE secret_id = $1 AND retired_at IS NULL";
-    let row = tx.query_one(sql, &[secret.0.into()])?;
-    Ok((row.int(0)?, row.int(1)?))
+    let row = tx.query_opt("SELECT current, required FROM target_tally WHERE secret_id = $1", &[secret.0.into()])?;
+    row.map_or(Ok((0, 0)), |r| Ok((r.int(0)?, r.int(1)?)))
 }
 
 /// What a secret without targets has.
@@ -345,28 +401,20 @@ pub fn no_targets() -> Targets {
     Targets { count: 0, production: 0, served: Served::Unknown, worst: None, lifetime: None, findings: Vec::new() }
 }
 
-fn tallies(tx: &mut Tx<'_>, secret: SecretId) -> Result<Vec<Tally>> {
-    // Not MAX(level): the words do not sort by weight.
-    let sql = "SELECT subject, code, level, count(*), min(detail) FROM finding WHERE secret_id = CAST($1 AS BIGINT) AND target_id <> 0 \
-               AND level <> 'info' GROUP BY subject, code, level ORDER BY subject, code, level";
-    tx.query(sql, &[secret.0.into()])?
-        .iter()
-        .map(|r| {
-            Ok(Tally {
-                subject: r.text(0)?.into(),
-                code: word(r, 1, Code::parse)?,
-                level: word(r, 2, Level::parse)?,
-                targets: r.int(3)? as u64,
-                detail: r.text(4)?.into(),
-            })
-        })
-        .collect()
+/// Whether a secret has targets, and each of them was seen to show what it should from everywhere.
+pub fn all_current(tx: &mut Tx<'_>, secret: SecretId) -> Result<bool> {
+    let row = tx.query_one(
+        "SELECT EXISTS (SELECT 1 FROM target_tally WHERE secret_id = $1 AND n > 0) AND NOT EXISTS \
+         (SELECT 1 FROM target WHERE secret_id = $1 AND retired_at IS NULL AND (required = 0 OR current <> required))",
+        &[secret.0.into()],
+    )?;
+    row.bool(0)
 }
 
 /// Secrets between two numbers for which [`aggregate`] says more than [`no_targets`].
 pub fn aggregated_between(tx: &mut Tx<'_>, first: SecretId, last: SecretId) -> Result<BTreeSet<SecretId>> {
-    let sql = "SELECT secret_id FROM target WHERE secret_id >= $1 AND secret_id <= $2 \
-               UNION SELECT secret_id FROM finding WHERE secret_id >= $1 AND secret_id <= $2 AND target_id <> 0 ORDER BY 1";
+    let sql = "SELECT secret_id FROM target_tally WHERE secret_id >= $1 AND secret_id <= $2 AND n > 0 \
+               UNION SELECT secret_id FROM finding_tally WHERE secret_id >= $1 AND secret_id <= $2 ORDER BY 1";
     tx.query(sql, &[first.0.into(), last.0.into()])?.iter().map(|r| Ok(SecretId(r.int(0)?))).collect()
 }
 

@@ -68,5 +68,7 @@ conformance![
     timers::a_holder_that_keeps_no_claim_loses_no_wake_up,
     timers::the_longest_due_comes_first,
     model::a_fingerprint_is_found_whole,
+    model::sums_are_kept,
+    model::lines_are_counted_as_they_open_and_close,
     kill::nothing_answered_is_lost,
 ];

@@ -1,9 +1,19 @@
 //! What is asked of the tables of the product with more than one row in mind.
 
-use domain::{Fingerprint, Span, words::SecretId};
-use store::{Tx, model::secret};
+use domain::{
+    Fingerprint, Span, Time,
+    finding::{Code, End, Finding, Subject},
+    policy::{Level, Thresholds},
+    secret::{Tally, Targets},
+    target::{Served, Standing},
+    words::{Backends, IncidentId, Kind, Management, Offer, Renewal, SecretId, TargetId, TargetState},
+};
+use store::{
+    Store, Tx,
+    model::{SECRETS, TARGETS, finding, incident, secret, target},
+};
 
-use crate::harness::{Database, NOW, write};
+use crate::harness::{Database, Lcg, NOW, write};
 
 fn fingerprint(first: u8, last: u8) -> Fingerprint {
     let mut bytes = [first; 32];
@@ -30,16 +40,305 @@ fn instance(tx: &mut Tx<'_>, secret: i64, leaf: Fingerprint, key: Fingerprint) -
     secret::insert_instance(tx, &row)
 }
 
+fn blank(id: i64) -> secret::Secret {
+    secret::Secret {
+        id: SecretId(id),
+        name: format!("s{id}"),
+        kind: Kind::Certificate,
+        management: Management::Managed,
+        renewal: Renewal::ByHand,
+        release_bound: false,
+        team: String::new(),
+        service: String::new(),
+        policy: String::new(),
+        override_notice: None,
+        override_incident: None,
+        override_reason: String::new(),
+        names: Vec::new(),
+        issuers: Vec::new(),
+        expires_at: None,
+        declared_at: NOW,
+        declared: false,
+        completed_unaided: false,
+        newest_version: 1,
+        retired_at: None,
+        served: Served::Unknown,
+        margin_at: 0,
+        target_count: 0,
+        open_findings: 0,
+        current: 0,
+        required: 0,
+        assessed_at: None,
+        owner: String::new(),
+    }
+}
+
+fn a_target(id: i64, secret: i64) -> target::Target {
+    target::Target {
+        facts: domain::words::Target {
+            id: TargetId(id),
+            name: format!("t{id}"),
+            declared_at: NOW,
+            state: TargetState::Active,
+            drained_until: None,
+            production: true,
+            backends: Backends::Direct,
+            server_name: String::new(),
+            region: String::new(),
+            required_vantages: vec![String::from("local")],
+            offers: vec![Offer::All],
+            baseline: None,
+        },
+        secret: SecretId(secret),
+        kind: "endpoint".into(),
+        protocol: "tls".into(),
+        host: "host".into(),
+        port: 443,
+        stamp: String::new(),
+        service: String::new(),
+        team: String::new(),
+        roots: String::new(),
+        optional_vantages: Vec::new(),
+        check_name: true,
+        retired_at: None,
+        served: Served::Unknown,
+        worst: None,
+        current: 0,
+        required: 0,
+        level: Level::Info,
+        observed_at: None,
+    }
+}
+
+/// A standing drawn from `chance`; `days` apart, so that there is a worst one.
+fn standing(chance: &mut Lcg, secret: i64) -> Standing {
+    let until = NOW + Span::days(chance.below(300) as i64);
+    let incident = Span::days(chance.below(90) as i64);
+    let about = fingerprint(chance.below(3) as u8, 0);
+    let codes = [Code::LeafExpiring, Code::Unreachable, Code::WrongName, Code::Untrusted];
+    let mut findings = Vec::new();
+    for code in codes {
+        if chance.below(3) > 0 {
+            continue;
+        }
+        findings.push(Finding {
+            code,
+            level: [Level::Info, Level::Notice, Level::Incident][chance.below(3) as usize],
+            subject: if chance.below(2) == 0 { Subject::Secret(SecretId(secret), code) } else { Subject::Served(about, code) },
+            broken: false,
+            about: None,
+            since: None,
+            until: None,
+            detail: format!("sentence {}", chance.below(5)),
+        });
+    }
+    Standing {
+        served: [Served::Unknown, Served::Broken, Served::Until(until)][chance.below(3) as usize],
+        worst: (chance.below(4) > 0).then_some(End { about, position: 0, until, thresholds: Thresholds { notice: incident, incident } }),
+        current: chance.below(2) as u32,
+        required: chance.below(2) as u32,
+        settled_since: None,
+        evidence: Vec::new(),
+        findings,
+        lifetime: (chance.below(3) > 0).then_some(Span::days(chance.below(400) as i64)),
+        next: None,
+    }
+}
+
+/// The same sums, from all rows.
+fn counted_anew(tx: &mut Tx<'_>, secret: i64) -> store::Result<(Targets, bool, (i64, i64))> {
+    let rows = tx.query(
+        "SELECT id, production, state, served_kind, served_until, worst_until, worst_incident, lifetime, current, required FROM target \
+         WHERE secret_id = $1 AND retired_at IS NULL ORDER BY id",
+        &[secret.into()],
+    )?;
+    let mut targets = target::no_targets();
+    let (mut first, mut worst, mut all_current, mut currency) = (None, None, !rows.is_empty(), (0, 0));
+    for r in &rows {
+        let counts = r.bool(1)? && ["active", "drained"].contains(&r.text(2)?);
+        targets.count += 1;
+        targets.production += u64::from(counts);
+        if counts {
+            first = first.into_iter().chain([(r.int(3)?, r.opt_int(4)?)]).min();
+        }
+        if let Some(until) = r.opt_int(5)? {
+            worst = worst.into_iter().chain([(!counts, until - r.int(6)?, r.int(0)?)]).min();
+        }
+        targets.lifetime = targets.lifetime.max(r.opt_int(7)?.map(Span::seconds));
+        currency = (currency.0 + r.int(8)?, currency.1 + r.int(9)?);
+        all_current &= r.int(9)? > 0 && r.int(8)? == r.int(9)?;
+    }
+    if let Some((kind, until)) = first {
+        targets.served = store::model::served(kind, until);
+    }
+    if let Some((_, _, id)) = worst {
+        targets.worst = target::get(tx, TargetId(id))?.and_then(|t| t.worst);
+    }
+    let mut all: Vec<finding::FindingRow> = finding::list(tx, Some(SecretId(secret)), None, 10_000)?;
+    all.retain(|f| f.target.is_some() && f.level != Level::Info);
+    all.sort_by_key(|f| (f.subject.clone(), f.code.as_str(), f.level.as_str(), f.target, f.key.clone()));
+    for f in all {
+        match targets.findings.last_mut() {
+            Some(t) if (&t.subject, t.code, t.level) == (&f.subject, f.code, f.level) => t.targets += 1,
+            _ => targets.findings.push(Tally { subject: f.subject, code: f.code, level: f.level, targets: 1, detail: f.detail }),
+        }
+    }
+    Ok((targets, all_current, currency))
+}
+
+/// What is kept as a count, or found by the first entry of an index, is what all rows add up to, whatever happened to them.
+pub(crate) fn sums_are_kept(database: &Database) {
+    const TARGETS_OF_ALL: i64 = 12;
+    let store = database.open();
+    let mut chance = Lcg(2013);
+    write(&store, |tx| (1..=3).try_for_each(|id| secret::insert(tx, &blank(id))));
+    write(&store, |tx| (1..=TARGETS_OF_ALL).try_for_each(|id| target::put(tx, &a_target(id, 1))));
+    for round in 0..400 {
+        let id = 1 + chance.below(TARGETS_OF_ALL as u64) as i64;
+        let what = chance.below(4);
+        let drawn = standing(&mut chance, 1);
+        let (secret, state, production, retired) = (1 + chance.below(3) as i64, chance.below(4), chance.below(4) > 0, chance.below(4) == 0);
+        write(&store, |tx| {
+            let mut t = target::lock(tx, TargetId(id))?.unwrap();
+            if what > 0 {
+                target::update_standing(tx, t.facts.id, &drawn, 0, None)?;
+                return finding::replace(tx, t.secret, Some(t.facts.id), &drawn.findings).map(|_| ());
+            }
+            if t.secret.0 != secret {
+                finding::forget_target(tx, t.facts.id)?;
+            }
+            t.secret = SecretId(secret);
+            t.facts.state = [TargetState::Active, TargetState::Standby, TargetState::Drained, TargetState::Retired][state as usize];
+            t.facts.production = production;
+            t.retired_at = retired.then_some(NOW);
+            target::put(tx, &t)
+        });
+        store
+            .read(|tx| {
+                for secret in 1..=3 {
+                    let (anew, all_current, currency) = counted_anew(tx, secret)?;
+                    assert_eq!(target::aggregate(tx, SecretId(secret))?, anew, "round {round}, secret {secret}");
+                    assert_eq!(target::all_current(tx, SecretId(secret))?, all_current, "round {round}, secret {secret}");
+                    assert_eq!(target::currency(tx, SecretId(secret))?, currency, "round {round}, secret {secret}");
+                }
+                let anew = tx.query_one("SELECT count(*) FROM target WHERE retired_at IS NULL", &[])?.int(0)?;
+                assert_eq!((tx.counted(TARGETS)?, tx.counted(SECRETS)?), (anew, 3), "round {round}");
+                Ok(())
+            })
+            .unwrap();
+    }
+    let retire = |at: Option<Time>| {
+        write(&store, |tx| secret::update_declaration(tx, &secret::Secret { retired_at: at, ..blank(2) }));
+        store.read(|tx| tx.counted(SECRETS)).unwrap()
+    };
+    assert_eq!([retire(Some(NOW)), retire(Some(NOW)), retire(None), retire(None)], [2, 2, 3, 3]);
+}
+
+pub(crate) fn lines_are_counted_as_they_open_and_close(database: &Database) {
+    let store = database.open();
+    let line = |id: i64, closed: Option<&str>, until: i64, broken: bool| {
+        let line = incident::Line {
+            id,
+            incident: IncidentId(1),
+            secret: SecretId(1),
+            target: Some(TargetId(id)),
+            key: "key".into(),
+            code: Code::Unreachable,
+            about: None,
+            until: Some(NOW + Span::seconds(until)),
+            broken,
+            detail: String::new(),
+            opened_at: NOW,
+            closed_at: closed.map(|_| NOW),
+            how: closed.unwrap_or_default().into(),
+            evidence: String::new(),
+        };
+        write(&store, |tx| incident::put_line(tx, &line));
+        let read = |tx: &mut Tx<'_>| Ok((incident::count_lines(tx, IncidentId(1))?, incident::has_open_lines(tx, SecretId(1))?));
+        let (c, open) = store.read(read).unwrap();
+        assert_eq!(open, c.open > 0);
+        (c.open, c.proven, c.retired, c.until.map(|t| (t - NOW).as_secs()), c.broken)
+    };
+    assert_eq!(line(1, None, 50, false), (1, 0, 0, Some(50), false));
+    assert_eq!(line(2, None, 20, true), (2, 0, 0, Some(20), true));
+    assert_eq!(line(3, None, 30, false), (3, 0, 0, Some(20), true));
+    assert_eq!(line(2, None, 40, true), (3, 0, 0, Some(30), true), "the same line, written again");
+    assert_eq!(line(2, Some("observed"), 40, true), (2, 1, 0, Some(30), false));
+    assert_eq!(line(3, Some("retired"), 30, false), (1, 1, 1, Some(50), false));
+    assert_eq!(line(1, Some("observed"), 50, false), (0, 2, 1, None, false));
+}
+
+/// Seconds that one change costs where a secret has `n` targets: the target's standing and findings, a line of its incident, and
+/// what secret and incident then add up to.
+#[expect(clippy::disallowed_methods, reason = "a measurement")]
+fn cost_of_a_change(store: &Store, n: i64) -> f64 {
+    const CHANGES: i64 = 200;
+    let mut chance = Lcg(7);
+    let line = |id: i64, until: i64| incident::Line {
+        id,
+        incident: IncidentId(1),
+        secret: SecretId(1),
+        target: Some(TargetId(id)),
+        key: "key".into(),
+        code: Code::Unreachable,
+        about: None,
+        until: Some(NOW + Span::seconds(until)),
+        broken: false,
+        detail: String::new(),
+        opened_at: NOW,
+        closed_at: None,
+        how: String::new(),
+        evidence: String::new(),
+    };
+    write(store, |tx| secret::insert(tx, &blank(1)));
+    for first in (1..=n).step_by(1000) {
+        let drawn: Vec<Standing> = (0..1000).map(|_| standing(&mut chance, 1)).collect();
+        write(store, |tx| {
+            for (id, drawn) in (first..=n.min(first + 999)).zip(&drawn) {
+                target::put(tx, &a_target(id, 1))?;
+                target::update_standing(tx, TargetId(id), drawn, 0, None)?;
+                finding::replace(tx, SecretId(1), Some(TargetId(id)), &drawn.findings)?;
+                incident::put_line(tx, &line(id, id))?;
+            }
+            Ok(())
+        });
+    }
+    let drawn: Vec<(i64, Standing)> = (0..CHANGES).map(|_| (1 + chance.below(n as u64) as i64, standing(&mut chance, 1))).collect();
+    let began = std::time::Instant::now();
+    // In one transaction: how long the disk takes for a commit is another matter.
+    write(store, |tx| {
+        for (id, drawn) in &drawn {
+            target::update_standing(tx, TargetId(*id), drawn, 0, None)?;
+            finding::replace(tx, SecretId(1), Some(TargetId(*id)), &drawn.findings)?;
+            incident::put_line(tx, &line(*id, id + 1))?;
+            target::aggregate(tx, SecretId(1))?;
+            target::all_current(tx, SecretId(1))?;
+            target::currency(tx, SecretId(1))?;
+            incident::has_open_lines(tx, SecretId(1))?;
+            incident::open_lines_of_secret(tx, SecretId(1))?;
+            incident::count_lines(tx, IncidentId(1))?;
+        }
+        Ok(())
+    });
+    began.elapsed().as_secs_f64() / CHANGES as f64
+}
+
+/// On SQLite alone, where it takes seconds.
+#[test]
+fn a_change_costs_no_more_where_there_are_many_targets() {
+    const MANY: i64 = 20_000;
+    let (one, other) = (Database::sqlite(), Database::sqlite());
+    let (few, many) = (cost_of_a_change(&one.open(), 100), cost_of_a_change(&other.open(), MANY));
+    // Deeper indexes cost something; looking at all of them would cost a hundred times as much.
+    assert!(many < few * 5.0, "{:.0} µs with 100 targets, {:.0} µs with {MANY}", few * 1e6, many * 1e6);
+}
+
 /// The index holds the beginning of a fingerprint alone; what only begins alike is not the same.
 pub(crate) fn a_fingerprint_is_found_whole(database: &Database) {
     let store = database.open();
     write(&store, |tx| {
         for id in 1..=4 {
-            let sql = "INSERT INTO secret (id, name, kind, management, renewal, release_bound, team, service, policy, override_reason, names, \
-                       issuers, declared_at, declared, completed_unaided, newest_version, generation, owner, served_kind, margin_at, \
-                       target_count, open_findings) VALUES ($1, $2, 'certificate', 'managed', 'by-hand', 0, '', '', '', '', '[]', '[]', 0, 0, \
-                       0, 1, 0, '', 0, 0, 0, 0)";
-            tx.execute(sql, &[i64::into(id), format!("s{id}").into()])?;
+            secret::insert(tx, &blank(id))?;
         }
         instance(tx, 1, fingerprint(7, 1), fingerprint(9, 1))?;
         instance(tx, 2, fingerprint(7, 2), fingerprint(9, 1))?;
