@@ -27,6 +27,7 @@ mod value;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::Time;
 
@@ -49,6 +50,9 @@ impl Actor {
         Self { issuer: issuer.into(), subject: subject.into() }
     }
 }
+
+/// How long a transaction that others stood in the way of rests before it is done again, times the number of tries.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// An open database; cheap to clone, shared by all threads.
 #[derive(Clone)]
@@ -149,6 +153,8 @@ impl Store {
                 },
             };
             tracing::debug!(attempt, %met, "a transaction is done again");
+            // Whoever waited for what this one held goes first, or both would meet again.
+            std::thread::sleep(AGAIN * attempt);
         }
         Err(StoreError::other("a transaction was tried without end").into())
     }

