@@ -135,11 +135,13 @@ fn tally(tx: &mut Tx<'_>, secret: SecretId, was: impl Iterator<Item = Kind>, is:
 
 /// Findings of a secret's targets at notice level or above, counted, each with a sentence of one of them.
 pub(super) fn tallies(tx: &mut Tx<'_>, secret: SecretId) -> Result<Vec<Tally>> {
+    // A count without any finding can only be left behind by whoever changed rows by hand: it says nothing.
     let sql = "SELECT t.subject, t.code, t.level, t.n, (SELECT f.detail FROM finding f WHERE f.secret_id = t.secret_id \
                AND f.subject = t.subject AND f.code = t.code AND f.level = t.level AND f.target_id <> 0 AND f.level <> 'info' \
                ORDER BY f.target_id, f.key LIMIT 1) FROM finding_tally t WHERE t.secret_id = $1 ORDER BY t.subject, t.code, t.level";
     tx.query(sql, &[secret.0.into()])?
         .iter()
+        .filter(|r| r.values()[4] != Value::Null)
         .map(|r| {
             Ok(Tally {
                 subject: r.text(0)?.into(),
