@@ -37,33 +37,48 @@ pub fn restore(data: &Path, from: &Path, reason: &str) -> Result<Restored, Start
         let _ = std::fs::remove_file(data.join(format!("perennial.db.restoring{suffix}")));
     }
     std::fs::copy(from, &staged).map_err(io(format!("copying {}", from.display())))?;
-    let now = wall();
-    let (epoch, entries) = {
-        let store = Store::open(&format!("sqlite:{}", staged.display()), now, || {
-            let mut id = [0; 16];
-            entropy(&mut id);
-            id
-        })?;
-        let report = store.read(|tx| journal::verify(tx, &[]))?;
-        if let Some(first) = report.problems.first() {
-            return Err(StartError::Setup(format!("the journal of {} does not verify: {first:?}; use another backup", from.display())));
-        }
-        let actor = Actor::new("local", "restore");
-        let epoch = store.write(&actor, now, |tx| {
-            let head = journal::head(tx)?;
-            let hash = pki::Fingerprint::from_bytes(head.hash).to_string();
-            store::timer::wake_everything(tx, now)?;
-            let epoch = journal::begin_epoch(tx, reason)?;
-            let content = serde_json::json!({ "epoch": head.epoch, "seq": head.seq, "head": hash });
-            Intent::new("restore", "store", content).approved(tx, reason, &actor)?;
-            Ok(epoch)
-        })?;
-        (epoch, report.entries)
-    };
+    let (epoch, entries) = begin(&format!("sqlite:{}", staged.display()), &from.display().to_string(), reason)?;
     // Closing the last connection has emptied the write-ahead log into the file.
     std::fs::File::open(&staged).and_then(|f| f.sync_all()).map_err(io(format!("flushing {}", staged.display())))?;
     std::fs::rename(&staged, &database).map_err(io(format!("putting {} in place", database.display())))?;
     Ok(Restored { database, epoch, entries })
+}
+
+/// A database that its own tools have put in place: verifies it and begins its new epoch there. Answers epoch and journal entries.
+///
+/// # Errors
+/// It cannot be opened, holds no store, or its journal does not verify.
+pub fn restored(url: &str, reason: &str) -> Result<(i64, u64), StartError> {
+    begin(url, "the database", reason)
+}
+
+fn begin(url: &str, what: &str, reason: &str) -> Result<(i64, u64), StartError> {
+    let now = wall();
+    let store = Store::open(url, now, || {
+        let mut id = [0; 16];
+        entropy(&mut id);
+        id
+    })?;
+    let report = store.read(|tx| journal::verify(tx, &[]))?;
+    if let Some(first) = report.problems.first() {
+        return Err(StartError::Setup(format!("the journal of {what} does not verify: {first:?}; use another backup")));
+    }
+    if report.entries == 0 {
+        return Err(StartError::Setup(format!(
+            "{what} holds no store that anything was ever done with; restore the backup first, into an empty database"
+        )));
+    }
+    let actor = Actor::new("local", "restore");
+    let epoch = store.write(&actor, now, |tx| {
+        let head = journal::head(tx)?;
+        let hash = pki::Fingerprint::from_bytes(head.hash).to_string();
+        store::timer::wake_everything(tx, now)?;
+        let epoch = journal::begin_epoch(tx, reason)?;
+        let content = serde_json::json!({ "epoch": head.epoch, "seq": head.seq, "head": hash });
+        Intent::new("restore", "store", content).approved(tx, reason, &actor)?;
+        Ok(epoch)
+    })?;
+    Ok((epoch, report.entries))
 }
 
 #[cfg(test)]

@@ -91,6 +91,64 @@ fn every_command_ends_as_documented() {
     assert_eq!(nowhere.code, 2, "{nowhere:?}");
     assert!(nowhere.err.contains("no server is named"), "{nowhere:?}");
 
+    // Commands without a server of their own.
+    let text = |name: &str, content: &str| world.file(name, content);
+    let (config, free) = (text("nginx.conf", "http { server { listen 80; } }\n"), world.path().join("adopted.toml"));
+    let (out, empty) = (free.display().to_string(), text("empty.db", ""));
+    let taken = world.address.to_string();
+    let elsewhere = world.path().join("elsewhere").display().to_string();
+    let data = world.data.display().to_string();
+    for (code, arguments, part) in [
+        (1, &["adopt", &config, "--out", &out][..], "nothing that serves a certificate was found"),
+        (2, &["adopt", "--out", &out], "name configurations"),
+        (2, &["adopt", "--resolve", "shop.test=nowhere", &config, "--out", &out], "is no address"),
+        (1, &["restore", "--data", &data, "--from", &empty], "exists; stop the server"),
+        (2, &["restore"], "--from"),
+        (2, &["restore", "--database", "sqlite:x.db"], "--data DIR --from FILE for SQLite"),
+        (1, &["server", "--data", &elsewhere, "--listen", &taken], "listening on"),
+        (2, &["server", "--listen", &taken], "--data"),
+        (2, &["vantage", "--name", "eu"], "no server is named"),
+        (
+            3,
+            &["vantage", "--name", "eu", "--once", "--server", "https://127.0.0.1:1", "--token-file", &text("token", "prn_x")],
+            "no answer",
+        ),
+    ] {
+        let ran = run(world.command(arguments).env_remove("HOME"));
+        assert!(ran.code == code && ran.err.contains(part) && ran.out.is_empty(), "{arguments:?}: {code}, {part:?}: {ran:?}");
+    }
+
+    // What is due is judged by those that ask how things stand, and by nobody else.
+    let late = world.paper.leaf("late", &[NAME], Span::days(10));
+    let late_at = listener::serve(&late.chain, &late.key);
+    let parts = secret("shop") + &target("shop", "shop-a", served, NAME) + &secret("late") + &target("late", "late-a", late_at, NAME);
+    world.apply(&world.fleet("{ channel = \"log\" }", &parts));
+    world.import("late", &late);
+    world.run(&["observe", "late-a", "--wait"]);
+    wait(30, "the incident", || so(world.run(&["incident", "list"]).code == 1, world.log()));
+    for (code, arguments) in [
+        (1, &["status"][..]),
+        (1, &["runway"]),
+        (1, &["findings"]),
+        (1, &["scan", &late_at.to_string()]),
+        (0, &["expiring"]),
+        (0, &["secret", "show", "late"]),
+        (0, &["target", "show", "late-a"]),
+        (0, &["incident", "show", "1"]),
+    ] {
+        let ran = if arguments[0] == "scan" { run(&mut world.command(arguments)) } else { world.run(arguments) };
+        assert_eq!(ran.code, code, "{arguments:?}: {ran:?}");
+    }
+    let bulk = world.file("bulk.ndjson", "{\"secret\": \"nowhere\", \"instances\": []}\n");
+    let refused = world.ends(1, &["cert", "import", "--bulk", &bulk]);
+    assert!(!refused.err.is_empty() || !refused.out.is_empty(), "{refused:?}");
+
+    // Whoever stops reading has seen enough.
+    let mut reader = world.command(&["secret", "list", "--all", "--json", "--data", &data]);
+    let mut reader = reader.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    drop(reader.stdout.take());
+    assert_eq!(reader.wait().unwrap().code(), Some(0));
+
     // 3: nobody answered, or nobody whom the roots cover.
     let root = world.paper.root_file();
     let url = format!("https://{}", world.address);

@@ -88,6 +88,15 @@ fn the_way_out_when_the_apis_own_certificate_has_expired() {
     assert_eq!(refused.code, 3, "{refused:?}");
     std::fs::copy(tls.join("ca.pem"), &ca).unwrap();
     assert_eq!(elsewhere(&world, &ca).code, 0);
+    // 4. If the certificate begins in the future: set the clock right, and do as in 1.
+    world.stop();
+    set("+200d");
+    world.start();
+    world.stop();
+    set("+100d");
+    world.start();
+    assert_eq!((at_hand(&world, &["secret", "list"]).code, elsewhere(&world, &ca).code), (0, 0));
+
     // Nothing that it keeps has suffered.
     let verified = at_hand(&world, &["audit", "verify"]);
     assert!(verified.code == 0, "{verified:?}");
@@ -199,6 +208,55 @@ fn a_name_with_two_hundred_addresses_is_seen_at_each_and_one_with_too_many_is_ne
     });
     assert_ne!(more["current"], more["required"], "{:#}", more["findings"]);
     assert_eq!(world.run(&["observe", "more", "--wait", "--timeout", "20s"]).code, 1);
+    world.stop();
+}
+
+#[test]
+fn what_postgresql_dumped_comes_back_as_a_new_epoch() {
+    let test = "nights::what_postgresql_dumped_comes_back_as_a_new_epoch";
+    let Some(mut world) = World::new(Kind::Postgres, test) else { return };
+    let tool = |name: &str, arguments: &[&str]| {
+        let path = format!("{}:/usr/lib/postgresql/bin", std::env::var("PATH").unwrap_or_default());
+        let ran = Command::new(name).args(arguments).env("PATH", path).output().ok()?;
+        assert!(ran.status.success(), "{name}: {}", String::from_utf8_lossy(&ran.stderr));
+        Some(())
+    };
+    let url = world.database_url().to_owned();
+    let dump = world.path().join("dump").display().to_string();
+    world.start();
+    let pairs = [1, 2].map(|n| world.paper.leaf(&format!("leaf-{n}"), &[NAME], Span::days(80)));
+    let served = listener::serve(&pairs[0].chain, &pairs[0].key);
+    world.apply(&world.fleet("{ channel = \"log\" }", &(secret("shop") + &target("shop", "front", served, NAME))));
+    world.import("shop", &pairs[0]);
+    world.ok(&["observe", "front", "--wait"]);
+    let head = |world: &World| world.one(&["audit", "verify"])["head"].as_str().unwrap().to_owned();
+    let before = head(&world);
+    // While it runs.
+    if tool("pg_dump", &["--format=custom", "--file", &dump, &url]).is_none() {
+        skipped(&format!("perennial {test}: pg_dump missing"));
+        return;
+    }
+    world.import("shop", &pairs[1]);
+    let after = head(&world);
+
+    // 1. Stop every server. 2. An empty database, and the dump into it. 3. Say so. 4. Start.
+    world.stop();
+    let (mut server, name) = world.database_server();
+    server.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).unwrap();
+    server.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")).unwrap();
+    tool("pg_restore", &["--no-owner", "--exit-on-error", "--dbname", &url, &dump]).unwrap();
+    let done = run(&mut world.command(&["restore", "--reason", "the disk died", "--database", &url]));
+    assert!(done.code == 0 && done.err.contains("epoch 2 begins") && !done.err.contains("perennial:"), "{done:?}");
+    world.start();
+    let report = world.one(&["audit", "verify", "--head", &before]);
+    assert_eq!((&report["intact"], &report["epochs"]), (&true.into(), &2.into()), "{report:#}");
+    // What was written after the dump was given up, and that was said: so it is no forgery.
+    world.ends(0, &["audit", "verify", "--head", &after]);
+    assert_eq!(world.one(&["secret", "show", "shop"])["newest_version"], 1);
+    // It goes on: it looks, and stores.
+    world.ok(&["observe", "front", "--wait"]);
+    world.import("shop", &pairs[1]);
+    assert_eq!(world.one(&["secret", "show", "shop"])["newest_version"], 2);
     world.stop();
 }
 

@@ -77,6 +77,11 @@ impl World {
         (postgres::Client::connect(server, postgres::NoTls).unwrap(), name.to_owned())
     }
 
+    /// What the server is told of its database.
+    pub(crate) fn database_url(&self) -> &str {
+        self.database.url()
+    }
+
     /// Asks the database past the server.
     pub(crate) fn database(&self) -> postgres::Client {
         postgres::Client::connect(self.database.url(), postgres::NoTls).unwrap()
