@@ -1,5 +1,5 @@
 //! The weekly sweep over everything stored. It trusts no index and no schedule: it walks keys in pages, parses what is stored
-//! again, computes when each thing is due, and compares that with the timer.
+//! again, counts what is counted again, computes when each thing is due, and compares that with what is kept.
 
 mod targets;
 
@@ -8,14 +8,15 @@ use domain::{
     Span, Time,
     finding::{Code, Finding, Subject},
     policy::Level,
-    words::SecretId,
+    words::{IncidentId, SecretId},
 };
 use serde_json::json;
+use std::collections::BTreeSet;
 use store::{
     Actor,
     journal::Entry,
     lease,
-    model::{secret, sweep},
+    model::{recount, secret, sweep},
     timer,
 };
 
@@ -71,6 +72,7 @@ impl Engine {
         self.sweep_secrets(&mut it, &mut report, tick)?;
         self.sweep_instances(&mut it, &mut report)?;
         self.sweep_targets(&mut it, &mut report, tick)?;
+        self.sweep_counts(&mut it, &mut report, tick)?;
         it.finished_at = Some(tick.now);
         it.report = report.join("\n");
         self.store.write(actor, tick.now, |tx| {
@@ -86,9 +88,10 @@ impl Engine {
     fn sweep_secrets(&self, it: &mut sweep::Sweep, report: &mut Vec<String>, tick: &Tick) -> Result<()> {
         let mut after = SecretId(it.cursor);
         loop {
-            let (page, wrong) = self.store.try_read(|tx| {
+            let (page, wrong, miscounted) = self.store.try_read(|tx| {
                 let page = secret::page(tx, after, PAGE)?;
-                let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok((page, Vec::new())) };
+                let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok((page, Vec::new(), BTreeSet::new())) };
+                let miscounted = recount::miscounted_secrets(tx, first.id, last.id)?;
                 let due = sweep::due_between(tx, loops::SECRET, first.id.0, last.id.0)?;
                 let standings = secrets::stand_all(tx, &page, tick.now)?;
                 let mut wrong = Vec::new();
@@ -98,9 +101,20 @@ impl Engine {
                         wrong.push((s.id, format!("secret {}: {what}", s.name)));
                     }
                 }
-                Ok::<_, crate::Error>((page, wrong))
+                Ok::<_, crate::Error>((page, wrong, miscounted))
             })?;
             let Some(last) = page.last() else { return Ok(()) };
+            for s in page.iter().filter(|s| miscounted.contains(&s.id)) {
+                note(it, report, format!("secret {}: what is kept as counts of its targets is not what they add up to", s.name));
+            }
+            if !miscounted.is_empty() {
+                self.store.write(&rules(), tick.now, |tx| {
+                    miscounted.iter().try_for_each(|id| {
+                        recount::recount_secret(tx, *id)?;
+                        timer::set_earlier(tx, loops::SECRET, id.0, tick.now)
+                    })
+                })?;
+            }
             after = last.id;
             it.secrets += page.len() as i64;
             it.cursor = after.0;
@@ -128,6 +142,29 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Counts of lines and of everything, counted again.
+    fn sweep_counts(&self, it: &mut sweep::Sweep, report: &mut Vec<String>, tick: &Tick) -> Result<()> {
+        let mut after = IncidentId(i64::MIN);
+        while let (Some(last), wrong) = self.store.read(|tx| recount::miscounted_incidents(tx, after, PAGE))? {
+            after = last;
+            for id in &wrong {
+                note(it, report, format!("incident {id}: what is kept as counts of its lines is not what they add up to"));
+            }
+            if !wrong.is_empty() {
+                self.store.write(&rules(), tick.now, |tx| {
+                    wrong.iter().try_for_each(|id| {
+                        recount::recount_incident(tx, *id)?;
+                        timer::set_earlier(tx, loops::INCIDENT, id.0, tick.now)
+                    })
+                })?;
+            }
+        }
+        if self.store.write(&rules(), tick.now, recount::recount_all)? {
+            note(it, report, String::from("the store: the numbers of all secrets and targets were not what there is"));
+        }
+        Ok(())
     }
 
     /// Wakes what the schedule had missed, and keeps the cursor.

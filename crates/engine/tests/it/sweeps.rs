@@ -99,7 +99,7 @@ fn each_thing_that_went_missing_is_found_named_and_mended() {
         sql(&w, harm, &params);
         let missed = swept(&w);
         assert!(missed.iter().any(|m| m.contains(expected)), "{what}: {missed:?}");
-        let concerned = [format!("target {target}: "), "secret www: ".to_owned()];
+        let concerned = [format!("target {target}: "), "secret www: ".to_owned(), "incident ".to_owned()];
         assert!(missed.iter().all(|m| concerned.iter().any(|c| m.starts_with(c))), "{what}: {missed:?}");
         // What is found is woken, and being awake is no longer missing.
         assert!(swept(&w).is_empty(), "{what}: {:?}", swept(&w));
@@ -108,6 +108,23 @@ fn each_thing_that_went_missing_is_found_named_and_mended() {
         assert!(swept(&w).is_empty(), "{what}, mended: {:?}", swept(&w));
     }
     assert!(w.findings("ends").iter().any(|f| f == "leaf-expiring (incident)"), "{:?}", w.findings("ends"));
+}
+
+#[test]
+fn counts_that_are_wrong_are_counted_again() {
+    let w = world();
+    let secret = Value::from(w.target("ends").secret.0);
+    for (harm, params, expected) in [
+        ("UPDATE target_tally SET n = n + 1 WHERE secret_id = $1", vec![secret.clone()], "secret www: "),
+        ("DELETE FROM finding_tally WHERE secret_id = $1", vec![secret], "secret www: "),
+        ("UPDATE incident_line_tally SET n = n + 1", vec![], "incident "),
+        ("UPDATE counter SET n = n - 1 WHERE name = 'stands/target'", vec![], "the store: "),
+    ] {
+        sql(&w, harm, &params);
+        let missed = swept(&w);
+        assert!(!missed.is_empty() && missed.iter().all(|m| m.starts_with(expected)), "{harm}: {missed:?}");
+        assert!(swept(&w).is_empty(), "{harm}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub mod incident;
 pub mod inventory;
 pub mod notice;
 pub mod observation;
+pub mod recount;
 pub mod secret;
 pub mod sweep;
 pub mod target;

@@ -273,7 +273,7 @@ pub fn put(tx: &mut Tx<'_>, t: &Target) -> Result<()> {
 }
 
 /// Whether a secret's runway is taken over a target, in SQL as in [`Targets::production`].
-const PRODUCTION: &str = "production = 1 AND state IN ('active', 'drained')";
+pub(super) const PRODUCTION: &str = "production = 1 AND state IN ('active', 'drained')";
 
 /// What a target that is not retired adds to the counts of its secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
