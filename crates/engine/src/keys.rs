@@ -1,8 +1,10 @@
 //! The key under which private material lies: made once, opened at every start, rotated without touching a secret.
 //!
-//! A rotation is safe wherever it breaks off. Its first transaction makes the new key current and lets each key open all others
-//! ([`store::model::secret::Bridge`]); then data keys move, page by page; its last one forgets the former keys and their bridges. In
-//! between the old way in (passphrase, key file) and the new one both open everything, and whichever server is open goes on.
+//! A rotation is safe wherever it breaks off. Its first transaction makes the new key current and lets it open the former ones
+//! ([`store::model::secret::Bridge`]); then data keys move, page by page; its last one forgets the former keys and their bridges. From
+//! its first transaction on the new way in (passphrase, key file) opens everything, and whichever server is open goes on. The old way in
+//! never opens the new key: what is deleted stays readable in backups, in PostgreSQL's dead rows and in its log, and often a key is
+//! rotated because the old way in is no longer a secret.
 
 use crate::{
     Engine, Error, Result, Tick, lock,
@@ -108,16 +110,14 @@ impl Engine {
         let mut state = lock(&self.vault);
         let State::Open { current, earlier } = &*state else { return Err(Error::Sealed) };
         let (record, new) = KekRecord::create(provider, &store_id, tick.now.unix(), random).map_err(unlock)?;
-        let mut bridges = Vec::with_capacity(2 * earlier.len() + 2);
+        let mut bridges = Vec::with_capacity(earlier.len() + 1);
         for known in std::iter::once(current).chain(earlier) {
-            for (inside, outside) in [(&new, known), (known, &new)] {
-                let made = KekRecord::reseal(inside, outside, &store_id, tick.now.unix(), random).map_err(unlock)?;
-                bridges.push(secret::Bridge { id: made.id.clone(), opened_by: outside.kek_id().into(), record: made.to_text() });
-            }
+            let made = KekRecord::reseal(known, &new, &store_id, tick.now.unix(), random).map_err(unlock)?;
+            bridges.push(secret::Bridge { id: made.id.clone(), opened_by: new.kek_id().into(), record: made.to_text() });
         }
         self.store.try_write(actor, tick.now, |tx| {
             if !secret::take_current_kek(tx, current.kek_id())? {
-                return Err(Error::refused("changed-meanwhile", "the store's key was rotated by another server; unseal this one again"));
+                return Err(rotated_elsewhere());
             }
             secret::insert_kek(tx, &record.id, &record.to_text(), tick.now)?;
             for bridge in &bridges {
@@ -154,12 +154,15 @@ impl Engine {
         };
         let page = self.store.read(|tx| secret::wrapped_by_others(tx, &to, i64::MIN, most))?;
         if page.is_empty() {
-            return self.end_rotation(&to, actor, tick).map(|()| None);
+            return Ok((!self.end_rotation(&to, actor, tick)?).then_some(0));
         }
         let mut rewrapped = Vec::with_capacity(page.len());
         {
             let state = lock(&self.vault);
             let State::Open { current, earlier } = &*state else { return Err(Error::Sealed) };
+            if current.kek_id() != to {
+                return Err(rotated_elsewhere());
+            }
             for w in &page {
                 let Some(old) = earlier.iter().find(|k| k.kek_id() == w.sealed.kek) else {
                     let problem = format!("data keys lie under {}, which this store cannot open; restore it from a backup", w.sealed.kek);
@@ -171,7 +174,10 @@ impl Engine {
                 rewrapped.push((w.instance, w.sealed.kek.clone(), wrapped));
             }
         }
-        let moved = self.store.write(actor, tick.now, |tx| {
+        let moved = self.store.try_write(actor, tick.now, |tx| {
+            if !secret::take_current_kek(tx, &to)? {
+                return Err(rotated_elsewhere());
+            }
             let mut n = 0;
             for (instance, from, wrapped) in &rewrapped {
                 n += u64::from(secret::rewrap(tx, *instance, from, &to, wrapped.clone())?);
@@ -181,8 +187,16 @@ impl Engine {
         Ok(Some(moved))
     }
 
-    fn end_rotation(&self, current: &str, actor: &Actor, tick: &Tick) -> Result<()> {
-        self.store.write(actor, tick.now, |tx| {
+    /// Forgets the former keys, unless something lies under one of them again. Says whether it did.
+    fn end_rotation(&self, current: &str, actor: &Actor, tick: &Tick) -> Result<bool> {
+        let ended = self.store.try_write(actor, tick.now, |tx| {
+            // A key that is forgotten takes everything along that lies under it.
+            if !secret::take_current_kek(tx, current)? {
+                return Err(rotated_elsewhere());
+            }
+            if !secret::wrapped_by_others(tx, current, i64::MIN, 1)?.is_empty() {
+                return Ok(false);
+            }
             let mut gone = Vec::new();
             for kek in secret::keks(tx)?.iter().filter(|k| !k.current) {
                 if secret::delete_kek(tx, &kek.id)? > 0 {
@@ -190,16 +204,24 @@ impl Engine {
                 }
             }
             secret::end_bridges(tx)?;
-            if gone.is_empty() {
-                return Ok(());
+            if !gone.is_empty() {
+                tx.journal(Entry::new("kek.rotated", "store", "", &json!({ "kek": current, "forgotten": gone })))?;
             }
-            tx.journal(Entry::new("kek.rotated", "store", "", &json!({ "kek": current, "forgotten": gone })))
+            Ok(true)
         })?;
+        if !ended {
+            return Ok(false);
+        }
+        self.store.shed()?;
         if let State::Open { earlier, .. } = &mut *lock(&self.vault) {
             earlier.clear();
         }
-        Ok(())
+        Ok(true)
     }
+}
+
+fn rotated_elsewhere() -> Error {
+    Error::refused("changed-meanwhile", "the store's key was rotated by another server; unseal this one again")
 }
 
 /// Opens with `held` whatever lies under it, and so on; None where the current key is not among what opens.

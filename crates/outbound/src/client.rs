@@ -80,6 +80,11 @@ impl Client {
         Ok(Client { only: Some(server.name()), ..client })
     }
 
+    /// Whether the host of a URL was allowed by name.
+    pub fn names(&self, url: &str) -> bool {
+        Destination::parse(url).is_ok_and(|to| self.policy.allow.contains(&to.host, to.port))
+    }
+
     /// Sends one request and reads its answer; redirects are answers.
     ///
     /// # Errors

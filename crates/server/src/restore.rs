@@ -2,7 +2,8 @@
 
 use crate::{
     clock::wall,
-    run::{StartError, entropy},
+    run::{StartError, entropy, private_folder},
+    tls::private_file,
 };
 use engine::intent::Intent;
 use std::path::{Path, PathBuf};
@@ -31,12 +32,15 @@ pub fn restore(data: &Path, from: &Path, reason: &str) -> Result<Restored, Start
         let text = format!("{} exists; stop the server and move it away first (with its -wal and -shm)", database.display());
         return Err(StartError::Setup(text));
     }
-    std::fs::create_dir_all(data).map_err(io(format!("making {}", data.display())))?;
+    private_folder(data)?;
     let staged = data.join("perennial.db.restoring");
     for suffix in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(data.join(format!("perennial.db.restoring{suffix}")));
     }
-    std::fs::copy(from, &staged).map_err(io(format!("copying {}", from.display())))?;
+    // Not a copy with the backup's mode: what is put in place is its owner's alone.
+    std::fs::File::open(from)
+        .and_then(|mut backup| std::io::copy(&mut backup, &mut private_file(&staged)?))
+        .map_err(io(format!("copying {}", from.display())))?;
     let (epoch, entries) = begin(&format!("sqlite:{}", staged.display()), &from.display().to_string(), reason)?;
     // Closing the last connection has emptied the write-ahead log into the file.
     std::fs::File::open(&staged).and_then(|f| f.sync_all()).map_err(io(format!("flushing {}", staged.display())))?;

@@ -7,7 +7,7 @@ use crate::{
     http,
     network::Sockets,
     post::Outside,
-    tls::{OwnCertificate, TlsError, private_file},
+    tls::{OwnCertificate, TlsError, make_private, private_file, replace},
     witness::Witnesses,
 };
 use engine::{Engine, Tick};
@@ -149,7 +149,12 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     private_folder(&options.data)?;
     let url = options.database.clone().unwrap_or_else(|| format!("sqlite:{}", options.data.join("perennial.db").display()));
     let for_store = options.clone();
-    let (engine, door) = blocking(move || open(&for_store, &url)).await?;
+    let (engine, door, life) = blocking(move || {
+        let (engine, door) = open(&for_store, &url)?;
+        let life = engine.store().read(store::meta::identity)?;
+        Ok((engine, door, life))
+    })
+    .await?;
 
     let listener = TcpListener::bind(options.listen).await.map_err(io(format!("listening on {}", options.listen)))?;
     let address = listener.local_addr().map_err(io("asking for the own address"))?;
@@ -183,7 +188,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         door: door.clone(),
         wake: wake.clone(),
         sockets: Arc::new(Sockets::new(dialer, door.clone())),
-        outside: Arc::new(Outside::new(client.clone(), handle, |line| tracing::warn!(target: "perennial::notice", "{line}"))),
+        outside: Arc::new(Outside::new(client.clone(), handle, &life, |line| tracing::warn!(target: "perennial::notice", "{line}"))),
         heartbeat: options.heartbeat.clone().map(|(url, every)| Heartbeat { url, every: Duration::from_secs(every.max(1)), client }),
         own: Some((own.clone(), address)),
         meter: Arc::new(move |name, round| match round {
@@ -232,6 +237,13 @@ fn open(options: &Options, url: &str) -> Result<(Engine, Arc<Door>), StartError>
         let path = options.data.join("perennial.db");
         if !path.exists() {
             private_file(&path).map_err(io(format!("making {}", path.display())))?;
+        }
+        // One that was brought here by other means keeps the mode that these gave it.
+        for name in ["perennial.db", "perennial.db-wal", "perennial.db-shm"] {
+            let path = options.data.join(name);
+            if make_private(&path).map_err(io(format!("taking others their access to {}", path.display())))? {
+                tracing::warn!(path = %path.display(), "others could read the database until now; it is its owner's alone again");
+            }
         }
     }
     let store = Store::open(url, wall(), || {
@@ -307,9 +319,13 @@ fn key_file(path: &Path) -> Result<KeyFile, StartError> {
     let key = |e: envelope::UnlockError| StartError::Key(format!("{}: {e}", path.display()));
     if !path.exists() {
         let made = KeyFile::generate(&mut entropy).map_err(key)?;
-        private_file(path)
-            .and_then(|mut f| f.write_all(&made).and_then(|()| f.sync_all()))
-            .map_err(io(format!("writing the key file {}", path.display())))?;
+        // Never over one that is there: of two first starts one may have put the store's key under it already.
+        match private_file(path).and_then(|mut f| f.write_all(&made).and_then(|()| f.sync_all())) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(io(format!("writing the key file {}", path.display()))(error));
+            }
+            _ => {}
+        }
     }
     let content = Zeroizing::new(std::fs::read(path).map_err(io(format!("reading the key file {}", path.display())))?);
     KeyFile::parse(&content).map_err(key)
@@ -339,7 +355,7 @@ fn first_token(engine: &Engine, door: &Door, file: &Path, url: &str, ca: &Path) 
         let token = before.lines().find(|l| l.starts_with("token")).unwrap_or_default();
         let content = format!("server = \"{}\"\nca = \"{}\"\n{token}\n", text(url), text(&ca.display().to_string()));
         let content = Zeroizing::new(content);
-        private_file(file).and_then(|mut f| f.write_all(content.as_bytes())).map_err(io(format!("writing {}", file.display())))?;
+        replace(file, content.as_bytes()).map_err(io(format!("writing {}", file.display())))?;
         return Ok(None);
     }
     let wanted = api::v1::NewToken { name: "first".into(), role: "admin".into(), teams: Vec::new(), vantage: None, expires_at: None };
@@ -352,13 +368,11 @@ fn first_token(engine: &Engine, door: &Door, file: &Path, url: &str, ca: &Path) 
         text(&ca.display().to_string()),
         value.as_str()
     ));
-    private_file(file)
-        .and_then(|mut f| f.write_all(content.as_bytes()).and_then(|()| f.sync_all()))
-        .map_err(io(format!("writing {}", file.display())))?;
+    replace(file, content.as_bytes()).map_err(io(format!("writing {}", file.display())))?;
     Ok(Some(value))
 }
 
-fn private_folder(path: &Path) -> Result<(), StartError> {
+pub(crate) fn private_folder(path: &Path) -> Result<(), StartError> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

@@ -180,22 +180,52 @@ fn read(pem: &Path, key: &Path) -> Result<Option<(Vec<Certificate>, PrivateKey)>
     Ok(pair.map(|key| (chain, key)))
 }
 
-/// Staged beside, flushed, renamed: a crash leaves the old or the new one.
 fn write(path: &Path, content: &[u8]) -> Result<(), TlsError> {
-    let staged = path.with_extension("new");
-    private_file(&staged)
-        .and_then(|mut f| f.write_all(content).and_then(|()| f.sync_all()))
-        .and_then(|()| std::fs::rename(&staged, path))
-        .map_err(|error| file(path, error))
+    replace(path, content).map_err(|error| file(path, error))
 }
 
-/// A file that only its owner can read, from its first byte on.
+/// Staged beside, flushed, renamed: a crash leaves the old or the new one.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let staged = path.with_extension("new");
+    match std::fs::remove_file(&staged) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    private_file(&staged).and_then(|mut f| f.write_all(content).and_then(|()| f.sync_all()))?;
+    std::fs::rename(&staged, path)
+}
+
+/// A new file that only its owner can read, from its first byte on. One that is there already, or a link, is refused: it would keep
+/// its mode, or lie elsewhere.
 pub(crate) fn private_file(path: &Path) -> std::io::Result<std::fs::File> {
     let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
+}
+
+/// Takes everybody but the owner their access to a file that holds what is sealed, or opens it. Says whether they had any.
+#[cfg(unix)]
+pub(crate) fn make_private(path: &Path) -> std::io::Result<bool> {
+    use std::os::unix::fs::PermissionsExt;
+    let mut permissions = match std::fs::metadata(path) {
+        Ok(found) => found.permissions(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let open = permissions.mode() & 0o077 != 0;
+    if open {
+        permissions.set_mode(permissions.mode() & 0o700);
+        std::fs::set_permissions(path, permissions)?;
+    }
+    Ok(open)
+}
+
+/// Takes everybody but the owner their access to a file; where there are no modes, the folder's rules hold.
+#[cfg(not(unix))]
+pub(crate) fn make_private(_path: &Path) -> std::io::Result<bool> {
+    Ok(false)
 }
 
 fn certified(chain: &[Certificate], key: &PrivateKey) -> Result<Arc<CertifiedKey>, TlsError> {
@@ -207,4 +237,38 @@ fn certified(chain: &[Certificate], key: &PrivateKey) -> Result<Arc<CertifiedKey
 
 fn file(path: &Path, error: std::io::Error) -> TlsError {
     TlsError::File { path: path.display().to_string(), error }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn what_is_private_is_never_written_through_a_link_or_into_what_others_can_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let (others, secret) = (at("others.txt"), at("client.toml"));
+        std::fs::write(&others, "theirs").unwrap();
+        std::fs::set_permissions(&others, std::fs::Permissions::from_mode(0o644)).unwrap();
+        symlink(&others, at("link")).unwrap();
+        for there in [at("link"), others.clone()] {
+            assert_eq!(private_file(&there).unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
+        }
+        // What somebody laid where it is staged, and what stood in its place, are replaced and not followed.
+        symlink(&others, at("client.new")).unwrap();
+        symlink(&others, &secret).unwrap();
+        replace(&secret, b"token").unwrap();
+        assert_eq!((std::fs::read(&secret).unwrap(), mode(&secret)), (b"token".to_vec(), 0o600));
+        assert_eq!((std::fs::read(&others).unwrap(), mode(&others)), (b"theirs".to_vec(), 0o644));
+
+        assert!(make_private(&others).unwrap());
+        assert_eq!(mode(&others), 0o600);
+        assert!(!make_private(&others).unwrap() && !make_private(&at("nothing")).unwrap());
+    }
 }

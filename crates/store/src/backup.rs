@@ -5,6 +5,18 @@ use std::path::Path;
 use crate::{Backend, Result, Store, StoreError};
 
 impl Store {
+    /// Lets go of what was deleted or overwritten: on SQLite it is then neither in the database file nor in its log, unless somebody
+    /// reads at this moment. On PostgreSQL nothing is done: dead rows go with the next vacuum, and archived logs are the operator's.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn shed(&self) -> Result<()> {
+        match &*self.backend {
+            Backend::Sqlite(sqlite) => sqlite.shed(),
+            Backend::Postgres(_) => Ok(()),
+        }
+    }
+
     /// Writes a copy of the database, as of one moment, to `file`, which must not exist; it is on disk when this returns.
     ///
     /// The copy holds sealed bytes only, as the database does. It begins its own life when it is used: see
@@ -31,6 +43,12 @@ impl Store {
         if Path::new(&partial).exists() {
             std::fs::remove_file(&partial).map_err(failed)?;
         }
+        // Made before, so that it is its owner's alone from its first byte on.
+        let mut private = std::fs::OpenOptions::new();
+        private.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut private, 0o600);
+        private.open(&partial).map_err(failed)?;
         sqlite.copy_to(&partial)?;
         std::fs::File::open(&partial).and_then(|file| file.sync_all()).map_err(failed)?;
         std::fs::rename(&partial, file).map_err(failed)?;

@@ -60,7 +60,8 @@ impl Postgres {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
         let remote = config.get_hosts().iter().any(|host| matches!(host, Host::Tcp(_)));
-        if verification.required {
+        // What the driver does where nothing is said, whoever stands between can talk it out of: it would send the password in clear.
+        if verification.required || (remote && !verification.said) {
             config.ssl_mode(SslMode::Require);
         }
         let tls = match config.get_ssl_mode() {

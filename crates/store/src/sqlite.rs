@@ -70,7 +70,13 @@ impl Sqlite {
         Ok(session)
     }
 
-    /// Writes a consistent, compact copy to `file`, which must not exist.
+    /// Empties the log into the file, as far as nobody reads from it.
+    pub(crate) fn shed(&self) -> Result<()> {
+        let guard = self.lock()?.0;
+        guard.as_ref().ok_or_else(gone)?.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").map_err(fault)
+    }
+
+    /// Writes a consistent, compact copy to `file`, which must be empty or not exist.
     pub(crate) fn copy_to(&self, file: &str) -> Result<()> {
         // Not a reader: query_only would also forbid to write the copy.
         let connection = connect(self.path.as_ref(), false);
@@ -109,6 +115,8 @@ fn connect(path: Option<&PathBuf>, reader: bool) -> Result<Connection> {
         if std::env::var_os(REVERSE_SELECTS).is_some_and(|value| value == "1") {
             connection.pragma_update(None, "reverse_unordered_selects", true)?;
         }
+        // A key that was forgotten is gone from the file as well.
+        connection.pragma_update(None, "secure_delete", true)?;
         if reader {
             connection.pragma_update(None, "query_only", true)?;
         }

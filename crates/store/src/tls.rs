@@ -16,6 +16,8 @@ pub(crate) type Tls = MakeRustlsConnect;
 pub(crate) struct Verification {
     /// `sslmode=verify-full`, `verify-ca` or `require`, which all mean the same here.
     pub(crate) required: bool,
+    /// Whether the URL says anything about TLS.
+    pub(crate) said: bool,
     /// `sslrootcert`: PEM file of the roots, instead of those of the system.
     pub(crate) root_file: Option<String>,
 }
@@ -28,6 +30,7 @@ pub(crate) fn take_options(url: &str) -> Result<(String, Verification)> {
     };
     let mut kept = Vec::new();
     for option in query.split('&') {
+        verification.said |= option.starts_with("sslmode=");
         match option.split_once('=') {
             Some(("sslmode", "verify-full" | "verify-ca")) => verification.required = true,
             Some(("sslrootcert", file)) => verification.root_file = Some(unescape(file)?),
@@ -92,7 +95,8 @@ mod tests {
     #[test]
     fn options_of_libpq_are_taken_out_and_the_others_kept() {
         let check = |url: &str, rest: &str, required: bool, root_file: Option<&str>| {
-            let expected = (rest.to_owned(), Verification { required, root_file: root_file.map(str::to_owned) });
+            let expected =
+                (rest.to_owned(), Verification { required, said: url.contains("sslmode"), root_file: root_file.map(str::to_owned) });
             assert_eq!(take_options(url).unwrap(), expected, "{url}");
         };
         check("postgres://h/d", "postgres://h/d", false, None);

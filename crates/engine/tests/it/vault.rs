@@ -66,8 +66,25 @@ fn the_kek_rotates_without_touching_secrets() {
     w.engine.unseal(&other, &person(), &w.tick()).unwrap();
 }
 
+/// A server that slept through a rotation would forget the key under which everything lies.
 #[test]
-fn a_rotation_that_breaks_off_opens_by_the_old_key_and_by_the_new_one() {
+fn a_server_whose_key_is_not_the_current_one_moves_and_forgets_nothing() {
+    let (mut w, ca) = world();
+    let (chain, key) = ca.leaf(&["a.example"], w.now, w.now + Span::days(90));
+    w.store("s", &chain, &key).unwrap();
+    let slept = engine::Engine::new(w.engine.store().clone(), "there", Vec::new());
+    slept.unseal(&envelope_key(), &person(), &w.tick()).unwrap();
+    let new = envelope::KeyFile::parse(&envelope::KeyFile::generate(&mut *entropy(5)).unwrap()).unwrap();
+    w.engine.begin_rotation(&new, &mut *entropy(6), &person(), &w.tick()).unwrap();
+    let refused = slept.rotate_page(500, &mut *entropy(7), &person(), &w.tick()).unwrap_err();
+    assert!(refused.to_string().contains("rotated by another server"), "{refused}");
+    assert_eq!(w.engine.store().read(store::model::secret::keks).unwrap().len(), 2);
+    assert_eq!(w.engine.go_on_rotating(&mut *entropy(8), &person(), &w.tick()).unwrap(), 1);
+    assert_eq!(w.engine.store().read(store::model::secret::keks).unwrap().len(), 1);
+}
+
+#[test]
+fn a_rotation_that_breaks_off_opens_by_the_new_key_and_never_by_the_old_one() {
     let key_file = |seed| envelope::KeyFile::parse(&envelope::KeyFile::generate(&mut *entropy(seed)).unwrap()).unwrap();
     // Broken off: after the new key was made; between two pages; and by a rotation to a third key.
     for (broken_off, third) in [(0, false), (2, false), (0, true), (2, true)] {
@@ -86,16 +103,16 @@ fn a_rotation_that_breaks_off_opens_by_the_old_key_and_by_the_new_one() {
         if third {
             w.engine.begin_rotation(&last, &mut *entropy(9), &person, &tick).unwrap();
         }
-        // Killed. Whoever has either of them opens all of it, and can store beside it.
-        for (n, key) in [&envelope_key(), &new, &last].into_iter().enumerate() {
-            w.engine.seal(&person, &tick).unwrap();
-            w.engine.unseal(key, &person, &tick).unwrap();
-            let (chain, private) = ca.leaf(&["a.example"], w.now, w.now + Span::days(90));
-            w.store(&format!("more{n}"), &chain, &private).unwrap();
-        }
+        // Killed. Whoever has the newest of them opens all of it, and can store beside it; the others open nothing.
         w.engine.seal(&person, &tick).unwrap();
-        w.engine.unseal(&envelope_key(), &person, &tick).unwrap();
-        // The old way in goes on with what the new one began, and is gone after it.
+        assert!(w.engine.unseal(&envelope_key(), &person, &tick).is_err(), "the old key opens the new one");
+        if third {
+            assert!(w.engine.unseal(&new, &person, &tick).is_err(), "the one between opens the new one");
+        }
+        w.engine.unseal(&last, &person, &tick).unwrap();
+        let (chain, private) = ca.leaf(&["a.example"], w.now, w.now + Span::days(90));
+        w.store("more", &chain, &private).unwrap();
+        // It goes on with what was begun.
         let left = 5 - u64::try_from(broken_off).unwrap();
         let under_second = if third { u64::try_from(broken_off).unwrap() } else { 0 };
         assert_eq!(w.engine.go_on_rotating(&mut *entropy(10), &person, &tick).unwrap(), left + under_second);

@@ -106,6 +106,13 @@ pub fn prepare(contact: &Contact, attempt: Attempt<'_>, secret: Option<&str>) ->
     })
 }
 
+/// Whether an address is PagerDuty's own, of either service region.
+pub fn is_pagerduty(url: &str) -> bool {
+    pagerduty::HOSTS
+        .iter()
+        .any(|host| url.strip_prefix("https://").and_then(|rest| rest.strip_prefix(host)).is_some_and(|rest| rest.starts_with('/')))
+}
+
 /// The sign of life that somebody outside waits for. It carries nothing: that it comes is all it says.
 pub fn heartbeat(url: &str, post: bool) -> Request {
     let mut request = Request::new(if post { Method::POST } else { Method::GET }, url);
@@ -152,6 +159,21 @@ mod tests {
             panic!("a request")
         };
         assert_eq!(request.url, EVENTS_URL);
+    }
+
+    #[test]
+    fn where_a_routing_key_may_go() {
+        for (url, expected) in [
+            (EVENTS_URL, true),
+            ("https://events.eu.pagerduty.com/v2/enqueue", true),
+            ("http://events.pagerduty.com/v2/enqueue", false),
+            ("https://events.pagerduty.com.example.net/v2/enqueue", false),
+            ("https://events.pagerduty.com:8443/v2/enqueue", false),
+            ("https://events.pagerduty.com@example.net/", false),
+            ("https://example.net/events.pagerduty.com/", false),
+        ] {
+            assert_eq!(is_pagerduty(url), expected, "{url}");
+        }
     }
 
     #[test]

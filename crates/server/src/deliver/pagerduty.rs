@@ -12,6 +12,9 @@ use super::{ContactError, post_json};
 /// Where events go, in the US service region.
 pub const EVENTS_URL: &str = "https://events.pagerduty.com/v2/enqueue";
 
+/// Its service regions.
+pub(super) const HOSTS: [&str; 2] = ["events.pagerduty.com", "events.eu.pagerduty.com"];
+
 /// The API's limits, in characters.
 const MAX_SUMMARY: usize = 1024;
 const MAX_DEDUP_KEY: usize = 255;

@@ -115,3 +115,49 @@ fn assert_clean(url: &str, value: &Value) {
         _ => {}
     }
 }
+
+/// Deleted is not gone: the file and its log keep what was there until something is written over it.
+#[test]
+fn after_a_rotation_nothing_of_the_old_key_is_left_in_the_files() {
+    use store::{Actor, model::secret};
+    let world = World::new();
+    let body = json!({ "value": base64("a secret"), "reason": "a test" });
+    world.post(&world.admin, "/v1/secrets/blob-key/opaque", &body).good();
+    let old: Vec<Vec<u8>> = world
+        .engine
+        .store()
+        .read(|tx| {
+            let records = secret::keks(tx)?.into_iter().map(|k| k.record.into_bytes());
+            let wrapped = tx.query("SELECT wrapped FROM sealed ORDER BY instance_id", &[])?;
+            let wrapped: Vec<Vec<u8>> = wrapped.iter().map(|r| r.bytes(0).map(<[u8]>::to_vec)).collect::<Result<_, _>>()?;
+            Ok(records.chain(wrapped).collect())
+        })
+        .unwrap();
+    assert_eq!(old.len(), 2);
+    let found = || {
+        let files = ["store.db", "store.db-wal"].map(|name| std::fs::read(world.dir.path().join(name)).unwrap_or_default());
+        old.iter().filter(|part| files.iter().any(|file| file.windows(part.len()).any(|at| at == part.as_slice()))).count()
+    };
+    assert_eq!(found(), 2);
+    let (actor, tick) = (Actor::new("test", "rotates"), world.tick());
+    let new = crate::support::cheap("another horse altogether");
+    assert_eq!(world.engine.rotate_kek(&new, &mut crate::support::entropy, &actor, &tick).unwrap(), 1);
+    assert_eq!(found(), 0);
+}
+
+/// What is copied out, and what is put back, is its owner's alone.
+#[cfg(unix)]
+#[test]
+fn a_backup_and_what_is_restored_from_it_are_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let world = World::new();
+    let made = world.post(&world.admin, "/v1/backup", &json!({ "path": "copy.db" })).good();
+    let file = std::path::PathBuf::from(made["file"].as_str().unwrap());
+    assert_eq!(mode(&file), 0o600);
+    // It was carried about, and everybody can read it now.
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let restored = server::restore::restore(&place.path().join("data"), &file, "a test").unwrap();
+    assert_eq!((mode(&place.path().join("data")), mode(&restored.database)), (0o700, 0o600));
+}

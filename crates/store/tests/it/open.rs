@@ -69,6 +69,29 @@ fn a_url_that_cannot_be_used_says_so_without_its_password() {
     }
 }
 
+/// Whoever stands between says that there is no TLS here.
+#[test]
+fn tls_is_left_out_only_where_the_url_says_so() {
+    use std::io::{Read, Write};
+    for (query, may_speak) in [("", false), ("?sslmode=require", false), ("?sslmode=verify-full", false), ("?sslmode=disable", true)] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("postgres://root:hunter2@{}/d{query}", listener.local_addr().unwrap());
+        let between = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = [0; 8];
+            stream.read_exact(&mut asked).unwrap();
+            // SSLRequest, from PostgreSQL's protocol: length 8, code 80877103.
+            if asked != [0, 0, 0, 8, 4, 210, 22, 47] {
+                return true;
+            }
+            stream.write_all(b"N").unwrap();
+            matches!(stream.read(&mut asked), Ok(1..))
+        });
+        assert!(Store::open(&url, NOW, || [0; 16]).is_err());
+        assert_eq!(between.join().unwrap(), may_speak, "{query}");
+    }
+}
+
 #[test]
 fn a_file_that_is_no_database_is_refused_and_kept() {
     let folder = tempfile::tempdir().unwrap();

@@ -25,6 +25,7 @@ fn a_backup_is_one_moment_of_a_busy_store() {
     assert!(matches!(store.backup(&file), Err(StoreError::Other { what }) if what.contains("exists")));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside the backup");
 
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions()) & 0o777, 0o600);
     let copy = Store::open(&format!("sqlite:{}", file.display()), NOW, || panic!("a backup has its id")).unwrap();
     let (counted, report) =
         copy.read(|tx| Ok((tx.query_one("SELECT n FROM counter WHERE name = 'backed'", &[])?.int(0)?, journal::verify(tx, &[])?))).unwrap();
