@@ -103,7 +103,9 @@ mod tests {
         let life = Identity { store_id: "abcdef0123456789abcdef0123456789".into(), epoch: 3, created_at: Time::from_unix(0) };
         let outside = Outside::new(outbound::Client::new(policy).unwrap(), runtime.handle().clone(), &life, |_| {});
         let message = serde_json::to_string(&crate::deliver::sample::incident()).unwrap();
-        let parcel = Parcel { id: 42, channel: contact(port).to_string(), message, secret: Some(KEY.to_owned().into()) };
+        let channel = contact(port);
+        let message_key = channel.get("routing_key").map(|_| KEY.to_owned().into());
+        let parcel = Parcel { id: 42, channel: channel.to_string(), message, secret: message_key };
         let receiver = std::thread::spawn(move || {
             let Ok((mut stream, _)) = listener.accept() else { return String::new() };
             let mut got = [0; 8192];

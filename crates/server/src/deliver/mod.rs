@@ -17,7 +17,7 @@ mod peer;
 #[cfg(test)]
 mod receiver;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod text;
 mod webhook;
 

@@ -18,7 +18,7 @@ fn texts(all: &[&str]) -> Vec<String> {
 }
 
 /// Two targets in front of an expiry, with everything said.
-pub(super) fn incident() -> Message {
+pub(crate) fn incident() -> Message {
     Message {
         kind: Kind::IncidentOpened,
         subject: "incident/42".into(),
