@@ -141,6 +141,9 @@ impl Body {
 
     fn take(&mut self, line: &[u8]) {
         let mut line = line.trim_ascii();
+        if line == b"//" {
+            return; // a comment whose text is the END that follows
+        }
         for comment in [&b"// "[..], b"# ", b"* ", b"; "] {
             line = line.strip_prefix(comment).unwrap_or(line).trim_ascii_start();
         }

@@ -149,6 +149,27 @@ pub enum Code {
 }
 
 impl Code {
+    /// All of them.
+    pub const ALL: [Code; 17] = [
+        Self::Unreadable,
+        Self::Truncated,
+        Self::Damaged,
+        Self::Encrypted,
+        Self::WrongPassword,
+        Self::Unsupported,
+        Self::TooDeep,
+        Self::TooLarge,
+        Self::TooMany,
+        Self::Bomb,
+        Self::TimeOver,
+        Self::HiddenEntry,
+        Self::Disagreement,
+        Self::BrokenItem,
+        Self::OddName,
+        Self::TrailingBytes,
+        Self::NotCompared,
+    ];
+
     /// As programs read it.
     #[must_use]
     pub fn as_str(self) -> &'static str {

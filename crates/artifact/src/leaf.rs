@@ -15,7 +15,7 @@ use crate::item::{self, Told};
 use crate::meter::bytes;
 use crate::place::Place;
 use crate::scan::{Depth, Scan};
-use crate::stream::Stream;
+use crate::stream::{CHUNK, Stream};
 
 /// PEM as base64 lies in one of three ways to the groups of four characters; these are the parts that do not depend on what
 /// stands before, and how many characters before them their group begins.
@@ -164,10 +164,12 @@ impl Scan<'_, '_> {
         let finders = self.finders.clone();
         loop {
             let (here, ended, before) = (stream.here(), stream.is_ended(), stream.position());
+            // Where the reader failed, what is cut off is told there.
+            let whole = ended && !stream.is_failed();
             let mut waits = None;
             let mut hits = Hits::new(&finders, here, from);
             while let Some((at, which)) = hits.first(here, from) {
-                match self.look(here, at, which, ended, before, part) {
+                match self.look(here, at, which, whole, before, part) {
                     Looked::Past(count) => from = (at + count.max(1)).min(here.len()),
                     Looked::NeedMore => {
                         waits = Some(at);
@@ -186,19 +188,20 @@ impl Scan<'_, '_> {
             stream.consume(keep_from);
             from = waits.unwrap_or(from).saturating_sub(keep_from);
             // Twice as much, so that a long block is not looked at again with every read.
-            stream.peek((length - keep_from) * if waits.is_some() { 2 } else { 1 } + 1);
+            let left = length - keep_from;
+            stream.peek(if waits.is_some() { 2 * left + 1 } else { (left + 1).max(CHUNK / 2) });
         }
     }
 
     /// Looks at one hit.
-    fn look(&mut self, text: &[u8], at: usize, which: usize, ended: bool, before: u64, part: &Part<'_>) -> Looked {
+    fn look(&mut self, text: &[u8], at: usize, which: usize, whole: bool, before: u64, part: &Part<'_>) -> Looked {
         match which {
-            0 => self.pem(text, at, ended, before, part),
+            0 => self.pem(text, at, whole, before, part),
             1..=3 => {
                 let (needle, back) = PEM_IN_BASE64[which - 1];
                 // Base64 of something else that happens to look so has no group before it.
                 let Some(start) = at.checked_sub(back) else { return Looked::Past(needle.len()) };
-                self.base64(text, start, ended, before, part, None).plus(at - start)
+                self.base64(text, start, whole, before, part, None).plus(at - start)
             }
             _ => {
                 // Inside of a longer stretch these are anything.
@@ -212,23 +215,23 @@ impl Scan<'_, '_> {
                     return Looked::Past(2);
                 }
                 let window = &text[at..];
-                if window.len() < 44 && !ended {
+                if window.len() < 44 && !whole {
                     return Looked::NeedMore;
                 }
                 let head =
                     window.iter().take(44).take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=')).count();
                 let shape = armour::decode(&window[..head]).and_then(|head| recognise(&head));
                 match shape {
-                    Some(found) => self.base64(text, at, ended, before, part, Some(found.shape)),
+                    Some(found) => self.base64(text, at, whole, before, part, Some(found.shape)),
                     None => Looked::Past(2),
                 }
             }
         }
     }
 
-    fn pem(&mut self, text: &[u8], at: usize, ended: bool, before: u64, part: &Part<'_>) -> Looked {
+    fn pem(&mut self, text: &[u8], at: usize, whole: bool, before: u64, part: &Part<'_>) -> Looked {
         let offset = if part.rounds == 0 { before + at as u64 } else { part.offset };
-        match armour::block(&text[at..], ended) {
+        match armour::block(&text[at..], whole) {
             Block::NeedMore if text.len() - at > self.limits().item_bytes => Looked::Past(armour::BEGIN.len()),
             Block::NeedMore => Looked::NeedMore,
             Block::Nothing(count) => Looked::Past(count),
@@ -246,10 +249,10 @@ impl Scan<'_, '_> {
     }
 
     /// A stretch of base64 that holds DER of this shape, or else PEM.
-    fn base64(&mut self, text: &[u8], at: usize, ended: bool, before: u64, part: &Part<'_>, shape: Option<Shape>) -> Looked {
+    fn base64(&mut self, text: &[u8], at: usize, whole: bool, before: u64, part: &Part<'_>, shape: Option<Shape>) -> Looked {
         let limit = self.limits().item_bytes;
         let offset = if part.rounds == 0 { before + at as u64 } else { part.offset };
-        let (characters, length) = match armour::run(&text[at..], ended) {
+        let (characters, length) = match armour::run(&text[at..], whole) {
             Run::NeedMore if text.len() - at > limit => {
                 self.meter.tell(
                     part.place,

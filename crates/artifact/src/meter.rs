@@ -189,6 +189,9 @@ impl<R: io::BufRead> io::BufRead for Fed<R> {
     }
 }
 
+/// Bytes that a decoder is asked for at once.
+const STEP: usize = 32 * 1024;
+
 /// What comes out of a decoder, within the limits.
 pub(crate) struct Decoded<'m, 'a, R> {
     inner: R,
@@ -198,12 +201,18 @@ pub(crate) struct Decoded<'m, 'a, R> {
     meter: &'m Meter<'a>,
     place: Place,
     failed: bool,
+    ended: bool,
 }
 
 impl<'m, 'a, R: Read> Decoded<'m, 'a, R> {
     /// `name` is that of the packing.
     pub(crate) fn new(inner: R, fed: Rc<Cell<u64>>, name: &'static str, meter: &'m Meter<'a>, place: &Place) -> Self {
-        Self { inner, fed, out: 0, name, meter, place: place.clone(), failed: false }
+        Self { inner, fed, out: 0, name, meter, place: place.clone(), failed: false, ended: false }
+    }
+
+    /// True if all was read, to the end that the stream itself names.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended
     }
 
     fn fail(&mut self, code: Code, detail: String) -> io::Error {
@@ -219,6 +228,9 @@ impl<R: Read> Read for Decoded<'_, '_, R> {
             return Err(self.meter.failed());
         }
         let before = self.meter.faults();
+        // In small steps: what a decoder had ready when it failed is lost with the call.
+        let step = into.len().min(STEP);
+        let into = &mut into[..step];
         // A defect of a decoder is a defect of this one stream, not the end of the scan.
         let read = catch_unwind(AssertUnwindSafe(|| self.inner.read(into)));
         let count = match read {
@@ -240,6 +252,7 @@ impl<R: Read> Read for Decoded<'_, '_, R> {
                 return Err(self.fail(code, format!("the {} stream does not unpack beyond its first {unpacked}: {why}", self.name)));
             }
         };
+        self.ended |= count == 0 && step > 0;
         self.out += count as u64;
         self.meter.count(count);
         let limits = self.meter.limits;

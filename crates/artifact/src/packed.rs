@@ -18,7 +18,9 @@ impl Scan<'_, '_> {
         let (fed, count) = Fed::new(&mut *stream);
         let mut decoded = Decoded::new(Gzip(Some(GzDecoder::new(fed))), count, "gzip", self.meter, place);
         self.contents(&mut decoded, place, depth.decoded());
-        self.trailing(stream, place, depth);
+        if decoded.is_ended() {
+            self.trailing(stream, place, depth);
+        }
     }
 
     pub(crate) fn zstd(&mut self, stream: &mut Stream<'_>, place: &Place, depth: Depth) {
@@ -26,7 +28,9 @@ impl Scan<'_, '_> {
         let (fed, count) = Fed::new(&mut *stream);
         let mut decoded = Decoded::new(Zstd::new(fed, window), count, "zstd", self.meter, place);
         self.contents(&mut decoded, place, depth.decoded());
-        self.trailing(stream, place, depth);
+        if decoded.is_ended() {
+            self.trailing(stream, place, depth);
+        }
     }
 
     pub(crate) fn xz(&mut self, stream: &mut Stream<'_>, place: &Place, depth: Depth) {
@@ -36,12 +40,13 @@ impl Scan<'_, '_> {
         let decoder = XzReader::new_mem_limit(fed, true, window.saturating_add(1024));
         let mut decoded = Decoded::new(decoder, count, "xz", self.meter, place);
         self.contents(&mut decoded, place, depth.decoded());
-        self.trailing(stream, place, depth);
+        if decoded.is_ended() {
+            self.trailing(stream, place, depth);
+        }
     }
 
     /// What follows a stream: padding, or something that is looked into as well.
-    pub(crate) fn trailing(&mut self, stream: &mut Stream<'_>, place: &Place, depth: Depth) {
-        // After a failure what is left is the middle of a stream.
+    fn trailing(&mut self, stream: &mut Stream<'_>, place: &Place, depth: Depth) {
         if stream.is_failed() || self.meter.is_over() {
             return;
         }

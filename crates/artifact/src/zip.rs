@@ -110,7 +110,8 @@ impl Scan<'_, '_> {
                 return self.meter.tell(place, Code::Unreadable, format!("it cannot be read: {}", pki::text::escape(&error.to_string())));
             }
         };
-        if entries.len() as u64 > self.limits().entries {
+        let complete = entries.len() as u64 <= self.limits().entries;
+        if !complete {
             let limit = self.limits().entries;
             self.meter.tell(
                 place,
@@ -129,7 +130,10 @@ impl Scan<'_, '_> {
                 count(&mut tally.overlap, &entry.name);
                 continue;
             }
-            self.gap(file, cursor, at, descriptor, place, depth);
+            // Of what was not listed to the end nobody can say that something is missing in it.
+            if complete {
+                self.gap(file, cursor, at, descriptor, place, depth);
+            }
             let data = match local_header(file, at) {
                 Ok(Some((local, data))) => {
                     let sizes = local.has_descriptor() || (local.packed, local.size) == (entry.packed, entry.size);
@@ -160,7 +164,9 @@ impl Scan<'_, '_> {
             let mut part = from_to(file, data, cursor);
             self.entry(entry, &mut part, place, depth, &mut tally);
         }
-        self.gap(file, cursor, start, descriptor, place, depth);
+        if complete {
+            self.gap(file, cursor, start, descriptor, place, depth);
+        }
         self.tell_tally(&tally, place);
     }
 

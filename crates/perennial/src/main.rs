@@ -5,6 +5,7 @@ mod cli;
 mod clock;
 mod demo;
 mod examples;
+mod release;
 mod restore;
 mod scan;
 mod serve;
@@ -41,6 +42,7 @@ enum Command {
     /// Look at TLS endpoints without a server
     Scan(scan::ScanArgs),
     Adopt(client::adopt::AdoptArgs),
+    Release(release::Args),
     #[command(flatten)]
     Operate(client::Command),
     Vantage(vantage::Args),
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Command::Restore(args) => restore::run(&args),
         Command::Scan(args) => scan::run(args),
         Command::Adopt(args) => adopt::run(&args),
+        Command::Release(args) => release::run(args),
         Command::Operate(command) => cli::run(command),
         Command::Vantage(args) => vantage::run(args),
     }
