@@ -75,10 +75,10 @@ impl<R: BufRead> Read for Gzip<R> {
             if count > 0 || into.is_empty() {
                 return Ok(count);
             }
-            if let Some(mut source) = self.0.take().map(GzDecoder::into_inner) {
-                if source.fill_buf()?.starts_with(&[0x1f]) {
-                    self.0 = Some(GzDecoder::new(source));
-                }
+            if let Some(mut source) = self.0.take().map(GzDecoder::into_inner)
+                && source.fill_buf()?.starts_with(&[0x1f])
+            {
+                self.0 = Some(GzDecoder::new(source));
             }
         }
         Ok(0)

@@ -153,7 +153,7 @@ impl BufRead for Stream<'_> {
             self.more();
             if self.start == self.end && self.failed {
                 // The reader below fails again in the same way, so that its failure is counted.
-                self.source.read(&mut [0])?;
+                self.source.read(&mut [0]).map(|_| ())?;
             }
         }
         Ok(&self.buffer[self.start..self.end])

@@ -50,7 +50,6 @@ pub fn recognise(head: &[u8]) -> Option<Recognised> {
         return matches!(version, [0, 0, 0, 1 | 2]).then_some(Recognised { shape: Shape::JavaKeystore, length: None });
     }
     let (inner, length) = enter(head, der::SEQUENCE)?;
-    let length = length.map(|(header, content)| header + content);
     let shape = match *inner.first()? {
         der::SEQUENCE => {
             let (inside, _) = enter(inner, der::SEQUENCE)?;
@@ -91,8 +90,8 @@ pub fn recognise(head: &[u8]) -> Option<Recognised> {
     Some(Recognised { shape, length })
 }
 
-/// What follows the header of an element with this tag, as far as it is there; its lengths of header and content.
-fn enter(bytes: &[u8], tag: u8) -> Option<(&[u8], Option<(u64, u64)>)> {
+/// What follows the header of an element with this tag, as far as it is there; its length with header.
+fn enter(bytes: &[u8], tag: u8) -> Option<(&[u8], Option<u64>)> {
     let (&[first, length], rest) = bytes.split_first_chunk()?;
     if first != tag {
         return None;
@@ -101,7 +100,7 @@ fn enter(bytes: &[u8], tag: u8) -> Option<(&[u8], Option<(u64, u64)>)> {
         return Some((rest, None));
     }
     if length < INDEFINITE {
-        return Some((rest, Some((2, u64::from(length)))));
+        return Some((rest, Some(2 + u64::from(length))));
     }
     let count = usize::from(length & 0x7f);
     if count > 4 || rest.len() < count {
@@ -109,7 +108,7 @@ fn enter(bytes: &[u8], tag: u8) -> Option<(&[u8], Option<(u64, u64)>)> {
     }
     let (digits, rest) = rest.split_at(count);
     let content = digits.iter().fold(0u64, |sum, &digit| (sum << 8) | u64::from(digit));
-    Some((rest, Some((2 + u64::from(length & 0x7f), content))))
+    Some((rest, Some(2 + u64::from(length & 0x7f) + content)))
 }
 
 /// The content of the OID that stands first, all of which must be there.

@@ -11,6 +11,7 @@ mod hostile;
 mod kill;
 mod messages;
 mod nights;
+mod release;
 mod scan;
 mod sealed;
 mod shared;
