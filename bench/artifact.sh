@@ -20,11 +20,14 @@ trap 'rm -rf "$work"' EXIT
 
 # Half of the files are like programs, half like texts; every thousandth bears a certificate in PEM.
 mkdir -p "$work/image/bin" "$work/image/text"
+# Writers that are cut off when there is enough end with SIGPIPE, which is meant.
+set +o pipefail
 half=$((files / 2)) bytes=$((mib * 1024 * 1024))
 each=$((bytes / files))
-stream() { openssl enc -aes-128-ctr -K 00112233445566778899aabbccddeeff -iv "$1" -in /dev/zero 2>/dev/null || true; }
+stream() { openssl enc -aes-128-ctr -K 00112233445566778899aabbccddeeff -iv "$1" -in /dev/zero 2>/dev/null; }
 (cd "$work/image/bin" && stream 00000000000000000000000000000000 | head -c $((each * half)) | split -a 5 -d -b "$each")
 (cd "$work/image/text" && stream 10000000000000000000000000000000 | base64 | tr '+/' '  ' | head -c $((each * half)) | split -a 5 -d -b "$each")
+set -o pipefail
 openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -out "$work/cert.pem" -days 3650 -subj /CN=bench.example 2>/dev/null
 planted=0
 for file in "$work"/image/*/x??000; do
