@@ -31,7 +31,7 @@ set -o pipefail
 openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -out "$work/cert.pem" -days 3650 -subj /CN=bench.example 2>/dev/null
 planted=0
 for file in "$work"/image/*/x??000; do
-    cat "$work/cert.pem" >>"$file"
+    { echo; cat "$work/cert.pem"; } >>"$file"
     planted=$((planted + 1))
 done
 tar -C "$work/image" --sort=name --mtime=@0 --owner=0 --group=0 -cf "$work/image.tar" .

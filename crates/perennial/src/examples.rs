@@ -24,6 +24,12 @@ const EXAMPLES: &[(&str, &str)] = &[
         "perennial adopt --from nginx:/etc/nginx/nginx.conf --out fleet.toml\nperennial adopt --from list:targets.txt --owner web --out fleet.toml",
     ),
     (
+        "release scan",
+        "perennial release scan --offline ./dist app.jar app.deb\n\
+         docker save shop:1 | perennial release scan --offline --json -\n\
+         perennial release scan --offline image.tar --password-file ./p12.pw --accept unsupported",
+    ),
+    (
         "apply",
         "perennial apply -f fleet.toml --dry-run       what would change, and the hash of that plan\n\
          perennial apply -f fleet.toml --data ./store\n\
