@@ -31,7 +31,7 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ("axum", &["server"], "only the server answers HTTP"),
     ("prometheus-client", &["server"], "only the server has metrics"),
     ("clap", &["client", "perennial"], "only commands have arguments"),
-    ("rustix", &["server"], "the clock that counts is read at server::clock; use what it passes on"),
+    ("rustix", &["artifact", "server"], "the clock that counts is read at server::clock; artifact asks for the holes of files alone"),
     ("jiff", &["pki", "api"], "use pki::Time; api reads the dates of fleet.toml and has no dependency of ours"),
 ];
 
@@ -87,6 +87,7 @@ const UNSPEAKABLE: &[(&str, &[&str], &str)] = &[
         &[
             "SystemTime",
             "Instant",
+            "rustix::time",
             "std::env",
             "std::process",
             "std::thread",
