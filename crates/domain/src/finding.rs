@@ -114,11 +114,18 @@ pub struct Finding {
     pub since: Option<Time>,
     /// When it becomes an outage, where that is known.
     pub until: Option<Time>,
+    /// The end that it is about, where it is about one: what the ladder of notices follows.
+    pub end: Option<End>,
     /// The sentence that people read; names and texts in it are escaped.
     pub detail: String,
 }
 
 impl Finding {
+    /// A finding of which no more than this is known.
+    pub fn new(code: Code, level: Level, subject: Subject, detail: String) -> Finding {
+        Finding { code, level, subject, broken: false, about: None, since: None, until: None, end: None, detail }
+    }
+
     /// What tells two findings of one target apart over time.
     pub fn key(&self) -> String {
         match self.about {
@@ -141,6 +148,8 @@ pub struct End {
     pub until: Time,
     /// Its thresholds.
     pub thresholds: Thresholds,
+    /// `notAfter − notBefore + 1 s` of that certificate.
+    pub lifetime: Span,
 }
 
 impl End {

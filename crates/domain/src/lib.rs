@@ -12,12 +12,14 @@ pub mod clock;
 pub mod delivery;
 pub mod finding;
 pub mod incident;
+pub mod ladder;
 pub mod observation;
 pub mod policy;
 pub mod required;
 pub mod schedule;
 pub mod secret;
 pub mod target;
+pub mod told;
 pub mod words;
 
 pub use pki::{Fingerprint, Span, Time};

@@ -208,18 +208,23 @@ mod tests {
 
     #[test]
     fn a_threshold_has_one_meaning_at_minus_one_zero_and_plus_one_second() {
-        let t = Thresholds::for_leaf(Span::days(365));
-        let s = |n: i64| Span::seconds(n);
-        for (remaining, level) in [
-            (t.notice + s(1), Level::Info),
-            (t.notice, Level::Info),
-            (t.notice - s(1), Level::Notice),
-            (t.incident + s(1), Level::Notice),
-            (t.incident, Level::Notice),
-            (t.incident - s(1), Level::Incident),
-            (s(-1), Level::Incident),
-        ] {
-            assert_eq!(t.level(remaining), level, "{remaining}");
+        for lifetime in ["365d", "200d", "100d", "90d", "47d", "160h", "24h"] {
+            let lifetime = Span::parse(lifetime).expect("a span");
+            let t = Thresholds::for_leaf(lifetime);
+            let s = |n: i64| Span::seconds(n);
+            for (remaining, level) in [
+                (t.notice + s(1), Level::Info),
+                (t.notice, Level::Info),
+                (t.notice - s(1), Level::Notice),
+                (t.incident + s(1), Level::Notice),
+                (t.incident, Level::Notice),
+                (t.incident - s(1), Level::Incident),
+                (s(-1), Level::Incident),
+            ] {
+                assert_eq!(t.level(remaining), level, "{lifetime}: {remaining}");
+            }
+            // A renewal is due, and overdue, while there is still more than an incident's time.
+            assert!(t.incident < renewal_overdue(lifetime) && renewal_overdue(lifetime) < renewal_due(lifetime), "{lifetime}");
         }
     }
 

@@ -3,8 +3,10 @@
 use crate::{
     Fingerprint, Span, Time,
     finding::{Code, End, Finding, Subject},
+    ladder::{self, Ending},
     policy::{self, Level, Thresholds},
     target::Served,
+    told::{self, Due, REMIND_AFTER, Told},
     words::{Kind, Management, Renewal, SecretId},
 };
 use alloc::{
@@ -24,8 +26,8 @@ pub struct Targets {
     pub served: Served,
     /// The end with the least margin over all targets that are not retired.
     pub worst: Option<End>,
-    /// The longest lifetime among what is served.
-    pub lifetime: Option<Span>,
+    /// The ends that people must hear of, each certificate once, in the order of their fingerprints.
+    pub ends: Vec<Ending>,
     /// Findings of its targets at notice level or above: one entry per (subject, code).
     pub findings: Vec<Tally>,
 }
@@ -72,29 +74,22 @@ pub struct View {
     pub shares_key_with: Vec<String>,
     /// What its targets add up to.
     pub targets: Targets,
-    /// What the owner was told before.
+    /// What the owner was told before: the latest of each key that still stands, that is recent, or that is a rung of an end to come.
     pub told: Vec<Told>,
-}
-
-/// A notice that went out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
-    /// About what: [`Telling::key`].
-    pub key: String,
-    /// When.
-    pub at: Time,
 }
 
 /// Something that the owner must be told now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Telling {
-    /// Each key is told once (ladder) or at most weekly (findings).
+    /// Each key is told once (ladder), or weekly while it stands (findings).
     pub key: String,
     /// Which rule.
     pub code: Code,
     /// The rung of the ladder, 0 the earliest.
     pub rung: Option<u8>,
-    /// Whether the escalation contact hears of it too: half of the ladder passed and nothing was observed to improve.
+    /// Whether it was told before and has stood ever since.
+    pub again: bool,
+    /// Whether the escalation contact hears of it too: it is told again, or half of the ladder has passed.
     pub escalate: bool,
     /// The certificate that it is about.
     pub about: Option<Fingerprint>,
@@ -119,12 +114,11 @@ pub struct Standing {
     pub findings: Vec<Finding>,
     /// What the owner must be told now.
     pub tell: Vec<Telling>,
+    /// Keys of notices whose finding is gone: their episode ends.
+    pub over: Vec<String>,
     /// When time alone will change the answer.
     pub next: Option<Time>,
 }
-
-/// A finding that stays is told again after this long.
-pub const REMIND_AFTER: Span = Span::days(7);
 
 /// Assesses one secret.
 pub fn assess(view: &View, now: Time) -> Standing {
@@ -135,16 +129,7 @@ pub fn assess(view: &View, now: Time) -> Standing {
             next = Some(next.map_or(t, |n| n.min(t)));
         }
     };
-    let find = |code: Code, level: Level, detail: String| Finding {
-        code,
-        level,
-        subject: Subject::Secret(view.id, code),
-        broken: false,
-        about: None,
-        since: None,
-        until: None,
-        detail,
-    };
+    let find = |code: Code, level: Level, detail: String| Finding::new(code, level, Subject::Secret(view.id, code), detail);
 
     if !view.owned {
         findings.push(find(Code::NoOwner, Level::Notice, "has no owner".to_string()));
@@ -160,8 +145,8 @@ pub fn assess(view: &View, now: Time) -> Standing {
     // An opaque or tracked secret ends by its own date, where no target of it says more.
     let own_end = match (view.kind, view.expires) {
         (Kind::Opaque | Kind::Tracked, Some((until, known_since))) if view.targets.worst.is_none() => {
-            let thresholds = view.policy.thresholds(until - known_since + Span::seconds(1));
-            Some(End { about: Fingerprint::from_bytes([0; 32]), position: 0, until, thresholds })
+            let lifetime = until - known_since + Span::seconds(1);
+            Some(End { about: ladder::NO_CERTIFICATE, position: 0, until, thresholds: view.policy.thresholds(lifetime), lifetime })
         }
         _ => None,
     };
@@ -185,79 +170,77 @@ pub fn assess(view: &View, now: Time) -> Standing {
     }
 
     let worst = view.targets.worst.or(own_end);
+    let own_ending = own_end.map(|end| Ending { end, targets: 1, active: true });
+    let endings: Vec<&Ending> = view.targets.ends.iter().chain(&own_ending).collect();
     let mut tell = Vec::new();
-    if let Some(end) = worst {
-        let thresholds = end.thresholds;
-        for n in 0..Thresholds::RUNGS {
-            at(end.until - thresholds.rung_remaining(n) + Span::seconds(1));
+    for ending in &endings {
+        ending.turns().for_each(&mut at);
+        let overdue = view.renewal == Renewal::Automatic && ending.about().is_some() && ending.overdue(now);
+        if overdue {
+            let due = ending.end.until - policy::renewal_due(ending.end.lifetime);
+            let detail = format!("its automatic renewal was due {due} and production still serves the old certificate");
+            let (about, until) = (ending.about(), Some(ending.end.until));
+            findings.push(Finding { about, since: Some(due), until, ..find(Code::RenewalOverdue, Level::Notice, detail) });
         }
-        at(end.until);
-        let lifetime = view.targets.lifetime;
-        if let (Renewal::Automatic, Some(lifetime)) = (view.renewal, lifetime) {
-            let overdue = policy::renewal_overdue(lifetime);
-            at(end.until - overdue + Span::seconds(1));
-            if end.position == 0 && end.remaining(now) < overdue {
-                let due = end.until - policy::renewal_due(lifetime);
-                let detail = format!("its automatic renewal was due {due} and production still serves the old certificate");
-                findings.push(Finding { since: Some(due), until: Some(end.until), ..find(Code::RenewalOverdue, Level::Notice, detail) });
-            }
+        let Some(rung) = ending.rung(now).filter(|_| !muted(view, ending, now)) else { continue };
+        let key = ending.key(rung);
+        if view.told.iter().any(|t| t.key == key) {
+            continue;
         }
-        // An automatic issuer in front of a late release is 2013 again: only a proven way to production mutes the ladder.
-        let muted = view.renewal == Renewal::Automatic
-            && !view.release_bound
-            && view.completed_unaided
-            && end.position == 0
-            && lifetime.is_some_and(|l| end.remaining(now) >= policy::renewal_overdue(l));
-        if let (Some(rung), false) = (thresholds.rung(end.remaining(now)), muted) {
-            let key = ladder_key(rung, end.until, end.about);
-            if end.remaining(now) >= thresholds.incident && !view.told.iter().any(|t| t.key == key) {
-                tell.push(Telling {
-                    key,
-                    code: if end.position == 0 { Code::LeafExpiring } else { Code::PathExpiring },
-                    rung: Some(rung),
-                    escalate: rung >= Thresholds::RUNGS / 2,
-                    about: own_end.is_none().then_some(end.about),
-                    until: Some(end.until),
-                    detail: format!("production serves until {}, in {}", end.until, end.remaining(now)),
-                    targets: view.targets.count,
-                });
-            }
-        }
+        tell.push(Telling {
+            key,
+            code: if ending.end.position == 0 { Code::LeafExpiring } else { Code::PathExpiring },
+            rung: Some(rung),
+            again: false,
+            escalate: rung >= Thresholds::RUNGS / 2,
+            about: ending.about(),
+            until: Some(ending.end.until),
+            detail: ending.sentence(now, view.targets.count.max(1)),
+            targets: ending.targets,
+        });
     }
 
     // Findings at notice level are told once, and again weekly while they stay. Ends have the ladder, incidents their own way.
-    let own = findings.iter().map(|f| Tally {
-        subject: f.subject.to_string(),
-        code: f.code,
-        level: f.level,
-        targets: 0,
-        detail: f.detail.clone(),
+    let own = findings.iter().map(|f| {
+        let subject = match f.about {
+            Some(about) => format!("{}/{about}", f.subject),
+            None => f.subject.to_string(),
+        };
+        Tally { subject, code: f.code, level: f.level, targets: 0, detail: f.detail.clone() }
     });
+    let mut standing: Vec<String> = Vec::new();
     for tally in view.targets.findings.iter().cloned().chain(own) {
+        standing.push(tally.subject.clone());
         let by_ladder = matches!(tally.code, Code::LeafExpiring | Code::PathExpiring | Code::SecretExpiring);
         if tally.level != Level::Notice || by_ladder {
             continue;
         }
-        let key = tally.subject.clone();
-        let last = view.told.iter().filter(|t| t.key == key).map(|t| t.at).max();
-        if let Some(last) = last {
-            at(last + REMIND_AFTER);
-            if now < last + REMIND_AFTER {
+        let again = match told::due(&view.told, &tally.subject, REMIND_AFTER, now) {
+            Due::Now { again } => again,
+            Due::At(then) => {
+                at(then);
                 continue;
             }
-        }
+        };
         at(now + REMIND_AFTER);
         tell.push(Telling {
-            key,
+            key: tally.subject,
             code: tally.code,
             rung: None,
-            escalate: last.is_some(),
+            again,
+            escalate: again,
             about: None,
             until: None,
             detail: tally.detail,
             targets: tally.targets,
         });
     }
+    let stems: Vec<String> = endings.iter().map(|e| e.stem()).collect();
+    let stands = |key: &str| match ladder::is_key(key) {
+        true => stems.iter().any(|stem| key.ends_with(stem.as_str())),
+        false => standing.iter().any(|k| k == key),
+    };
+    let over = view.told.iter().filter(|t| t.stands && !stands(&t.key)).map(|t| t.key.clone()).collect();
 
     let served =
         if view.targets.production == 0 { own_end.map_or(Served::Unknown, |e| Served::Until(e.until)) } else { view.targets.served };
@@ -271,12 +254,18 @@ pub fn assess(view: &View, now: Time) -> Standing {
         (_, Some(end)) => Some(end.margin(now)),
         (_, None) => None,
     };
-    Standing { served, runway, margin, findings, tell, next }
+    Standing { served, runway, margin, findings, tell, over, next }
 }
 
-/// A rung acts once per (secret, rung, served-until).
-fn ladder_key(rung: u8, until: Time, about: Fingerprint) -> String {
-    format!("ladder/{rung}/{until}/{about}")
+/// Whether automatic renewal mutes the ladder of an end. An automatic issuer in front of a late release is 2013 again: only a way to
+/// production that was seen to work without help mutes, only for the leaf that it renews, and only until the renewal is overdue.
+fn muted(view: &View, ending: &Ending, now: Time) -> bool {
+    view.renewal == Renewal::Automatic
+        && !view.release_bound
+        && view.completed_unaided
+        && ending.about().is_some()
+        && ending.end.position == 0
+        && !ending.overdue(now)
 }
 
 #[cfg(test)]
@@ -284,8 +273,23 @@ mod tests {
     use super::*;
 
     fn end(until: Time) -> End {
-        let thresholds = Thresholds::for_leaf(Span::days(365));
-        End { about: Fingerprint::from_bytes([7; 32]), position: 0, until, thresholds }
+        let lifetime = Span::days(365);
+        End { about: Fingerprint::from_bytes([7; 32]), position: 0, until, thresholds: Thresholds::for_leaf(lifetime), lifetime }
+    }
+
+    fn none() -> Targets {
+        Targets { count: 0, production: 0, served: Served::Unknown, worst: None, ends: Vec::new(), findings: Vec::new() }
+    }
+
+    /// Tells what is to be told, and remembers it as the store does.
+    fn tell(v: &mut View, now: Time) -> Vec<(Code, Option<u8>, bool)> {
+        let s = assess(v, now);
+        v.told.iter_mut().filter(|t| s.over.contains(&t.key)).for_each(|t| t.stands = false);
+        for t in &s.tell {
+            v.told.retain(|o| o.key != t.key);
+            v.told.push(Told { key: t.key.clone(), at: now, stands: true });
+        }
+        codes(&s)
     }
 
     fn view(until: Time) -> View {
@@ -306,7 +310,7 @@ mod tests {
                 production: 3,
                 served: Served::Until(until),
                 worst: Some(end(until)),
-                lifetime: Some(Span::days(365)),
+                ends: [Ending { end: end(until), targets: 3, active: true }].into(),
                 findings: Vec::new(),
             },
             told: Vec::new(),
@@ -328,7 +332,7 @@ mod tests {
             let s = assess(&v, now);
             for t in s.tell {
                 told.push((policy::remaining(until, now), t.rung, t.escalate));
-                v.told.push(Told { key: t.key, at: now });
+                v.told.push(Told { key: t.key, at: now, stands: true });
             }
             now = now + Span::hours(1);
         }
@@ -383,9 +387,97 @@ mod tests {
         });
         let s = assess(&v, now);
         assert_eq!(codes(&s), [(Code::Unreachable, None, false)]);
-        v.told.push(Told { key: s.tell[0].key.clone(), at: now });
+        v.told.push(Told { key: s.tell[0].key.clone(), at: now, stands: true });
         assert_eq!(codes(&assess(&v, now + REMIND_AFTER - Span::seconds(1))), []);
         assert_eq!(codes(&assess(&v, now + REMIND_AFTER)), [(Code::Unreachable, None, true)]);
+    }
+
+    #[test]
+    fn what_went_and_comes_back_is_told_at_once_and_does_not_escalate() {
+        let mut v = view(Time::from_unix(2_000_000_000));
+        let now = Time::from_unix(2_000_000_000) - Span::days(300);
+        let unreachable = Tally {
+            subject: "secret/1/unreachable".into(),
+            code: Code::Unreachable,
+            level: Level::Notice,
+            targets: 1,
+            detail: "connection refused".into(),
+        };
+        v.targets.findings.push(unreachable.clone());
+        assert_eq!(tell(&mut v, now), [(Code::Unreachable, None, false)]);
+        v.targets.findings.clear();
+        assert_eq!(assess(&v, now + Span::hours(3)).over, ["secret/1/unreachable"]);
+        assert_eq!(tell(&mut v, now + Span::hours(3)), []);
+        assert_eq!(assess(&v, now + Span::hours(4)).over, [""; 0], "an episode ends once");
+        v.targets.findings.push(unreachable.clone());
+        assert_eq!(tell(&mut v, now + Span::days(2)), [(Code::Unreachable, None, false)], "within a week, and news all the same");
+        // What becomes an incident and is a notice again has stood all the time.
+        v.targets.findings[0].level = Level::Incident;
+        assert_eq!(tell(&mut v, now + Span::days(3)), []);
+        v.targets.findings[0].level = Level::Notice;
+        assert_eq!(tell(&mut v, now + Span::days(4)), []);
+        assert_eq!(tell(&mut v, now + Span::days(9)), [(Code::Unreachable, None, true)]);
+    }
+
+    #[test]
+    fn each_certificate_has_rungs_of_its_own() {
+        let rsa = Time::from_unix(2_000_000_000);
+        let mut v = view(rsa);
+        let ecdsa = End { about: Fingerprint::from_bytes([8; 32]), until: rsa + Span::days(20), ..end(rsa) };
+        let above = End { about: Fingerprint::from_bytes([9; 32]), position: 1, until: rsa + Span::days(40), ..end(rsa) };
+        v.targets.ends.push(Ending { end: ecdsa, targets: 3, active: true });
+        v.targets.ends.push(Ending { end: above, targets: 1, active: false });
+        let leaf = |rung| (Code::LeafExpiring, Some(rung), rung >= 2);
+        let path = |rung| (Code::PathExpiring, Some(rung), rung >= 2);
+        for (days_left, wanted) in [
+            (181, &[][..]),
+            (179, &[leaf(0)]),
+            (159, &[leaf(0)]),
+            (156, &[leaf(1)]),
+            (139, &[path(0)]),
+            (136, &[leaf(1)]),
+            (110, &[leaf(3), leaf(2), path(1)]),
+            (89, &[leaf(3), path(2)]),
+            (60, &[path(3)]),
+            (49, &[path(ladder::STANDBY_RUNG)]),
+            (1, &[]),
+        ] {
+            assert_eq!(tell(&mut v, rsa - Span::days(days_left)), wanted, "{days_left} d before the first end");
+            assert_eq!(tell(&mut v, rsa - Span::days(days_left)), [], "once");
+        }
+    }
+
+    #[test]
+    fn a_rung_acts_once_also_where_the_end_went_and_is_back() {
+        let until = Time::from_unix(2_000_000_000);
+        let mut v = view(until);
+        assert_eq!(tell(&mut v, until - Span::days(179)), [(Code::LeafExpiring, Some(0), false)]);
+        let ends = core::mem::take(&mut v.targets.ends);
+        assert_eq!(assess(&v, until - Span::days(178)).over.len(), 1);
+        assert_eq!(tell(&mut v, until - Span::days(178)), []);
+        v.targets.ends = ends;
+        assert_eq!(tell(&mut v, until - Span::days(177)), []);
+    }
+
+    #[test]
+    fn the_mute_of_automatic_renewal_ends_to_the_second_when_it_is_overdue() {
+        let until = Time::from_unix(2_000_000_000);
+        for lifetime in ["365d", "200d", "100d", "90d", "47d", "160h", "24h"] {
+            let lifetime = Span::parse(lifetime).expect("a span");
+            let mut v = view(until);
+            (v.renewal, v.release_bound, v.completed_unaided) = (Renewal::Automatic, false, true);
+            v.targets.ends[0].end = End { thresholds: Thresholds::for_leaf(lifetime), lifetime, ..end(until) };
+            let at = |plus: i64| until - policy::renewal_overdue(lifetime) + Span::seconds(plus);
+            let shape = |now| assess(&v, now).tell.iter().map(|t| t.code).collect::<Vec<_>>();
+            assert_eq!(shape(at(-1)), [], "{lifetime}");
+            assert_eq!(shape(at(0)), [], "{lifetime}");
+            assert_eq!(shape(at(1)), [Code::LeafExpiring, Code::RenewalOverdue], "{lifetime}");
+            assert_eq!(assess(&v, at(0)).next, Some(at(1)), "{lifetime}: and somebody looks at that second");
+            // What stands above the leaf is renewed by nobody here.
+            v.targets.ends[0].end.position = 1;
+            let before = assess(&v, at(0));
+            assert_eq!(before.tell.iter().map(|t| t.code).collect::<Vec<_>>(), [Code::PathExpiring], "{lifetime}");
+        }
     }
 
     #[test]
@@ -393,7 +485,7 @@ mod tests {
         let until = Time::from_unix(2_000_000_000);
         let mut v = view(until);
         v.kind = Kind::Opaque;
-        v.targets = Targets { count: 0, production: 0, served: Served::Unknown, worst: None, lifetime: None, findings: Vec::new() };
+        v.targets = none();
         v.expires = Some((until, until - Span::days(365)));
         let s = assess(&v, until - Span::days(89));
         assert_eq!(s.findings.iter().map(|f| (f.code, f.level)).collect::<Vec<_>>(), [(Code::SecretExpiring, Level::Incident)]);

@@ -5,7 +5,7 @@ use crate::{
     Fingerprint, Span, Time,
     finding::{Code, End, Finding, Subject},
     observation::Record,
-    policy::{Level, Policy},
+    policy::{Level, Policy, renewal_overdue},
     required::{self, AFTER_LEAVING, Address},
     schedule,
     words::{Blame, Combination, KeyType, Method, Offer, SecretId, Target, TargetState},
@@ -259,7 +259,7 @@ impl<'a> Assessment<'a> {
         // Standby is watched and told about, but nothing of production depends on it yet.
         let level = if self.view.target.state == TargetState::Standby { level.min(Level::Notice) } else { level };
         let at = self.findings.len();
-        self.findings.push(Finding { code, level, subject, broken: false, about, since: None, until: None, detail });
+        self.findings.push(Finding { about, ..Finding::new(code, level, subject, detail) });
         &mut self.findings[at]
     }
 
@@ -333,11 +333,14 @@ impl<'a> Assessment<'a> {
         if self.worst.is_none_or(|w| end.margin(self.now) < w.margin(self.now)) {
             self.worst = Some(*end);
         }
-        self.at(end.until - end.thresholds.notice + Span::seconds(1));
-        self.at(end.until - end.thresholds.incident + Span::seconds(1));
+        // Where a team wants to hear late, its automatic renewal is overdue before that.
+        let overdue = if end.position == 0 { renewal_overdue(end.lifetime) } else { Span::seconds(0) };
+        for left in [end.thresholds.notice, end.thresholds.incident, overdue] {
+            self.at(end.until - left + Span::seconds(1));
+        }
         self.at(end.until);
         let level = end.thresholds.level(remaining);
-        if level == Level::Info {
+        if level == Level::Info && remaining >= overdue {
             return;
         }
         let expired = remaining <= Span::seconds(0);
@@ -357,6 +360,7 @@ impl<'a> Assessment<'a> {
         let f = self.find(code, level, Some(end.about), left);
         f.broken = expired;
         f.until = Some(end.until);
+        f.end = Some(*end);
     }
 
     fn versions(&mut self) {

@@ -255,12 +255,7 @@ fn step(tx: &mut Tx<'_>, id: IncidentId, critical_path: Option<Span>, now: Time)
             note(tx, "escalated", json!({}))?;
             let mut teams = hearing(&it, now);
             for team in teams.clone() {
-                if let Some((_, escalation)) = inventory::contacts(tx, &team)?
-                    && !escalation.is_empty()
-                    && !teams.contains(&escalation)
-                {
-                    teams.push(escalation);
-                }
+                teams.extend(tell::escalation_of(tx, &team)?.filter(|e| !teams.contains(e)));
             }
             tell::incident_to(tx, &it, News::Updated, &teams, now)?;
             Some(now)

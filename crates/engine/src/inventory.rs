@@ -382,6 +382,7 @@ pub(crate) fn come_back(tx: &mut Tx<'_>, t: &target::Target, now: Time) -> Resul
             key: format!("came-back/{}/{now}", t.facts.name),
             code: domain::finding::Code::CameBack,
             rung: None,
+            again: false,
             escalate: false,
             about: None,
             until: None,

@@ -73,7 +73,7 @@ impl Judge {
         let outlook = verifier.outlook(&chain, None, now, &LATER);
         let lifetime = leaf.lifetime();
         let thresholds = terms.policy.thresholds(lifetime);
-        let mut ends = vec![End { about: leaf.fingerprint(), position: 0, until: leaf.not_after(), thresholds }];
+        let mut ends = vec![End { about: leaf.fingerprint(), position: 0, until: leaf.not_after(), thresholds, lifetime }];
         let above = end_above(&verifier, &chain, terms.roots.is_some(), thresholds, now);
         let path = match &outlook.now {
             Ok(_) => Ok(()),
@@ -214,5 +214,5 @@ fn end_of(position: usize, certificate: &Certificate, is_root: bool, private: bo
         (true, false) => Thresholds::of(Class::PrivateCa, certificate.lifetime()),
         (true, true) => Thresholds::of(Class::TrustAnchor, certificate.lifetime()),
     };
-    End { about: certificate.fingerprint(), position, until: certificate.not_after(), thresholds }
+    End { about: certificate.fingerprint(), position, until: certificate.not_after(), thresholds, lifetime: certificate.lifetime() }
 }

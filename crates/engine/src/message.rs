@@ -1,5 +1,6 @@
 //! What is told to people and machines: one value for every channel. Formatting it is the channels' business.
 
+use domain::Time;
 use serde::{Deserialize, Serialize};
 
 /// What a message is about.
@@ -89,6 +90,40 @@ pub struct Message {
     pub at_unix: i64,
     /// When the incident was opened, in Unix seconds; the same as `at_unix` for notices.
     pub started_unix: i64,
+}
+
+impl Message {
+    /// A message of which no more than this is known, decided at `now`; callers fill in the rest.
+    pub fn new(kind: Kind, subject: String, title: String, now: Time) -> Message {
+        Message {
+            kind,
+            subject,
+            title,
+            severity: Severity::Warning,
+            page: false,
+            team: String::new(),
+            teams: Vec::new(),
+            services: Vec::new(),
+            regions: Vec::new(),
+            code: String::new(),
+            incident: None,
+            repeats: None,
+            secret: None,
+            targets: Vec::new(),
+            target_count: 0,
+            served: None,
+            should_be: None,
+            since: None,
+            served_until: None,
+            remaining_seconds: None,
+            release: String::new(),
+            next_step: String::new(),
+            evidence: Vec::new(),
+            at: now.to_string(),
+            at_unix: now.unix(),
+            started_unix: now.unix(),
+        }
+    }
 }
 
 /// One target of a message.

@@ -2,7 +2,7 @@
 
 use crate::{
     Engine, Error, Result, Tick, look, loops,
-    message::{Kind, Message, Severity},
+    message::{Kind, Message},
     ports::{Parcel, Post},
     tell,
     vault::{Import, Incoming},
@@ -11,6 +11,7 @@ use domain::{
     Span, delivery,
     finding::{Code, Finding, Subject},
     policy::Level,
+    told::{self, Due, Told},
     words::{Backends, Offer, SecretId, TargetId, TargetState},
 };
 use serde_json::json;
@@ -27,6 +28,8 @@ pub const PREFIX: &str = "perennial-";
 /// Secret, target and roots of a server's own API begin with this; its authority's fingerprint follows, so that several servers on
 /// one database each keep their own.
 pub const API: &str = "perennial-api-";
+/// Notices of the store itself are kept under this.
+const STORE: SecretId = SecretId(0);
 /// A finding of the store is told again after this long.
 const REMIND_AFTER: Span = Span::days(1);
 
@@ -34,16 +37,7 @@ impl Engine {
     /// What the rules say about the store itself.
     pub fn own_findings(&self, tick: &Tick) -> Result<Vec<Finding>> {
         let mut all: Vec<Finding> = self.sweep_finding(tick)?.into_iter().collect();
-        let find = |code, detail| Finding {
-            code,
-            level: Level::Notice,
-            subject: Subject::Store(code),
-            broken: false,
-            about: None,
-            since: None,
-            until: None,
-            detail,
-        };
+        let find = |code, detail| Finding::new(code, Level::Notice, Subject::Store(code), detail);
         if let domain::clock::Belief::Doubted(reasons) = &tick.clock {
             let detail =
                 format!("{}; closings wait, openings are grouped; when it is right, say so: perennial clock confirm", reasons.join("; "));
@@ -59,65 +53,63 @@ impl Engine {
         Ok(all)
     }
 
-    /// Tells the default owner about them, once a day while they stay.
+    /// Tells the default owner about them, once a day while they stay. Says how many.
     pub fn own_once(&self, tick: &Tick) -> Result<usize> {
         let findings = self.own_findings(tick)?;
-        let mut told = 0;
-        for f in findings {
-            told += self.store.try_write(&crate::rules(), tick.now, |tx| {
-                let last = notice::told(tx, SecretId(0), 100)?.into_iter().find(|t| t.key == f.subject.to_string());
-                // A clock that jumped may have told it in what is the future now.
-                if last.is_some_and(|t| (tick.now - t.at).as_secs().abs() < REMIND_AFTER.as_secs()) {
-                    return Ok::<_, Error>(0);
-                }
-                let team = inventory::setting(tx, "default_owner")?.unwrap_or_default();
+        let before = self.store.read(|tx| notice::told(tx, STORE, tick.now))?;
+        let key = |f: &Finding| f.subject.to_string();
+        let over: Vec<&Told> = before.iter().filter(|t| t.stands && !findings.iter().any(|f| key(f) == t.key)).collect();
+        let due = |f: &&Finding| matches!(told::due(&before, &key(f), REMIND_AFTER, tick.now), Due::Now { .. });
+        let due: Vec<&Finding> = findings.iter().filter(due).collect();
+        if over.is_empty() && due.is_empty() {
+            return Ok(0);
+        }
+        self.store.try_write(&crate::rules(), tick.now, |tx| {
+            // Taking a number also takes the turn: another server may have told it meanwhile.
+            let mut id = tx.next_id("notice")?;
+            if notice::told(tx, STORE, tick.now)? != before {
+                return Ok(0);
+            }
+            for gone in &over {
+                notice::end(tx, STORE, &gone.key, tick.now)?;
+            }
+            let team = inventory::setting(tx, "default_owner")?.unwrap_or_default();
+            for (n, f) in due.iter().enumerate() {
+                let again = before.iter().any(|t| t.stands && t.key == key(f));
                 let message = Message {
-                    kind: Kind::Notice,
-                    subject: format!("{}/{}", tell::prefix(tx)?, f.subject),
-                    title: format!("the store itself: {}", f.detail),
-                    severity: Severity::Warning,
-                    page: false,
-                    team: team.clone(),
                     teams: vec![team.clone()],
-                    services: Vec::new(),
-                    regions: Vec::new(),
                     code: f.code.to_string(),
-                    incident: None,
-                    repeats: None,
-                    secret: None,
-                    targets: Vec::new(),
-                    target_count: 0,
-                    served: None,
-                    should_be: None,
                     since: f.since.map(|t| t.to_string()),
-                    served_until: None,
-                    remaining_seconds: None,
-                    release: String::new(),
                     next_step: String::from("look at perennial status"),
-                    evidence: Vec::new(),
-                    at: tick.now.to_string(),
-                    at_unix: tick.now.unix(),
-                    started_unix: tick.now.unix(),
+                    ..Message::new(
+                        Kind::Notice,
+                        format!("{}/{}", tell::prefix(tx)?, f.subject),
+                        format!("the store itself: {}", f.detail),
+                        tick.now,
+                    )
                 };
                 tell::send(tx, &team, &message, tick.now)?;
-                let id = tx.next_id("notice")?;
+                if n > 0 {
+                    id = tx.next_id("notice")?;
+                }
                 let row = notice::Notice {
                     id,
-                    secret: SecretId(0),
-                    key: f.subject.to_string(),
+                    secret: STORE,
+                    key: key(f),
                     code: f.code.to_string(),
                     rung: None,
-                    team,
+                    again,
+                    team: team.clone(),
                     at: tick.now,
                     until: None,
                     detail: f.detail.clone(),
+                    ended_at: None,
                 };
                 notice::insert(tx, &row)?;
                 tx.journal(Entry::new("store.finding", "store", "", &json!({ "code": f.code.as_str(), "detail": f.detail })))?;
-                Ok(1)
-            })?;
-        }
-        Ok(told)
+            }
+            Ok::<_, Error>(due.len())
+        })
     }
 
     /// Raises the high-water mark of a clock that is believed.

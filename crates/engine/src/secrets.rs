@@ -8,10 +8,12 @@ use crate::{
 };
 use domain::{
     Time,
+    finding::Code,
     policy::Level,
     schedule,
-    secret::{Standing, Targets, Told, View},
+    secret::{Standing, Targets, View},
     target::Served,
+    told::Told,
     words::{Kind, SecretId},
 };
 use serde_json::json;
@@ -25,8 +27,6 @@ use store::{
 
 /// How many secrets one round assesses.
 pub const BATCH: i64 = 500;
-/// How many earlier notices are looked at.
-const TOLD: i64 = 1000;
 
 impl Engine {
     /// Assesses the secrets that are due, and tells together what was collected for that. Says how many secrets there were.
@@ -78,7 +78,7 @@ pub(crate) fn stand_all(tx: &mut Tx<'_>, page: &[secret::Secret], now: Time) -> 
     let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(Vec::new()) };
     let aggregated = target::aggregated_between(tx, first.id, last.id)?;
     let sharing = secret::sharing_between(tx, first.id, last.id)?;
-    let mut told = notice::told_between(tx, first.id, last.id)?;
+    let mut told = notice::told_between(tx, first.id, last.id, now)?;
     let mut owners = Owners::default();
     let mut all = Vec::with_capacity(page.len());
     for s in page {
@@ -126,7 +126,7 @@ pub(crate) fn assess(tx: &mut Tx<'_>, id: SecretId, owners: &mut Owners, tick: &
         return Ok(None);
     }
     let team = owners.of(tx, &s)?;
-    let around = Around { targets: target::aggregate(tx, id)?, shares: shares(tx, &s)?, told: notice::told(tx, id, TOLD)? };
+    let around = Around { targets: target::aggregate(tx, id)?, shares: shares(tx, &s)?, told: notice::told(tx, id, now)? };
     let view = view(tx, &s, around, &team)?;
     let standing = domain::secret::assess(&view, now);
     let changed = finding::replace(tx, id, None, &standing.findings)?;
@@ -144,6 +144,9 @@ pub(crate) fn assess(tx: &mut Tx<'_>, id: SecretId, owners: &mut Owners, tick: &
         secret::Assessed { served: standing.served, margin_at, target_count: count, open_findings, owner: team.clone(), current, required };
     secret::update_standing(tx, id, &assessed, now)?;
 
+    for key in &standing.over {
+        notice::end(tx, id, key, now)?;
+    }
     for telling in &standing.tell {
         if digest::collects(telling.code) {
             digest::collect(tx, &s, telling, &team, now)?;
@@ -192,14 +195,21 @@ fn own_lines(tx: &mut Tx<'_>, s: &secret::Secret, standing: &Standing, team: &st
     Ok(())
 }
 
-/// Remembers whether the newest version was observed everywhere: the proof that its way to production works.
+/// Remembers whether the newest version was observed everywhere without anybody's help: the proof that its way to production works.
+/// Where somebody had to be told that it is late, or an incident was opened meanwhile, it is none.
 fn rotation(tx: &mut Tx<'_>, s: &secret::Secret) -> Result<()> {
     if s.newest_version < 2 || s.completed_unaided {
         return Ok(());
     }
-    if target::all_current(tx, s.id)? && !incident::has_open_lines(tx, s.id)? {
-        secret::update_declaration(tx, &secret::Secret { completed_unaided: true, ..s.clone() })?;
-        tx.journal(Entry::new("rotation.completed", format!("secret/{}", s.name), "", &json!({ "version": s.newest_version })))?;
+    let versions = secret::versions(tx, s.id, 2)?;
+    let [newest, before] = versions.as_slice() else { return Ok(()) };
+    if !target::all_current(tx, s.id)?
+        || incident::any_line_since(tx, s.id, newest.stored_at)?
+        || notice::was_told(tx, s.id, Code::RenewalOverdue.as_str(), before.stored_at)?
+    {
+        return Ok(());
     }
+    secret::update_declaration(tx, &secret::Secret { completed_unaided: true, ..s.clone() })?;
+    tx.journal(Entry::new("rotation.completed", format!("secret/{}", s.name), "", &json!({ "version": s.newest_version })))?;
     Ok(())
 }

@@ -191,15 +191,10 @@ impl Engine {
         let last = self.store.read(|tx| sweep::list(tx, 2))?.into_iter().find_map(|s| s.finished_at);
         let created = self.store.read(store::meta::identity)?.created_at;
         let since: Time = last.unwrap_or(created);
-        Ok((tick.now >= since + MISSED_AFTER).then(|| Finding {
-            code: Code::SweepMissed,
-            level: Level::Notice,
-            subject: Subject::Store(Code::SweepMissed),
-            broken: false,
-            about: None,
-            since: Some(since),
-            until: None,
-            detail: format!("the last sweep over everything stored ended {since}; one is due every {EVERY}"),
+        Ok((tick.now >= since + MISSED_AFTER).then(|| {
+            let detail = format!("the last sweep over everything stored ended {since}; one is due every {EVERY}");
+            let subject = Subject::Store(Code::SweepMissed);
+            Finding { since: Some(since), ..Finding::new(Code::SweepMissed, Level::Notice, subject, detail) }
         }))
     }
 }

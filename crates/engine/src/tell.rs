@@ -153,12 +153,8 @@ pub fn incident_to(tx: &mut Tx<'_>, it: &incident::Incident, news: News, teams: 
     let severity = if f.page || f.broken { Severity::Critical } else { Severity::Warning };
     let loud = if it.repeats.is_some() { "REPEAT: " } else { "" };
     let message = Message {
-        kind,
-        subject: format!("{}/incident/{}", prefix(tx)?, f.id),
-        title: format!("{loud}{verb}{}", it.title),
         severity,
         page: f.page && only_open,
-        team: String::new(),
         teams: it.teams.clone(),
         services: it.services.clone(),
         regions,
@@ -176,9 +172,8 @@ pub fn incident_to(tx: &mut Tx<'_>, it: &incident::Incident, news: News, teams: 
         release: NO_RELEASE.into(),
         next_step: next_step.into(),
         evidence,
-        at: now.to_string(),
-        at_unix: now.unix(),
         started_unix: f.opened_at.unix(),
+        ..Message::new(kind, format!("{}/incident/{}", prefix(tx)?, f.id), format!("{loud}{verb}{}", it.title), now)
     };
     for team in teams {
         send(tx, team, &message, now)?;
@@ -188,11 +183,14 @@ pub fn incident_to(tx: &mut Tx<'_>, it: &incident::Incident, news: News, teams: 
 
 /// Tells the owner of a secret, and its escalation contact where the rules say so.
 pub fn notice(tx: &mut Tx<'_>, s: &secret::Secret, telling: &Telling, team: &str, now: Time) -> Result<()> {
-    let worst = target::by_margin(tx, Some(s.id), None, TARGETS_SHOWN)?;
+    let worst = match &telling.about {
+        Some(about) => target::serving(tx, s.id, about, TARGETS_SHOWN)?,
+        None => target::by_margin(tx, Some(s.id), None, TARGETS_SHOWN)?.into_iter().map(|(_, t)| t).collect(),
+    };
     let mut places = Vec::new();
     let mut regions = Vec::new();
     let mut behind = false;
-    for (_, t) in worst {
+    for t in worst {
         behind |= t.current < t.required;
         if !t.facts.region.is_empty() && !regions.contains(&t.facts.region) {
             regions.push(t.facts.region.clone());
@@ -212,45 +210,36 @@ pub fn notice(tx: &mut Tx<'_>, s: &secret::Secret, telling: &Telling, team: &str
         _ => NO_RELEASE.into(),
     };
     let mut teams = vec![team.to_owned()];
-    if telling.escalate
-        && let Some((_, escalation)) = inventory::contacts(tx, team)?
-        && !escalation.is_empty()
-        && escalation != team
-    {
-        teams.push(escalation);
+    if telling.escalate {
+        teams.extend(escalation_of(tx, team)?);
     }
+    let (name, code) = (pki::text::escape(&s.name), telling.code);
     let message = Message {
-        kind: Kind::Notice,
-        subject: format!("{}/notice/{}/{}", prefix(tx)?, pki::text::escape(&s.name), telling.code),
-        title: format!("{}: {}", pki::text::escape(&s.name), telling.detail),
-        severity: Severity::Warning,
-        page: false,
-        team: String::new(),
         teams: teams.clone(),
         services: if s.service.is_empty() { Vec::new() } else { vec![s.service.clone()] },
         regions,
-        code: telling.code.to_string(),
-        incident: None,
-        repeats: None,
-        secret: Some(pki::text::escape(&s.name)),
+        code: code.to_string(),
+        secret: Some(name.clone()),
         targets: places,
         target_count: telling.targets,
         served: telling.about.map(|a| a.to_string()),
         should_be: versions.first().map(|v| format!("version {}", v.number)),
-        since: None,
         served_until: telling.until.map(|t| t.to_string()),
         remaining_seconds: telling.until.map(|t| policy::remaining(t, now).as_secs()),
         release,
         next_step: String::from("renew it where it is served; a new version in the store changes nothing"),
-        evidence: Vec::new(),
-        at: now.to_string(),
-        at_unix: now.unix(),
-        started_unix: now.unix(),
+        ..Message::new(Kind::Notice, format!("{}/notice/{name}/{code}", prefix(tx)?), format!("{name}: {}", telling.detail), now)
     };
     for team in &teams {
         send(tx, team, &message, now)?;
     }
     note(tx, s, telling, team, now)
+}
+
+/// Who hears of it where a team does not react, or cannot be reached.
+pub(crate) fn escalation_of(tx: &mut Tx<'_>, team: &str) -> store::Result<Option<String>> {
+    let escalation = inventory::contacts(tx, team)?.map(|(_, escalation)| escalation);
+    Ok(escalation.filter(|e| !e.is_empty() && e != team))
 }
 
 /// Writes down that the owner of a secret was told, or will be with others.
@@ -262,10 +251,12 @@ pub(crate) fn note(tx: &mut Tx<'_>, s: &secret::Secret, telling: &Telling, team:
         key: telling.key.clone(),
         code: telling.code.to_string(),
         rung: telling.rung.map(i64::from),
+        again: telling.again,
         team: team.to_owned(),
         at: now,
         until: telling.until,
         detail: telling.detail.clone(),
+        ended_at: None,
     };
     Ok(notice::insert(tx, &row)?)
 }

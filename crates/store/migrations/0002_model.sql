@@ -192,6 +192,7 @@ CREATE TABLE target (
   worst_until INTEGER,
   worst_notice INTEGER,
   worst_incident INTEGER,
+  worst_lifetime INTEGER,
   margin_at INTEGER NOT NULL,
   lifetime INTEGER,
   current INTEGER NOT NULL,
@@ -209,7 +210,6 @@ CREATE INDEX target_by_served ON target (secret_id, served_kind, served_until, i
 CREATE INDEX target_by_worst ON target
   (secret_id, (CASE WHEN production = 1 AND state IN ('active', 'drained') THEN 0 ELSE 1 END), (worst_until - worst_incident), id)
   WHERE retired_at IS NULL AND worst_until IS NOT NULL;
-CREATE INDEX target_by_lifetime ON target (secret_id, lifetime) WHERE retired_at IS NULL AND lifetime IS NOT NULL;
 CREATE INDEX target_behind ON target (secret_id, id) WHERE retired_at IS NULL AND (required = 0 OR current <> required);
 CREATE TABLE target_tally (
   secret_id INTEGER PRIMARY KEY,
@@ -288,12 +288,17 @@ CREATE TABLE finding (
   about BLOB,
   since INTEGER,
   until INTEGER,
+  -- The end that it is about, where it is about one.
+  end_position INTEGER,
+  end_notice INTEGER,
+  end_incident INTEGER,
+  end_lifetime INTEGER,
   detail TEXT NOT NULL,
   PRIMARY KEY (secret_id, target_id, key)
 );
 CREATE INDEX finding_by_target ON finding (target_id);
-CREATE INDEX finding_by_subject ON finding (secret_id, subject, code, level, target_id) WHERE target_id <> 0 AND level <> 'info';
--- How many of a secret's targets have a finding at notice level or above.
+CREATE INDEX finding_by_subject ON finding (secret_id, subject, code, level, target_id) WHERE target_id <> 0;
+-- How many of a secret's targets have a finding at notice level or above, or about the end of a certificate.
 CREATE TABLE finding_tally (
   secret_id INTEGER NOT NULL,
   subject TEXT NOT NULL,
@@ -376,19 +381,24 @@ CREATE TABLE corrective_action (
 );
 CREATE INDEX corrective_action_by_due ON corrective_action (done_at, due_at);
 
--- What the owner was told: each key once (ladder) or at most weekly (findings).
+-- What the owner was told: each key once (ladder) or weekly while it stands (findings).
 CREATE TABLE notice (
   id INTEGER PRIMARY KEY,
   secret_id INTEGER NOT NULL,
   key TEXT NOT NULL,
   code TEXT NOT NULL,
   rung INTEGER,
+  -- Whether it was told before, and has stood ever since.
+  again INTEGER NOT NULL,
   team TEXT NOT NULL,
   at INTEGER NOT NULL,
   until INTEGER,
-  detail TEXT NOT NULL
+  detail TEXT NOT NULL,
+  -- When what it is about was gone.
+  ended_at INTEGER
 );
-CREATE INDEX notice_by_secret ON notice (secret_id, key, at);
+CREATE INDEX notice_by_secret ON notice (secret_id, key, id);
+CREATE INDEX notice_by_end ON notice (ended_at, id);
 
 -- What still has to be told. One row per message and contact; rows of one subject and contact are sent in order.
 CREATE TABLE outbox (

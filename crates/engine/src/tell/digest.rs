@@ -5,7 +5,7 @@
 
 use crate::{
     Engine, Result, Tick,
-    message::{Kind, Message, Severity},
+    message::{Kind, Message},
     rules, tell,
 };
 use domain::{Span, Time, finding::Code, schedule, secret::Telling};
@@ -13,7 +13,7 @@ use serde_json::json;
 use store::{
     Tx,
     journal::Entry,
-    model::{inventory, notice, secret},
+    model::{notice, secret},
     timer,
 };
 
@@ -81,41 +81,17 @@ fn send(tx: &mut Tx<'_>, code: Code, what: &str, next_step: &str, group: &notice
     let more = group.count - names.len() as i64;
     let more = if more > 0 { format!(", and {more} more: perennial notice list") } else { String::new() };
     let mut teams = vec![group.team.clone()];
-    if group.again
-        && let Some((_, escalation)) = inventory::contacts(tx, &group.team)?
-        && !escalation.is_empty()
-        && escalation != group.team
-    {
-        teams.push(escalation);
+    if group.again {
+        teams.extend(tell::escalation_of(tx, &group.team)?);
     }
     let plural = if group.count == 1 { "secret" } else { "secrets" };
+    let title = format!("{} {plural} {what}: {}{more}", group.count, names.join(", "));
+    let subject = format!("{}/notices/{}/{code}", tell::prefix(tx)?, pki::text::escape(&group.team));
     let message = Message {
-        kind: Kind::Notice,
-        subject: format!("{}/notices/{}/{code}", tell::prefix(tx)?, pki::text::escape(&group.team)),
-        title: format!("{} {plural} {what}: {}{more}", group.count, names.join(", ")),
-        severity: Severity::Warning,
-        page: false,
-        team: String::new(),
         teams: teams.clone(),
-        services: Vec::new(),
-        regions: Vec::new(),
         code: code.to_string(),
-        incident: None,
-        repeats: None,
-        secret: None,
-        targets: Vec::new(),
-        target_count: 0,
-        served: None,
-        should_be: None,
-        since: None,
-        served_until: None,
-        remaining_seconds: None,
-        release: String::new(),
         next_step: next_step.into(),
-        evidence: Vec::new(),
-        at: now.to_string(),
-        at_unix: now.unix(),
-        started_unix: now.unix(),
+        ..Message::new(Kind::Notice, subject, title, now)
     };
     for team in &teams {
         tell::send(tx, team, &message, now)?;
@@ -179,7 +155,7 @@ mod tests {
         assert_eq!(titles(&engine)[2..], ["1 secret without an owner: s301", "1 secret with nothing that says where it is used: s301"]);
 
         // A week later those that stay are told again, in one message.
-        let week = start + domain::secret::REMIND_AFTER;
+        let week = start + domain::told::REMIND_AFTER;
         round(week);
         round(week + COLLECT);
         let again = titles(&engine);

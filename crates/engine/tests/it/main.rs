@@ -6,6 +6,7 @@ mod fleet_2013;
 mod intents;
 mod laws;
 mod looks;
+mod notices;
 mod rules;
 mod sweeps;
 mod vault;

@@ -288,6 +288,12 @@ pub fn has_open_lines(tx: &mut Tx<'_>, secret: SecretId) -> Result<bool> {
     tx.query_one(sql, &[secret.0.into()])?.bool(0)
 }
 
+/// Whether a line of a secret or its targets was open at some time since a moment.
+pub fn any_line_since(tx: &mut Tx<'_>, secret: SecretId, since: Time) -> Result<bool> {
+    let sql = "SELECT id FROM incident_line WHERE secret_id = $1 AND (closed_at IS NULL OR closed_at >= $2) ORDER BY id LIMIT 1";
+    Ok(tx.query_opt(sql, &[secret.0.into(), since.into()])?.is_some())
+}
+
 /// Lines of an incident, in pages; the open ones alone, or all.
 pub fn lines(tx: &mut Tx<'_>, incident: IncidentId, only_open: bool, after: i64, limit: i64) -> Result<Vec<Line>> {
     let open = if only_open { "AND closed_at IS NULL" } else { "" };

@@ -4,7 +4,7 @@ use super::{fingerprint, list, list_column, served, served_columns, word};
 use crate::{Result, Row, StoreError, Tx, Value};
 use domain::{
     Fingerprint, Span, Time,
-    finding::End,
+    finding::{End, Subject},
     policy::{Level, Thresholds},
     required::Address,
     secret::Targets,
@@ -59,9 +59,9 @@ pub struct Target {
 const COLUMNS: &str = "id, name, secret_id, kind, protocol, host, port, server_name, region, stamp, service, team, state, drained_until, \
      production, backends, roots, vantages, optional_vantages, offers, check_name, baseline, baseline_until, declared_at, retired_at, \
      served_kind, served_until, worst_about, worst_position, worst_until, worst_notice, worst_incident, current, required, level, \
-     observed_at, names_without_sni, key_types, required_since, retired_until, retired_leaves";
+     observed_at, names_without_sni, key_types, required_since, retired_until, retired_leaves, worst_lifetime";
 /// How many of them there are.
-const COLUMN_COUNT: usize = 41;
+const COLUMN_COUNT: usize = 42;
 
 fn from_row(r: &Row) -> Result<Target> {
     let baseline = r.text(21)?;
@@ -104,7 +104,7 @@ fn from_row(r: &Row) -> Result<Target> {
         check_name: r.bool(20)?,
         retired_at: r.opt_time(24)?,
         served: served(r.int(25)?, r.opt_int(26)?),
-        worst: end(r, 27)?,
+        worst: end(r, 27, 41)?,
         current: r.int(32)?,
         required: r.int(33)?,
         level: word(r, 34, Level::parse)?,
@@ -144,7 +144,8 @@ pub(super) fn bring_back(tx: &mut Tx<'_>, now: Time) -> Result<u64> {
     Ok(changed)
 }
 
-fn end(r: &Row, first: usize) -> Result<Option<End>> {
+/// An end in five columns that follow each other, and its lifetime in another.
+pub(super) fn end(r: &Row, first: usize, lifetime: usize) -> Result<Option<End>> {
     Ok(match (fingerprint(r, first)?, r.opt_int(first + 2)?) {
         (Some(about), Some(until)) => Some(End {
             about,
@@ -154,6 +155,7 @@ fn end(r: &Row, first: usize) -> Result<Option<End>> {
                 notice: Span::seconds(r.opt_int(first + 3)?.unwrap_or(0)),
                 incident: Span::seconds(r.opt_int(first + 4)?.unwrap_or(0)),
             },
+            lifetime: Span::seconds(r.opt_int(lifetime)?.unwrap_or(0)),
         }),
         _ => None,
     })
@@ -328,7 +330,8 @@ pub fn update_standing(tx: &mut Tx<'_>, id: TargetId, s: &Standing, margin_at: i
     }
     tx.execute(
         "UPDATE target SET served_kind=$2, served_until=$3, worst_about=$4, worst_position=$5, worst_until=$6, worst_notice=$7, \
-         worst_incident=$8, margin_at=$9, lifetime=$10, current=$11, required=$12, level=$13, observed_at=$14 WHERE id=$1",
+         worst_incident=$8, margin_at=$9, lifetime=$10, current=$11, required=$12, level=$13, observed_at=$14, \
+         worst_lifetime=$15 WHERE id=$1",
         &[
             id.0.into(),
             kind.into(),
@@ -344,6 +347,7 @@ pub fn update_standing(tx: &mut Tx<'_>, id: TargetId, s: &Standing, margin_at: i
             i64::from(s.required).into(),
             level.as_str().into(),
             observed_at.into(),
+            worst.map(|w| w.lifetime.as_secs()).into(),
         ],
     )?;
     Ok(())
@@ -368,13 +372,9 @@ pub fn aggregate(tx: &mut Tx<'_>, secret: SecretId) -> Result<Targets> {
     let place = format!("CASE WHEN {PRODUCTION} THEN 0 ELSE 1 END");
     let worst = tx.query_opt(
         &format!(
-            "SELECT worst_about, worst_position, worst_until, worst_notice, worst_incident FROM target WHERE secret_id = $1 \
+            "SELECT worst_about, worst_position, worst_until, worst_notice, worst_incident, worst_lifetime FROM target WHERE secret_id = $1 \
              AND retired_at IS NULL AND worst_until IS NOT NULL ORDER BY ({place}), (worst_until - worst_incident), id LIMIT 1"
         ),
-        &id(),
-    )?;
-    let longest = tx.query_opt(
-        "SELECT lifetime FROM target WHERE secret_id = $1 AND retired_at IS NULL AND lifetime IS NOT NULL ORDER BY lifetime DESC LIMIT 1",
         &id(),
     )?;
     Ok(Targets {
@@ -384,8 +384,8 @@ pub fn aggregate(tx: &mut Tx<'_>, secret: SecretId) -> Result<Targets> {
             Some(r) => served(r.int(0)?, r.opt_int(1)?),
             None => Served::Unknown,
         },
-        worst: worst.map(|r| end(&r, 0)).transpose()?.flatten(),
-        lifetime: longest.map(|r| r.int(0)).transpose()?.map(Span::seconds),
+        worst: worst.map(|r| end(&r, 0, 5)).transpose()?.flatten(),
+        ends: super::finding::endings(tx, secret)?,
         findings: super::finding::tallies(tx, secret)?,
     })
 }
@@ -398,7 +398,17 @@ pub fn currency(tx: &mut Tx<'_>, secret: SecretId) -> Result<(i64, i64)> {
 
 /// What a secret without targets has.
 pub fn no_targets() -> Targets {
-    Targets { count: 0, production: 0, served: Served::Unknown, worst: None, lifetime: None, findings: Vec::new() }
+    Targets { count: 0, production: 0, served: Served::Unknown, worst: None, ends: Vec::new(), findings: Vec::new() }
+}
+
+/// Targets of a secret of which a finding is about a certificate, the least margin first.
+pub fn serving(tx: &mut Tx<'_>, secret: SecretId, about: &Fingerprint, limit: i64) -> Result<Vec<Target>> {
+    let subject = Subject::Certificate(*about).to_string();
+    let sql = format!(
+        "SELECT {COLUMNS} FROM target WHERE secret_id = CAST($1 AS BIGINT) AND retired_at IS NULL AND id IN (SELECT target_id FROM finding \
+         WHERE secret_id = CAST($1 AS BIGINT) AND subject = $2 AND target_id <> 0) ORDER BY margin_at, id LIMIT CAST($3 AS BIGINT)"
+    );
+    tx.query(&sql, &[secret.0.into(), subject.into(), limit.into()])?.iter().map(from_row).collect()
 }
 
 /// Whether a secret has targets, and each of them was seen to show what it should from everywhere.
