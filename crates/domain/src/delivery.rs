@@ -6,8 +6,32 @@ use crate::{Span, Time};
 pub const FIRST_PAUSE: Span = Span::seconds(5);
 /// The longest pause: a receiver that is back is told within this time.
 pub const LONGEST_PAUSE: Span = Span::minutes(15);
-/// After this many failed attempts the failure is a finding of its own; the message is still tried.
+/// After this many failed attempts the failure is a finding of its own, and others hear of the message; it is still tried.
 pub const REPORT_AFTER: u32 = 8;
+/// A message is tried for this long. What it says is then told by reminders, or was never read in time.
+pub const GIVE_UP_AFTER: Span = Span::days(7);
+/// A message that ended undelivered is a finding of the store for this long.
+pub const REPORTED_FOR: Span = Span::days(7);
+
+/// What becomes of a message after a failed attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is tried again then.
+    Again(Time),
+    /// It was tried for long enough.
+    GiveUp,
+}
+
+/// What becomes of a message that was written at `created_at` and failed `attempts` times (at least once).
+///
+/// Time alone gives nothing up: a clock that jumps, or a server that stood still for a week, must have tried it in earnest.
+pub fn after_failure(created_at: Time, attempts: u32, wish: Option<Span>, identity: i64, now: Time) -> Fate {
+    if now >= created_at + GIVE_UP_AFTER && attempts > REPORT_AFTER {
+        Fate::GiveUp
+    } else {
+        Fate::Again(next_attempt(attempts, wish, identity, now))
+    }
+}
 
 /// When a delivery that failed `attempts` times (at least once) is tried again.
 ///
@@ -32,6 +56,23 @@ pub fn spread(identity: i64, width: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_is_tried_for_a_week_and_in_earnest() {
+        let made = Time::from_unix(1_000_000);
+        let end = made + GIVE_UP_AFTER;
+        let s = Span::seconds(1);
+        for (now, attempts, gives_up) in [
+            (made, 1, false),
+            (end - s, 700, false),
+            (end, 700, true),
+            (end + s, REPORT_AFTER, false),
+            (end + s, REPORT_AFTER + 1, true),
+            (end + Span::days(100), 1, false),
+        ] {
+            assert_eq!(after_failure(made, attempts, None, 7, now) == Fate::GiveUp, gives_up, "{now} {attempts}");
+        }
+    }
 
     #[test]
     fn pauses_double_up_to_a_limit_and_listen_to_the_receiver() {

@@ -64,6 +64,8 @@ word!(
         SweepMissed = "sweep-missed",
         /// A message could not be delivered.
         Undeliverable = "undeliverable",
+        /// Contacts need a key that cannot be used now.
+        ContactsLocked = "contacts-locked",
     }
 );
 

@@ -248,6 +248,6 @@ fn refused(e: &UnlockError, record: &KekRecord) -> Error {
     Error::refused("cannot-open", format!("{e}; the current key was made at {made} and is opened by a {}", record.provider))
 }
 
-fn unlock(e: UnlockError) -> Error {
+pub(crate) fn unlock(e: UnlockError) -> Error {
     Error::refused("cannot-open", e.to_string())
 }

@@ -12,7 +12,9 @@
 
 pub mod assess;
 pub mod deliver;
+mod delivery_keys;
 mod error;
+pub mod housekeeping;
 pub mod incidents;
 pub mod intent;
 pub mod inventory;
@@ -79,6 +81,8 @@ pub struct Engine {
     pub(crate) vault: Arc<Mutex<keys::State>>,
     /// Held while data keys move.
     pub(crate) rotating: Arc<Mutex<()>>,
+    /// Opens this server's copies of what contacts name, whether the store is sealed or not.
+    pub(crate) delivery: Arc<Mutex<Option<envelope::Keeper>>>,
     /// Who holds leases in the name of this process.
     pub(crate) holder: Arc<str>,
     /// The p95 of the fastest path that a drill has proven; unknown until one was measured.
@@ -94,6 +98,7 @@ impl Engine {
             judge: Arc::new(judge::Judge::new(system_roots)),
             vault: Arc::new(Mutex::new(keys::State::Sealed)),
             rotating: Arc::default(),
+            delivery: Arc::default(),
             holder: holder.into(),
             critical_path: None,
         }

@@ -124,6 +124,21 @@ impl Message {
             started_unix: now.unix(),
         }
     }
+
+    /// Whether an earlier message of the same line, which was not delivered yet, needs not be told any more.
+    ///
+    /// That an incident was opened, and that it is over, is always told: between them the latest word is enough. A notice gives way
+    /// to a later one of the same rule about the same certificate.
+    pub fn supersedes(&self, earlier: &Message) -> bool {
+        match earlier.kind {
+            Kind::IncidentUpdated | Kind::IncidentAcknowledged => self.incident == earlier.incident,
+            Kind::Notice => {
+                self.kind == Kind::Notice
+                    && (&self.code, &self.served, &self.incident) == (&earlier.code, &earlier.served, &earlier.incident)
+            }
+            Kind::IncidentOpened | Kind::IncidentResolved | Kind::IncidentRetired | Kind::Test => false,
+        }
+    }
 }
 
 /// One target of a message.
@@ -137,4 +152,34 @@ pub struct Place {
     pub region: String,
     /// What the rules say about it.
     pub detail: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_later_message_makes_needless() {
+        let of = |kind, served: &str| Message {
+            incident: (kind != Kind::Notice).then_some(7),
+            served: Some(served.into()),
+            ..Message::new(kind, "s".into(), "t".into(), Time::from_unix(0))
+        };
+        use Kind::{
+            IncidentAcknowledged as Ack, IncidentOpened as Opened, IncidentResolved as Resolved, IncidentUpdated as Updated, Notice,
+        };
+        for (earlier, later, wanted) in [
+            (of(Updated, "a"), of(Updated, "a"), true),
+            (of(Updated, "a"), of(Resolved, "a"), true),
+            (of(Ack, "a"), of(Updated, "a"), true),
+            (of(Opened, "a"), of(Updated, "a"), false),
+            (of(Opened, "a"), of(Resolved, "a"), false),
+            (of(Resolved, "a"), of(Opened, "a"), false),
+            (of(Notice, "a"), of(Notice, "a"), true),
+            (of(Notice, "a"), of(Notice, "b"), false),
+            (of(Notice, "a"), of(Opened, "a"), false),
+        ] {
+            assert_eq!(later.supersedes(&earlier), wanted, "{:?} then {:?}", earlier.kind, later.kind);
+        }
+    }
 }

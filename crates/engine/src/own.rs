@@ -19,7 +19,7 @@ use store::{
     Actor,
     journal::Entry,
     meta,
-    model::{future, incident, inventory, notice, secret, target},
+    model::{future, incident, inventory, notice, outbox, secret, target},
     timer,
 };
 
@@ -43,12 +43,17 @@ impl Engine {
                 format!("{}; closings wait, openings are grouped; when it is right, say so: perennial clock confirm", reasons.join("; "));
             all.push(find(Code::ClockNotBelieved, detail));
         }
-        let (_, stuck) = self.store.read(|tx| notice::waiting(tx, i64::from(delivery::REPORT_AFTER)))?;
-        if stuck > 0 {
-            all.push(find(
-                Code::Undeliverable,
-                format!("{stuck} messages failed at least {} times and are still tried", delivery::REPORT_AFTER),
-            ));
+        let since = tick.now - delivery::REPORTED_FOR;
+        let failing = self.store.read(|tx| outbox::failing(tx, i64::from(delivery::REPORT_AFTER), since))?;
+        if !failing.is_empty() {
+            all.push(find(Code::Undeliverable, undelivered(&failing)));
+        }
+        let locked = self.locked_contacts()?;
+        if !locked.is_empty() {
+            let (n, why) = (locked.len(), if self.is_open() { "the secret that each names has no version" } else { "the store is sealed" });
+            let next = if self.is_open() { "store it: perennial secret put" } else { "open it: perennial unseal" };
+            let detail = format!("{n} contacts cannot be reached, because {why}: {}; {next}", some(&locked));
+            all.push(find(Code::ContactsLocked, detail));
         }
         Ok(all)
     }
@@ -89,6 +94,12 @@ impl Engine {
                     )
                 };
                 tell::send(tx, &team, &message, tick.now)?;
+                // The way to the default owner may be the one that does not work.
+                if matches!(f.code, Code::Undeliverable | Code::ContactsLocked)
+                    && !tell::contacts(tx, &team)?.iter().any(|c| c == tell::LOG)
+                {
+                    tell::send_to(tx, &team, tell::LOG, &message, tick.now)?;
+                }
                 if n > 0 {
                     id = tx.next_id("notice")?;
                 }
@@ -221,8 +232,10 @@ impl Engine {
             let mut parcels = Vec::new();
             for it in incident::list_page(tx, true, None, 1000)? {
                 let line = format!("{}/incident/{}|", tell::prefix(tx)?, it.facts.id);
-                for o in notice::latest_of_lines(tx, &line)? {
-                    if o.channel.contains("\"alertmanager\"") && o.state != "waiting" {
+                for o in outbox::latest_of_lines(tx, &line)? {
+                    let told = o.state == outbox::DELIVERED && o.channel.contains("\"alertmanager\"");
+                    // An alert at a contact that left the inventory ends there by itself.
+                    if told && tell::contacts(tx, &o.team).is_ok_and(|all| all.contains(&o.channel)) {
                         parcels.push(Parcel { id: o.id, channel: o.channel, message: o.message, secret: None });
                     }
                 }
@@ -234,4 +247,32 @@ impl Engine {
         }
         Ok(parcels.len())
     }
+}
+
+/// Names shown in a sentence.
+const SHOWN: usize = 5;
+
+fn some(names: &[String]) -> String {
+    let more = names.len().saturating_sub(SHOWN);
+    let shown = names[..names.len() - more].join(", ");
+    if more > 0 { format!("{shown}, and {more} more") } else { shown }
+}
+
+fn undelivered(failing: &[outbox::Failing]) -> String {
+    let sum = |n: fn(&outbox::Failing) -> i64| failing.iter().map(n).sum::<i64>();
+    let (tried, lost) = (sum(|f| f.tried), sum(|f| f.lost));
+    let mut parts = Vec::new();
+    if tried > 0 {
+        parts.push(format!("{tried} messages failed at least {} times and are still tried", delivery::REPORT_AFTER));
+    }
+    if lost > 0 {
+        parts.push(format!(
+            "{lost} messages of the last {} were refused, or given up after {}",
+            delivery::REPORTED_FOR,
+            delivery::GIVE_UP_AFTER
+        ));
+    }
+    let nobody = |team: &str| if team.is_empty() { String::from("nobody") } else { pki::text::escape(team) };
+    let teams: Vec<String> = failing.iter().map(|f| nobody(&f.team)).collect();
+    format!("{}; to {}", parts.join("; "), some(&teams))
 }

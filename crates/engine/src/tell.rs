@@ -18,7 +18,7 @@ use domain::{
 use std::collections::BTreeSet;
 use store::{
     Tx,
-    model::{incident, inventory, notice, observation, secret, target},
+    model::{incident, inventory, notice, observation, outbox, secret, target},
 };
 
 /// How many targets a message names.
@@ -108,11 +108,16 @@ pub fn new_incident(
     }
 }
 
-/// Tells every team concerned about an incident.
+/// Tells every team concerned about an incident; that it is over, everybody who was ever told of it.
 pub fn incident(tx: &mut Tx<'_>, it: &incident::Incident, news: News, now: Time) -> Result<()> {
     let mut teams = it.teams.clone();
     if teams.is_empty() {
         teams.extend(inventory::setting(tx, "default_owner")?);
+    }
+    if matches!(news, News::Resolved | News::Retired) {
+        let told = outbox::teams_told(tx, it.facts.id)?;
+        teams.extend(told.into_iter().filter(|t| !it.teams.contains(t)).collect::<std::collections::BTreeSet<_>>());
+        teams.dedup();
     }
     incident_to(tx, it, news, &teams, now)
 }
@@ -267,20 +272,79 @@ pub(crate) fn prefix(tx: &mut Tx<'_>) -> store::Result<String> {
     Ok(format!("{}.{}", own.store_id.get(..8).unwrap_or(&own.store_id), own.epoch))
 }
 
-/// Puts a message into the outbox, once per contact of the team. A team without contacts is told in the log.
+/// The contact that everybody has: the server's log.
+pub(crate) const LOG: &str = "{\"channel\":\"log\"}";
+
+/// The contacts of a team, as JSON. A team without contacts, or that is no more, is told in the log.
+pub(crate) fn contacts(tx: &mut Tx<'_>, team: &str) -> Result<Vec<String>> {
+    let all = inventory::contacts(tx, team)?.map(|c| c.0).unwrap_or_default();
+    let all: Vec<serde_json::Value> = serde_json::from_str(&all).unwrap_or_default();
+    Ok(if all.is_empty() { vec![LOG.to_owned()] } else { all.iter().map(ToString::to_string).collect() })
+}
+
+/// Puts a message into the outbox, once per contact of the team.
 pub fn send(tx: &mut Tx<'_>, team: &str, message: &Message, now: Time) -> Result<()> {
-    let contacts = inventory::contacts(tx, team)?.map(|c| c.0).unwrap_or_default();
-    let mut contacts: Vec<serde_json::Value> = serde_json::from_str(&contacts).unwrap_or_default();
-    if contacts.is_empty() {
-        contacts.push(serde_json::json!({ "channel": "log" }));
-    }
-    let message = Message { team: team.to_owned(), ..message.clone() };
-    let body = serde_json::to_string(&message).map_err(|e| crate::Error::Outside(format!("a message could not be written: {e}")))?;
-    for contact in contacts {
-        let contact = contact.to_string();
-        notice::send(tx, &format!("{}|{contact}", message.subject), team, &contact, &body, now)?;
+    for contact in contacts(tx, team)? {
+        send_to(tx, team, &contact, message, now)?;
     }
     Ok(())
+}
+
+/// Puts a message into the outbox for one contact, in the place of those that wait there and that it makes needless.
+pub(crate) fn send_to(tx: &mut Tx<'_>, team: &str, contact: &str, message: &Message, now: Time) -> Result<()> {
+    let line = line(&message.subject, contact);
+    // Two teams may share a contact: each is told.
+    for earlier in outbox::waiting_in_line(tx, &line)?.into_iter().filter(|e| e.team == team) {
+        let before = serde_json::from_str::<Message>(&earlier.message);
+        if before.is_ok_and(|before| message.supersedes(&before)) {
+            outbox::close(tx, earlier.id, outbox::SUPERSEDED, now)?;
+        }
+    }
+    let message = Message { team: team.to_owned(), ..message.clone() };
+    put(tx, &line, team, contact, &message, now)
+}
+
+/// What is told to one contact about one subject.
+pub(crate) fn line(subject: &str, contact: &str) -> String {
+    format!("{subject}|{contact}")
+}
+
+fn put(tx: &mut Tx<'_>, line: &str, team: &str, channel: &str, message: &Message, now: Time) -> Result<()> {
+    let body = serde_json::to_string(message).map_err(|e| crate::Error::Outside(format!("a message could not be written: {e}")))?;
+    outbox::send(tx, &outbox::New { line, team, channel, message: &body, incident: message.incident.map(IncidentId) }, now)?;
+    Ok(())
+}
+
+/// Ends the lines of what is told instead of somebody who cannot be reached: it is not told instead a second time.
+const INSTEAD: &str = "|instead";
+
+/// Somebody cannot be reached: who hears of it instead is told what they would have been, and why. These are the contacts of the
+/// team's escalation contact, and the log.
+pub(crate) fn instead(tx: &mut Tx<'_>, o: &outbox::Outgoing, why: &str, now: Time) -> Result<()> {
+    let Ok(message) = serde_json::from_str::<Message>(&o.message) else { return Ok(()) };
+    if o.line.ends_with(INSTEAD) || o.channel == LOG {
+        return Ok(());
+    }
+    let to = channel_of(&o.channel);
+    let title = format!("{} (told to you because {} of team {} cannot be reached: {why})", message.title, to, pki::text::escape(&o.team));
+    let message = Message { title, ..message };
+    let mut places = vec![(o.team.clone(), LOG.to_owned())];
+    if let Some(escalation) = escalation_of(tx, &o.team)? {
+        places.extend(contacts(tx, &escalation)?.into_iter().map(|c| (escalation.clone(), c)));
+    }
+    places.retain(|(_, contact)| *contact != o.channel);
+    places.dedup_by(|a, b| a.1 == b.1);
+    for (team, contact) in places {
+        let message = Message { team: team.clone(), ..message.clone() };
+        put(tx, &format!("{}{INSTEAD}", line(&message.subject, &contact)), &team, &contact, &message, now)?;
+    }
+    Ok(())
+}
+
+/// A contact in words: its channel alone, since its address may be a secret.
+pub(crate) fn channel_of(contact: &str) -> String {
+    let value: serde_json::Value = serde_json::from_str(contact).unwrap_or_default();
+    pki::text::escape(value.get("channel").and_then(|c| c.as_str()).unwrap_or("a contact"))
 }
 
 /// Where a target is: addresses of whichever vantage, or paths, a few of them.

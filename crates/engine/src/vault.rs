@@ -285,8 +285,9 @@ impl Engine {
         })
     }
 
-    /// Opens an opaque secret for a use inside this process (a signing secret, a routing key). Never answers to people.
-    pub(crate) fn open_opaque(&self, name: &str) -> Result<Zeroizing<String>> {
+    /// Opens the newest version of an opaque secret for a use inside this process (a signing secret, a routing key): its instance, its
+    /// number, its text. Never answers to people.
+    pub(crate) fn open_newest(&self, name: &str) -> Result<(i64, i64, Zeroizing<String>)> {
         let (store_id, s, sealed) = self.store.try_read(|tx| {
             let s = secret::by_name(tx, name)?.ok_or_else(|| Error::not_found("secret", name))?;
             let newest = secret::instances(tx, s.id, Some(s.newest_version))?;
@@ -300,7 +301,7 @@ impl Engine {
         let place = place(&store_id, s.id, s.newest_version, sealed.instance, OPAQUE)?;
         let opened = keeper.open(&place, &sealed_of(&sealed)).map_err(|e| Error::refused("damaged", e.to_string()))?;
         let text = std::str::from_utf8(opened.expose()).map_err(|_| Error::refused("not-text", format!("{name} is not text")))?;
-        Ok(Zeroizing::new(text.trim().to_owned()))
+        Ok((sealed.instance, s.newest_version, Zeroizing::new(text.trim().to_owned())))
     }
 }
 

@@ -84,8 +84,10 @@ pub fn start(drive: &Drive) -> JoinSet<()> {
     set.spawn(cycle(drive.clone(), "own", Duration::from_secs(15), |d, t| {
         d.engine.note_time(t)?;
         d.engine.go_on_rotating(&mut crate::run::entropy, &rules(), t)?;
+        d.engine.keep_delivery_keys(&mut crate::run::entropy, t)?;
         d.engine.own_once(t)
     }));
+    set.spawn(cycle(drive.clone(), "housekeeping", Duration::from_secs(60), |d, t| d.engine.housekeeping_once(t)));
     set.spawn(cycle(drive.clone(), "alerts", Duration::from_secs(crate::deliver::ALERT_REPEAT.as_secs().unsigned_abs()), |d, t| {
         d.engine.repost_alerts(&*d.outside, t)?;
         Ok(0)

@@ -266,6 +266,11 @@ fn open(options: &Options, url: &str) -> Result<(Engine, Arc<Door>), StartError>
     } else if let Some(first) = providers.first() {
         engine.initialise(&**first, &mut entropy, &starter(), &tick)?;
     }
+    // A server that cannot keep this key still tells everybody whose contact needs none, and everybody while the store is open.
+    if let Err(error) = delivery_key(options).and_then(|key| Ok(engine.use_delivery_key(&key, &mut entropy, &door.tick())?)) {
+        tracing::warn!(%error, "contacts that need a key will not be reached while the store is sealed");
+    }
+    engine.keep_delivery_keys(&mut entropy, &door.tick())?;
     Ok((engine, door))
 }
 
@@ -280,6 +285,11 @@ fn unseal(engine: &Engine, providers: &[Box<dyn Provider>], tick: &Tick) -> Resu
         }
     }
     if refused.is_empty() { Ok(()) } else { Err(StartError::Key(refused.join("; "))) }
+}
+
+/// The key that lies with the server, for what contacts need while the store is sealed; made at the first start.
+fn delivery_key(options: &Options) -> Result<KeyFile, StartError> {
+    key_file(&options.data.join("delivery.key"))
 }
 
 fn hex_id() -> String {

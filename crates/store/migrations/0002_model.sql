@@ -142,6 +142,23 @@ CREATE TABLE kek_bridge (
   PRIMARY KEY (id, opened_by)
 );
 
+-- Keys of contacts (signing secrets, routing keys), sealed a second time under a key that lies with one server, so that a sealed
+-- store still tells. A server keeps its own copies and forgets those that no contact names.
+CREATE TABLE delivery_kek (
+  id TEXT PRIMARY KEY,
+  record TEXT NOT NULL,
+  used_at INTEGER NOT NULL
+);
+CREATE TABLE delivery_key (
+  kek_id TEXT NOT NULL,
+  secret_id INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  instance_id INTEGER NOT NULL,
+  wrapped BLOB NOT NULL,
+  ciphertext BLOB NOT NULL,
+  PRIMARY KEY (kek_id, secret_id)
+);
+
 -- How many instances of the newest versions end per region and ISO week; kept in the transaction that changes them.
 CREATE TABLE expiry_rollup (
   region TEXT NOT NULL,
@@ -268,13 +285,20 @@ CREATE TABLE observation_change (
   detail TEXT NOT NULL
 );
 CREATE INDEX observation_change_by_target ON observation_change (target_id, id);
+CREATE INDEX observation_change_by_age ON observation_change (at, id);
 -- Presented chains, once each: concatenated DER, leaf first.
 CREATE TABLE chain (
   hash BLOB PRIMARY KEY,
   leaf BLOB NOT NULL,
   der BLOB NOT NULL,
-  first_seen INTEGER NOT NULL
+  first_seen INTEGER NOT NULL,
+  -- When it was last kept, to a day.
+  kept_at INTEGER NOT NULL
 );
+-- Whether anything still names a chain.
+CREATE INDEX observation_by_good_chain ON observation (good_chain);
+CREATE INDEX observation_with_others ON observation (id) WHERE others <> '';
+CREATE INDEX observation_change_by_chain ON observation_change (chain) WHERE chain IS NOT NULL;
 
 -- What the rules said at the latest assessment; replaced as a whole, so it has no life of its own.
 CREATE TABLE finding (
@@ -360,6 +384,7 @@ CREATE TABLE incident_line (
 );
 CREATE INDEX incident_line_by_incident ON incident_line (incident_id, id);
 CREATE INDEX incident_line_by_target ON incident_line (target_id, closed_at);
+CREATE INDEX incident_line_by_age ON incident_line (closed_at, id);
 CREATE INDEX incident_line_by_secret ON incident_line (secret_id, closed_at, target_id);
 CREATE INDEX incident_line_by_until ON incident_line (incident_id, until) WHERE closed_at IS NULL;
 CREATE INDEX incident_line_broken ON incident_line (incident_id) WHERE closed_at IS NULL AND broken = 1;
@@ -411,9 +436,13 @@ CREATE TABLE outbox (
   due_at INTEGER NOT NULL,
   attempts INTEGER NOT NULL,
   state TEXT NOT NULL,
+  -- 0 for what is about none.
+  incident_id INTEGER NOT NULL,
   done_at INTEGER
 );
 CREATE INDEX outbox_by_due ON outbox (state, due_at, id);
+CREATE INDEX outbox_by_age ON outbox (done_at, id);
+CREATE INDEX outbox_by_incident ON outbox (incident_id, id);
 CREATE INDEX outbox_by_line ON outbox (line, state, id);
 CREATE TABLE delivery (
   id INTEGER PRIMARY KEY,

@@ -106,7 +106,7 @@ mod tests {
     use super::*;
     use crate::vault::blank;
     use domain::words::{Kind, SecretId};
-    use store::Store;
+    use store::{Store, model::outbox};
 
     fn stored(engine: &Engine, ids: std::ops::Range<i64>, tick: &Tick) {
         let write = |tx: &mut Tx<'_>| {
@@ -121,7 +121,7 @@ mod tests {
 
     /// Titles of the messages that went into the outbox so far, the oldest first.
     fn titles(engine: &Engine) -> Vec<String> {
-        let all = engine.store.read(|tx| notice::outbox(tx, None, 100)).unwrap();
+        let all = engine.store.read(|tx| outbox::outbox(tx, None, 100)).unwrap();
         all.iter().rev().map(|o| serde_json::from_str::<Message>(&o.message).unwrap().title).collect()
     }
 

@@ -203,11 +203,11 @@ fn a_message_that_cannot_be_delivered_is_kept_and_tried_again() {
     let id = w.incidents()[0].facts.id;
     w.engine.acknowledge(id, None, "on it", &person(), &w.tick()).unwrap();
     w.run_until(w.now + Span::hours(1), Span::minutes(5));
-    let (waiting, stuck) = w.engine.store().read(|tx| store::model::notice::waiting(tx, 8)).unwrap();
+    let (waiting, stuck) = w.engine.store().read(|tx| store::model::outbox::waiting(tx, 8)).unwrap();
     assert!(waiting >= 1 && stuck <= waiting);
     *w.post.refuses.borrow_mut() = false;
     w.run_until(w.now + Span::hours(1), Span::minutes(5));
-    assert_eq!(w.engine.store().read(|tx| store::model::notice::waiting(tx, 8)).unwrap().0, 0);
+    assert_eq!(w.engine.store().read(|tx| store::model::outbox::waiting(tx, 8)).unwrap().0, 0);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod clock;
+mod delivery;
 mod fleet_2013;
 mod intents;
 mod laws;

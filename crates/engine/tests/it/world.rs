@@ -105,7 +105,19 @@ impl Net {
 #[derive(Default)]
 pub(crate) struct Postbox {
     pub(crate) got: RefCell<Vec<engine::message::Message>>,
+    /// Where each of them went: the contact, and the secret that came with it.
+    pub(crate) to: RefCell<Vec<(String, Option<String>)>>,
     pub(crate) refuses: RefCell<bool>,
+    /// Channels that answer nothing good.
+    pub(crate) down: RefCell<Vec<&'static str>>,
+}
+
+impl Postbox {
+    /// What came to a channel: kind and title.
+    pub(crate) fn at(&self, channel: &str) -> Vec<(engine::message::Kind, String)> {
+        let (got, to) = (self.got.borrow(), self.to.borrow());
+        got.iter().zip(to.iter()).filter(|(_, (c, _))| c.contains(channel)).map(|(m, _)| (m.kind, m.title.clone())).collect()
+    }
 }
 
 impl Post for Postbox {
@@ -113,9 +125,10 @@ impl Post for Postbox {
         parcels
             .iter()
             .map(|p| {
-                if *self.refuses.borrow() {
+                if *self.refuses.borrow() || self.down.borrow().iter().any(|d| p.channel.contains(d)) {
                     return Posted::Retry(None, "503".into());
                 }
+                self.to.borrow_mut().push((p.channel.clone(), p.secret.as_ref().map(|s| s.to_string())));
                 self.got.borrow_mut().push(serde_json::from_str(&p.message).unwrap());
                 Posted::Delivered("200".into())
             })
@@ -129,6 +142,8 @@ pub(crate) struct World {
     pub(crate) post: Postbox,
     pub(crate) now: Time,
     pub(crate) doubted: bool,
+    /// Whether the store tells what it finds of itself.
+    pub(crate) tells_of_itself: bool,
     seed: u64,
 }
 
@@ -141,6 +156,7 @@ impl World {
             post: Postbox::default(),
             now,
             doubted: false,
+            tells_of_itself: false,
             seed: 1,
         };
         let key = envelope_key();
@@ -198,6 +214,9 @@ impl World {
             n += self.engine.incidents_once(&tick).unwrap();
             n += self.engine.actions_once(&tick).unwrap();
             n += self.engine.deliver_once(&self.post, &tick).unwrap();
+            if self.tells_of_itself {
+                n += self.engine.own_once(&tick).unwrap();
+            }
             if n == 0 {
                 return;
             }

@@ -17,6 +17,7 @@ pub(crate) async fn apply(State(shared): State<Shared>, caller: Caller, Json(bod
         .run(caller, Scope::Store, move |permitted, call| {
             let options = Options { dry_run: body.dry_run, prune: body.prune, plan: body.plan };
             let applied = call.engine().apply(&body.fleet, &options, &permitted.actor(), &call.tick)?;
+            call.keep_delivery_keys();
             Ok(convert::applied(applied))
         })
         .await

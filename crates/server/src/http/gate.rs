@@ -87,6 +87,14 @@ impl Call {
         move |bytes: &mut [u8]| entropy(bytes)
     }
 
+    /// Lets the server keep what contacts need while the store is sealed. A loop does the same before long, so that a failure is no
+    /// answer to whoever asked for something else.
+    pub(crate) fn keep_delivery_keys(&self) {
+        if let Err(error) = self.engine().keep_delivery_keys(&mut self.random(), &self.tick) {
+            tracing::warn!(%error, "keys of contacts are not kept yet");
+        }
+    }
+
     /// A read of one moment.
     pub(crate) fn read<T>(&self, f: impl FnOnce(&mut Tx<'_>) -> Result<T, Problem>) -> Result<T, Problem> {
         self.engine().store().try_read(f)

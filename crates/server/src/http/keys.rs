@@ -58,6 +58,7 @@ pub(crate) async fn unseal(
         .blocking(move |call| {
             let _turn = turn;
             call.engine().unseal(&passphrase, &actor, &call.tick).map_err(same_answer)?;
+            call.keep_delivery_keys();
             status(call)
         })
         .await?;
@@ -94,6 +95,7 @@ fn weak(error: engine::Error) -> Problem {
 pub(crate) async fn seal(State(shared): State<Shared>, caller: Caller) -> Answer<v1::Status> {
     shared
         .run(caller, Scope::Store, |permitted, call| {
+            call.keep_delivery_keys();
             call.engine().seal(&permitted.actor(), &call.tick)?;
             status(call)
         })

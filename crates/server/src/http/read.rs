@@ -6,7 +6,7 @@ use api::v1;
 use domain::words::{SecretId, TargetId};
 use store::{
     Result, Tx,
-    model::{SECRETS, TARGETS, incident, notice, secret, target},
+    model::{SECRETS, TARGETS, incident, outbox, secret, target},
 };
 
 use super::limits::STUCK_AFTER;
@@ -79,7 +79,7 @@ pub(crate) struct Counts {
 
 /// Counts that are kept, or of few rows: a million secrets cost a scrape no more than one.
 pub(crate) fn count(tx: &mut Tx<'_>) -> Result<Counts> {
-    let (outbox_waiting, outbox_stuck) = notice::waiting(tx, STUCK_AFTER)?;
+    let (outbox_waiting, outbox_stuck) = outbox::waiting(tx, STUCK_AFTER)?;
     Ok(Counts {
         secrets: tx.counted(SECRETS)?,
         targets: tx.counted(TARGETS)?,

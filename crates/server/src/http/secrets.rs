@@ -132,6 +132,7 @@ pub(crate) async fn put_opaque(
         .run(caller, Scope::Secret(name.clone()), move |permitted, call| {
             let engine = call.engine();
             let stored = engine.put_opaque(&name, &value, expires, &why, &mut call.random(), &permitted.actor(), &call.tick)?;
+            call.keep_delivery_keys();
             Ok(convert::stored(stored, true))
         })
         .await

@@ -7,13 +7,14 @@ use crate::{Result, Tx, timer};
 
 /// What has happened, by table. Dates that somebody chose (expiries, due dates, drains) are not among them, nor is the journal: that
 /// says what the clock said.
-const HAPPENED: [(&str, &[&str]); 12] = [
+const HAPPENED: [(&str, &[&str]); 13] = [
     ("address", &["first_seen", "left_at"]),
+    ("chain", &["kept_at"]),
     ("corrective_action", &["told_at", "done_at"]),
     ("incident", &["opened_at", "acknowledged_at", "mitigated_at", "ended_at", "told_at", "reviewed_at"]),
     ("incident_line", &["opened_at", "closed_at"]),
     ("lease", &["held_until"]),
-    ("notice", &["at"]),
+    ("notice", &["at", "ended_at"]),
     ("observation", &["last_at", "good_at", "streak_since", "failing_since"]),
     ("outbox", &["created_at", "due_at", "done_at"]),
     ("secret", &["declared_at", "attested_at", "assessed_at", "retired_at"]),

@@ -1,12 +1,15 @@
 //! The tables of the product, one module per subject. Each function is one statement or a few that belong together; what to do
 //! with the rows is decided elsewhere.
 
+pub mod delivery_key;
 pub mod finding;
 pub mod future;
 pub mod incident;
 pub mod inventory;
 pub mod notice;
 pub mod observation;
+pub mod outbox;
+pub mod prune;
 pub mod recount;
 pub mod secret;
 pub mod sweep;

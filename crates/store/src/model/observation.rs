@@ -236,7 +236,9 @@ pub fn changes(tx: &mut Tx<'_>, target: TargetId, before: Option<i64>, limit: i6
 /// Keeps a presented chain, once.
 pub fn keep_chain(tx: &mut Tx<'_>, hash: &Fingerprint, leaf: &Fingerprint, der: &[u8], now: Time) -> Result<()> {
     tx.execute(
-        "INSERT INTO chain (hash, leaf, der, first_seen) VALUES ($1, $2, $3, $4) ON CONFLICT (hash) DO NOTHING",
+        // What is not named any more is let go of after a while: that it was presented again is noted, so that nobody does so now.
+        "INSERT INTO chain (hash, leaf, der, first_seen, kept_at) VALUES ($1, $2, $3, $4, $4) \
+         ON CONFLICT (hash) DO UPDATE SET kept_at = excluded.kept_at WHERE chain.kept_at < excluded.kept_at - 86400",
         &[(*hash.as_bytes()).into(), (*leaf.as_bytes()).into(), der.into(), now.into()],
     )?;
     Ok(())
