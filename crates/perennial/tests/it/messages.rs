@@ -134,6 +134,37 @@ fn a_webhook_gets_everything_signed_in_order_and_over_a_restart() {
 }
 
 #[test]
+fn a_store_that_restarts_sealed_still_pages() {
+    let mut stage = stage("messages");
+    let phrase = stage.world.file("passphrase", "correct horse battery staple\n");
+    stage.world.key = vec!["--passphrase-file".into(), phrase];
+    stage.world.start();
+    let hook = "[[secret]]\nname = \"hook-key\"\nkind = \"opaque\"\nservice = \"shop\"\n\n".to_owned() + &secret("shop");
+    let key = stage.world.file("hook.key", KEY);
+    stage.world.apply(&stage.world.fleet(&stage.webhook(), &hook));
+    stage.world.ok(&["secret", "put", "hook-key", "--file", &key]);
+    stage.world.stop();
+
+    // It comes back without its passphrase, and only then does something happen.
+    stage.world.key.clear();
+    stage.world.start();
+    assert_eq!(stage.world.one(&["status"])["sealed"], true);
+    let served = listener::serve(&stage.old.chain, &stage.old.key);
+    stage.world.apply(&stage.world.fleet(&stage.webhook(), &(hook + &target("shop", "front", served, NAME))));
+    stage.world.run(&["observe", "front", "--wait"]);
+    wait(20, "the page", || so(stage.events().iter().any(|(e, _)| e == "incident.opened"), stage.world.log()));
+    stage.incident().iter().for_each(verify);
+    stage.world.stop();
+
+    // Without the key that lies with the server nobody is reached, and that is no secret.
+    std::fs::remove_file(stage.world.data.join("delivery.key")).unwrap();
+    stage.world.start();
+    let findings = stage.world.one(&["status"])["findings"].clone();
+    let locked = findings.as_array().unwrap().iter().find(|f| f["code"] == "contacts-locked").unwrap().clone();
+    assert!(locked["detail"].as_str().unwrap().contains("webhook of team web (hook-key)"), "{locked:#}");
+}
+
+#[test]
 fn an_inside_address_that_was_not_named_is_refused() {
     let mut stage = stage("messages");
     let at = stage.world.options.iter().position(|o| o == "--allow-inside").unwrap();

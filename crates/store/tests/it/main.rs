@@ -70,5 +70,7 @@ conformance![
     model::a_fingerprint_is_found_whole,
     model::sums_are_kept,
     model::lines_are_counted_as_they_open_and_close,
+    model::what_was_told_and_what_is_old,
+    model::ends_are_summed_by_certificate,
     kill::nothing_answered_is_lost,
 ];

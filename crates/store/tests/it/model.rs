@@ -3,6 +3,7 @@
 use domain::{
     Fingerprint, Span, Time,
     finding::{Code, End, Finding, Subject},
+    ladder::Ending,
     policy::{Level, Thresholds},
     secret::{Tally, Targets},
     target::{Served, Standing},
@@ -10,7 +11,7 @@ use domain::{
 };
 use store::{
     Store, Tx,
-    model::{SECRETS, TARGETS, finding, incident, recount, secret, target},
+    model::{SECRETS, TARGETS, delivery_key, finding, incident, notice, observation, outbox, prune, recount, secret, target},
 };
 
 use crate::harness::{Database, Lcg, NOW, write};
@@ -115,6 +116,13 @@ fn a_target(id: i64, secret: i64) -> target::Target {
     }
 }
 
+/// The end of a certificate: whoever serves it says the same of it.
+fn one_end(n: u8) -> End {
+    let lifetime = Span::days(100 + i64::from(n));
+    let (about, until) = (fingerprint(100 + n, n), NOW + Span::days(i64::from(n)));
+    End { about, position: 1, until, thresholds: Thresholds::for_leaf(lifetime), lifetime }
+}
+
 /// A standing drawn from `chance`; `days` apart, so that there is a worst one.
 fn standing(chance: &mut Lcg, secret: i64) -> Standing {
     let until = NOW + Span::days(chance.below(300) as i64);
@@ -126,20 +134,25 @@ fn standing(chance: &mut Lcg, secret: i64) -> Standing {
         if chance.below(3) > 0 {
             continue;
         }
-        findings.push(Finding {
-            code,
-            level: [Level::Info, Level::Notice, Level::Incident][chance.below(3) as usize],
-            subject: if chance.below(2) == 0 { Subject::Secret(SecretId(secret), code) } else { Subject::Served(about, code) },
-            broken: false,
-            about: None,
-            since: None,
-            until: None,
-            detail: format!("sentence {}", chance.below(5)),
-        });
+        let level = [Level::Info, Level::Notice, Level::Incident][chance.below(3) as usize];
+        let subject = if chance.below(2) == 0 { Subject::Secret(SecretId(secret), code) } else { Subject::Served(about, code) };
+        findings.push(Finding::new(code, level, subject, format!("sentence {}", chance.below(5))));
+    }
+    for n in (0..2).filter(|_| chance.below(2) == 0).collect::<Vec<_>>() {
+        let level = [Level::Info, Level::Notice, Level::Incident][chance.below(3) as usize];
+        let (end, detail) = (one_end(n), format!("sentence {}", chance.below(5)));
+        let finding = Finding::new(Code::PathExpiring, level, Subject::Certificate(end.about), detail);
+        findings.push(Finding { about: Some(end.about), until: Some(end.until), end: Some(end), ..finding });
     }
     Standing {
         served: [Served::Unknown, Served::Broken, Served::Until(until)][chance.below(3) as usize],
-        worst: (chance.below(4) > 0).then_some(End { about, position: 0, until, thresholds: Thresholds { notice: incident, incident } }),
+        worst: (chance.below(4) > 0).then_some(End {
+            about,
+            position: 0,
+            until,
+            thresholds: Thresholds { notice: incident, incident },
+            lifetime: Span::days(90),
+        }),
         current: chance.below(2) as u32,
         required: chance.below(2) as u32,
         settled_since: None,
@@ -153,7 +166,7 @@ fn standing(chance: &mut Lcg, secret: i64) -> Standing {
 /// The same sums, from all rows.
 fn counted_anew(tx: &mut Tx<'_>, secret: i64) -> store::Result<(Targets, bool, (i64, i64))> {
     let rows = tx.query(
-        "SELECT id, production, state, served_kind, served_until, worst_until, worst_incident, lifetime, current, required FROM target \
+        "SELECT id, production, state, served_kind, served_until, worst_until, worst_incident, current, required FROM target \
          WHERE secret_id = $1 AND retired_at IS NULL ORDER BY id",
         &[secret.into()],
     )?;
@@ -169,9 +182,8 @@ fn counted_anew(tx: &mut Tx<'_>, secret: i64) -> store::Result<(Targets, bool, (
         if let Some(until) = r.opt_int(5)? {
             worst = worst.into_iter().chain([(!counts, until - r.int(6)?, r.int(0)?)]).min();
         }
-        targets.lifetime = targets.lifetime.max(r.opt_int(7)?.map(Span::seconds));
-        currency = (currency.0 + r.int(8)?, currency.1 + r.int(9)?);
-        all_current &= r.int(9)? > 0 && r.int(8)? == r.int(9)?;
+        currency = (currency.0 + r.int(7)?, currency.1 + r.int(8)?);
+        all_current &= r.int(8)? > 0 && r.int(7)? == r.int(8)?;
     }
     if let Some((kind, until)) = first {
         targets.served = store::model::served(kind, until);
@@ -180,6 +192,15 @@ fn counted_anew(tx: &mut Tx<'_>, secret: i64) -> store::Result<(Targets, bool, (
         targets.worst = target::get(tx, TargetId(id))?.and_then(|t| t.worst);
     }
     let mut all: Vec<finding::FindingRow> = finding::list(tx, Some(SecretId(secret)), None, 10_000)?;
+    for end in (0..2).filter(|_| targets.count > 0).map(one_end) {
+        let mut ending = Ending { end, targets: 0, active: false };
+        for f in all.iter().filter(|f| f.subject == Subject::Certificate(end.about).to_string()) {
+            let t = f.target.map(|t| target::get(tx, t)).transpose()?.flatten();
+            ending.active |= t.is_some_and(|t| t.facts.state != TargetState::Standby);
+            ending.targets += 1;
+        }
+        targets.ends.extend((ending.targets > 0).then_some(ending));
+    }
     all.retain(|f| f.target.is_some() && f.level != Level::Info);
     all.sort_by_key(|f| (f.subject.clone(), f.code.as_str(), f.level.as_str(), f.target, f.key.clone()));
     for f in all {
@@ -389,4 +410,169 @@ pub(crate) fn a_fingerprint_is_found_whole(database: &Database) {
     assert_eq!(sharing.into_iter().collect::<Vec<_>>(), [SecretId(1), SecretId(2)]);
     assert_eq!(store.read(|tx| secret::sharing_key(tx, SecretId(1), 1)).unwrap(), ["s2"]);
     assert_eq!(store.read(|tx| secret::sharing_key(tx, SecretId(3), 1)).unwrap(), [""; 0]);
+}
+
+/// What was told, with and without an end; and what is let go of for its age.
+pub(crate) fn what_was_told_and_what_is_old(database: &Database) {
+    let store = database.open();
+    let secret = SecretId(1);
+    let later = NOW + Span::hours(2);
+    let row = |id, key: &str, rung, at| notice::Notice {
+        id,
+        secret,
+        key: key.into(),
+        code: "unreachable".into(),
+        rung,
+        again: id == 2,
+        team: "web".into(),
+        at,
+        until: Some(NOW + Span::days(30)),
+        detail: String::new(),
+        ended_at: None,
+    };
+    let message = |line: &'static str| outbox::New { line, team: "web", channel: "{}", message: "{}", incident: None };
+    write(&store, |tx| {
+        notice::insert(tx, &row(1, "a", None, NOW))?;
+        // Written later by a clock that had been ahead before.
+        notice::insert(tx, &row(2, "a", None, NOW - Span::days(1)))?;
+        notice::insert(tx, &row(3, "b", None, NOW))?;
+        notice::insert(tx, &row(4, "ladder/0/x", Some(0), NOW))?;
+        notice::end(tx, secret, "b", NOW)?;
+        notice::end(tx, secret, "ladder/0/x", NOW)?;
+        for line in ["s|a", "s|a", "s|b"] {
+            outbox::send(tx, &message(line), NOW)?;
+        }
+        Ok(())
+    });
+    let told = |now| {
+        let all = store.read(|tx| notice::told(tx, secret, now)).unwrap();
+        all.into_iter().map(|t| (t.key, t.at, t.stands)).collect::<Vec<_>>()
+    };
+    let a = ("a".to_owned(), NOW - Span::days(1), true);
+    let rung = ("ladder/0/x".to_owned(), NOW, false);
+    assert_eq!(told(NOW + Span::minutes(1)), [a.clone(), ("b".to_owned(), NOW, false), rung.clone()]);
+    assert_eq!(told(later), [a.clone(), rung], "what has ended is not asked for, except the rung of an end to come");
+    assert_eq!(told(NOW + Span::days(30)), [a]);
+    assert!(store.read(|tx| notice::was_told(tx, secret, "unreachable", NOW)).unwrap());
+    assert!(!store.read(|tx| notice::was_told(tx, secret, "unreachable", later)).unwrap());
+
+    write(&store, |tx| {
+        let due = outbox::claim(tx, later, later + Span::minutes(2), 10)?;
+        assert_eq!(due.iter().map(|o| o.line.as_str()).collect::<Vec<_>>(), ["s|a", "s|b"], "the first of each line");
+        outbox::attempted(tx, &due[0], false, outbox::UNDELIVERABLE, later, "503", later)?;
+        outbox::close(tx, due[1].id, outbox::SUPERSEDED, later)?;
+        let waiting = outbox::waiting_in_line(tx, "s|a")?;
+        assert_eq!(waiting.len(), 1);
+        assert!(outbox::was_sent(tx, "s|a", "{}")? && !outbox::was_sent(tx, "s|c", "{}")?);
+        let failing = outbox::failing(tx, 8, NOW)?;
+        assert_eq!(failing, [outbox::Failing { team: "web".into(), tried: 0, lost: 1 }]);
+        Ok(())
+    });
+    write(&store, |tx| {
+        assert_eq!(prune::messages(tx, later, 10)?, 0, "not yet");
+        assert_eq!(prune::messages(tx, later + Span::seconds(1), 1)?, 1, "a batch");
+        assert_eq!(prune::messages(tx, later + Span::seconds(1), 10)?, 1, "what waits stays");
+        assert_eq!(prune::notices(tx, later, 10)?, 2);
+        assert_eq!((prune::changes(tx, later, 10)?, prune::lines(tx, later, 10)?, prune::sweeps(tx, later, 10)?), (0, 0, 0));
+        let (hash, leaf) = (fingerprint(1, 1), fingerprint(2, 2));
+        observation::keep_chain(tx, &hash, &leaf, b"x", NOW)?;
+        let page = prune::unused_chains(tx, &[], NOW + Span::days(1), 10)?.unwrap();
+        assert_eq!(page.1, [hash]);
+        observation::keep_chain(tx, &hash, &leaf, b"x", NOW + Span::days(2))?;
+        assert_eq!(prune::chain(tx, &hash, NOW + Span::days(1))?, 0, "it was presented again meanwhile");
+        assert_eq!(prune::chain(tx, &hash, NOW + Span::days(3))?, 1);
+        Ok(())
+    });
+    write(&store, |tx| {
+        let sealed =
+            secret::Sealed { instance: 7, purpose: String::new(), kek: "k".into(), wrapped: b"w".to_vec(), ciphertext: b"c".to_vec() };
+        delivery_key::insert_kek(tx, "k", "{}", NOW)?;
+        delivery_key::put(tx, secret, 1, &sealed)?;
+        delivery_key::put(tx, secret, 2, &sealed)?;
+        assert_eq!(delivery_key::get(tx, "k", secret)?, Some((2, sealed)));
+        delivery_key::used(tx, "k", later)?;
+        assert_eq!(delivery_key::forget_unused(tx, later)?, 0);
+        assert_eq!(delivery_key::forget_unused(tx, later + Span::seconds(1))?, 1);
+        assert_eq!(delivery_key::kept(tx, "k")?, []);
+        Ok(())
+    });
+}
+
+/// The ends of a secret's targets, each certificate once, with those that wait for it.
+pub(crate) fn ends_are_summed_by_certificate(database: &Database) {
+    let store = database.open();
+    let secret = SecretId(1);
+    let end = |n: u8, days: i64, lifetime: i64| End {
+        about: fingerprint(n, n),
+        position: usize::from(n),
+        until: NOW + Span::days(days),
+        thresholds: Thresholds::for_leaf(Span::days(lifetime)),
+        lifetime: Span::days(lifetime),
+    };
+    let found = |e: End| {
+        let detail = format!("expires {}", e.until);
+        let finding = Finding::new(Code::LeafExpiring, Level::Notice, Subject::Certificate(e.about), detail);
+        Finding { about: Some(e.about), until: Some(e.until), end: Some(e), ..finding }
+    };
+    write(&store, |tx| {
+        for (id, state) in [(1, TargetState::Active), (2, TargetState::Standby), (3, TargetState::Active)] {
+            target::put(tx, &place(id, secret, state, (id == 3).then_some(NOW)))?;
+            let mut all = vec![found(end(1, 100, 365))];
+            if id == 2 {
+                all.push(found(end(2, 20, 90)));
+            }
+            assert!(finding::replace(tx, secret, Some(TargetId(id)), &all)?);
+            assert!(!finding::replace(tx, secret, Some(TargetId(id)), &all)?, "unchanged");
+        }
+        // Other thresholds change what is told, although neither key nor level do. What left the inventory says nothing of an end.
+        let own = End { thresholds: Thresholds { notice: Span::days(120), incident: Span::days(30) }, ..end(1, 100, 365) };
+        assert!(finding::replace(tx, secret, Some(TargetId(3)), &[found(own)])?);
+        assert!(finding::replace(tx, secret, Some(TargetId(3)), &[])?);
+        Ok(())
+    });
+    let ends = store.read(|tx| target::aggregate(tx, secret)).unwrap().ends;
+    assert_eq!(
+        ends,
+        [Ending { end: end(1, 100, 365), targets: 2, active: true }, Ending { end: end(2, 20, 90), targets: 1, active: false }]
+    );
+    let serving = store.read(|tx| target::serving(tx, secret, &fingerprint(2, 2), 10)).unwrap();
+    assert_eq!(serving.iter().map(|t| t.facts.id).collect::<Vec<_>>(), [TargetId(2)]);
+    assert!(!store.read(|tx| target::all_current(tx, secret)).unwrap(), "nothing was required to be");
+}
+
+fn place(id: i64, secret: SecretId, state: TargetState, retired_at: Option<Time>) -> target::Target {
+    target::Target {
+        facts: domain::words::Target {
+            id: TargetId(id),
+            name: format!("t{id}"),
+            declared_at: NOW,
+            state,
+            drained_until: None,
+            production: true,
+            backends: Backends::Direct,
+            server_name: String::new(),
+            region: String::new(),
+            required_vantages: Vec::new(),
+            offers: Vec::new(),
+            baseline: None,
+        },
+        secret,
+        kind: "endpoint".into(),
+        protocol: "tls".into(),
+        host: "h".into(),
+        port: 443,
+        stamp: String::new(),
+        service: String::new(),
+        team: String::new(),
+        roots: String::new(),
+        optional_vantages: Vec::new(),
+        check_name: true,
+        retired_at,
+        served: Served::Unknown,
+        worst: None,
+        current: 0,
+        required: 0,
+        level: Level::Info,
+        observed_at: None,
+    }
 }
