@@ -119,7 +119,7 @@ fn where_no_copy_is_others_hear_at_once_and_the_pager_in_order_after_opening() {
     }
     assert!(s.own_findings().iter().any(|f| f.starts_with("contacts-locked")));
     let id = s.w.incidents()[0].facts.id;
-    s.w.engine.acknowledge(id, "on it", &person(), &s.w.tick()).unwrap();
+    s.w.engine.acknowledge(id, None, "on it", &person(), &s.w.tick()).unwrap();
     s.w.run_until(s.w.now + Span::hours(1), Span::minutes(5));
     let once = s.w.post.at("\"log\"").iter().filter(|(k, _)| *k == Kind::IncidentOpened).count();
     assert_eq!(once, 1, "told instead once, not at every attempt");
@@ -160,7 +160,7 @@ fn between_the_first_word_and_the_last_only_the_latest_is_told() {
     let id = s.w.incidents()[0].facts.id;
     for _ in 0..3 {
         s.w.now = s.w.now + Span::minutes(1);
-        s.w.engine.acknowledge(id, "on it", &person(), &s.w.tick()).unwrap();
+        s.w.engine.acknowledge(id, None, "on it", &person(), &s.w.tick()).unwrap();
         s.w.settle();
     }
     assert_eq!(s.states("web.example"), ["waiting", "superseded", "superseded", "waiting"]);
