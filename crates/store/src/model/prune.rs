@@ -3,6 +3,7 @@
 
 use crate::{Result, Tx, Value};
 use domain::{Fingerprint, Time};
+use std::collections::BTreeMap;
 
 /// Deletes messages that were done before a moment, with the attempts to deliver them. Says how many messages.
 pub fn messages(tx: &mut Tx<'_>, before: Time, limit: i64) -> Result<u64> {
@@ -37,13 +38,25 @@ pub fn changes(tx: &mut Tx<'_>, before: Time, limit: i64) -> Result<u64> {
     )
 }
 
-/// Deletes lines of reviewed incidents that closed before a moment. The incident itself stays: repeats are found by it.
+/// Deletes lines of reviewed incidents that closed before a moment. The incident itself stays, with the numbers of its lines: repeats
+/// are found by it.
 pub fn lines(tx: &mut Tx<'_>, before: Time, limit: i64) -> Result<u64> {
-    tx.execute(
-        "DELETE FROM incident_line WHERE id IN (SELECT l.id FROM incident_line l JOIN incident i ON i.id = l.incident_id \
-         WHERE l.closed_at < $1 AND i.state = 'reviewed' ORDER BY l.closed_at, l.id LIMIT $2)",
-        &[before.into(), limit.into()],
-    )
+    let sql = "SELECT l.id, l.incident_id, l.how FROM incident_line l JOIN incident i ON i.id = l.incident_id \
+               WHERE l.closed_at < $1 AND i.state = 'reviewed' ORDER BY l.closed_at, l.id LIMIT $2";
+    let old = tx.query(sql, &[before.into(), limit.into()])?;
+    // In the order of the counts that are kept of what is there, so that two never wait for each other.
+    let mut counts = BTreeMap::<(i64, String), i64>::new();
+    for r in &old {
+        *counts.entry((r.int(1)?, r.text(2)?.to_owned())).or_default() += 1;
+    }
+    for ((incident, how), n) in counts {
+        let sql = "UPDATE incident_line_tally SET n = n - $3 WHERE incident_id = $1 AND how = $2";
+        tx.execute(sql, &[incident.into(), how.into(), n.into()])?;
+    }
+    for r in &old {
+        tx.execute("DELETE FROM incident_line WHERE id = $1", &[r.int(0)?.into()])?;
+    }
+    Ok(old.len() as u64)
 }
 
 /// Deletes reports of sweeps that ended before a moment, except the last ones.

@@ -119,7 +119,8 @@ pub fn recount_all(tx: &mut Tx<'_>) -> Result<bool> {
 const KEPT_TARGETS: &str = "SELECT secret_id, CAST(secret_id AS TEXT) AS kind, n, production, current, required FROM target_tally \
                             WHERE secret_id >= $1 AND secret_id <= $2 ORDER BY secret_id";
 const FINDINGS: &str = "SELECT secret_id, CAST(secret_id AS TEXT) || '/' || subject || '/' || code || '/' || level AS kind, count(*) AS n, \
-                        0 AS b, 0 AS c, 0 AS d, subject, code, level FROM finding WHERE target_id <> 0 AND level <> 'info'";
+                        0 AS b, 0 AS c, 0 AS d, subject, code, level FROM finding WHERE target_id <> 0 \
+                        AND (level <> 'info' OR subject LIKE 'certificate/%')";
 const BY_KIND: &str = "GROUP BY secret_id, subject, code, level ORDER BY secret_id, subject, code, level";
 const KEPT_FINDINGS: &str = "SELECT secret_id, CAST(secret_id AS TEXT) || '/' || subject || '/' || code || '/' || level AS kind, n, 0, 0, 0 \
                              FROM finding_tally WHERE secret_id >= $1 AND secret_id <= $2 ORDER BY secret_id, subject, code, level";
