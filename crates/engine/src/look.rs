@@ -26,6 +26,9 @@ use store::{
 pub const BATCH: i64 = 256;
 /// Most handshakes with one address in one look.
 pub const MOST_HANDSHAKES: u32 = 30;
+/// Most addresses of one target that one vantage knows and dials, those that have left within the last day among them: a look has
+/// to end within its lease, and nobody who speaks for a vantage, nor a name that changes by the minute, may make it longer.
+pub const MOST_ADDRESSES: usize = 256;
 /// Most attempts that one report may bring.
 pub const MOST_ATTEMPTS: usize = 4096;
 
@@ -134,6 +137,13 @@ impl Engine {
                     return Err(Error::refused("foreign-address", problem));
                 }
                 match &seen.resolved {
+                    Ok(resolved) if beyond(tx, id, vantage, resolved, tick.now)? => {
+                        // The known ones go on, leave after their day, and make room. What is not dialled must not look well.
+                        let known_there = addresses_of(tx, id, vantage, tick.now)?;
+                        let kept: Vec<String> = resolved.iter().filter(|a| known_there.contains(*a)).cloned().collect();
+                        target::put_addresses(tx, id, vantage, &kept, tick.now - AFTER_LEAVING, tick.now)?;
+                        unresolved(tx, &target, &mut known, vantage, &too_many(), seen.at)?;
+                    }
                     Ok(resolved) if !resolved.is_empty() => {
                         resolves(tx, &target, &mut known, vantage, seen.at)?;
                         target::put_addresses(tx, id, vantage, resolved, tick.now - AFTER_LEAVING, tick.now)?;
@@ -260,6 +270,13 @@ fn addresses_of(tx: &mut Tx<'_>, id: TargetId, vantage: &str, now: Time) -> stor
     Ok(target::addresses(tx, id)?.into_iter().filter(dialled).map(|a| a.address).collect())
 }
 
+/// Whether a vantage would know more addresses of a target than it may, were these added.
+fn beyond(tx: &mut Tx<'_>, id: TargetId, vantage: &str, resolved: &[String], now: Time) -> store::Result<bool> {
+    let mut all = addresses_of(tx, id, vantage, now)?;
+    all.extend(resolved.iter().cloned());
+    Ok(all.len() > MOST_ADDRESSES)
+}
+
 /// What a vantage has seen of all that it looks at, and whether the name resolves there.
 fn looked_at(tx: &mut Tx<'_>, t: &target::Target, known: Vec<Observation>, vantage: &str, now: Time) -> store::Result<Vec<Record>> {
     let asks = required::asks(&t.facts);
@@ -368,6 +385,11 @@ fn resolves(tx: &mut Tx<'_>, target: &target::Target, known: &mut Vec<Observatio
         tx.journal(Entry::new("target.observed", format!("target/{}", target.facts.name), "", &body))?;
     }
     Ok(())
+}
+
+fn too_many() -> Failure {
+    let detail = format!("the name has resolved to more than {MOST_ADDRESSES} addresses within a day; those beyond are not looked at");
+    Failure { blame: Blame::Limits, retry: false, detail }
 }
 
 fn no_address() -> Failure {

@@ -5,7 +5,10 @@ use domain::{
     observation::Failure,
     words::{Blame, Offer},
 };
-use engine::ports::{Attempt, Look, Seen, Shown};
+use engine::{
+    look::MOST_ADDRESSES,
+    ports::{Attempt, Look, Seen, Shown},
+};
 use probe::{Dialer, Target};
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 use tokio::task::JoinSet;
@@ -48,7 +51,7 @@ impl Sockets {
             }
             Err(e) => Err(failure(e)),
         };
-        sockets.extend(look.also.iter().filter_map(|a| a.parse::<SocketAddr>().ok()));
+        let sockets = dialled(sockets, &look.also);
 
         // Side by side: two hundred dead addresses one after the other would take longer than anybody waits.
         let (mut waiting, mut running, mut done) = (sockets.into_iter(), JoinSet::new(), Vec::new());
@@ -79,6 +82,14 @@ impl Sockets {
         let attempts = done.into_iter().flat_map(|(_, attempts)| attempts).collect();
         Seen { target: look.target, at: self.door.now(), resolved, attempts }
     }
+}
+
+/// What is dialled: what was resolved and what is known besides. Where that is too much, what is known alone, and no more of it than the limit:
+/// what is beyond is not taken in, and the look has to end within its lease.
+fn dialled(resolved: BTreeSet<SocketAddr>, also: &[String]) -> BTreeSet<SocketAddr> {
+    let known: BTreeSet<SocketAddr> = also.iter().filter_map(|a| a.parse().ok()).take(MOST_ADDRESSES).collect();
+    let all: BTreeSet<SocketAddr> = resolved.union(&known).copied().collect();
+    if all.len() > MOST_ADDRESSES { known } else { all }
 }
 
 /// One after the other, as a server behind one address would see ordinary clients come.
@@ -120,5 +131,23 @@ fn failure(f: probe::Failure) -> Failure {
         blame: Blame::parse(f.blame.as_str()).unwrap_or(Blame::Peer),
         retry: f.retry,
         detail: format!("{}: {}", f.phase.as_str(), f.detail),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_dials_no_more_than_its_limit() {
+        let block = |n: u8| (0..=255).map(move |i| SocketAddr::from(([198, 51, n, i], 443)));
+        let texts = |n: u8| block(n).map(|a| a.to_string()).collect::<Vec<String>>();
+        let check = |resolved: BTreeSet<SocketAddr>, also: &[String], expected: BTreeSet<SocketAddr>| {
+            assert_eq!(dialled(resolved, also), expected, "{also:?}");
+        };
+        check(block(1).take(3).collect(), &texts(2)[..2], block(1).take(3).chain(block(2).take(2)).collect());
+        check(block(1).collect(), &texts(1), block(1).collect());
+        check(block(1).collect(), &texts(2)[..2], block(2).take(2).collect());
+        check(BTreeSet::new(), &[texts(1), texts(2)].concat(), block(1).collect());
     }
 }

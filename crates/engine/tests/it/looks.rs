@@ -159,6 +159,31 @@ fn a_claim_of_change_during_a_remote_look_is_not_lost() {
 }
 
 #[test]
+fn a_vantage_makes_no_look_longer_than_its_limit() {
+    let mut c = case();
+    c.declare("vantages = [\"far\"]");
+    let good = c.good();
+    let block = |n: u8| (0..=255).map(|i| format!("198.51.{n}.{i}:443")).collect::<Vec<String>>();
+    let name = |c: &Case, addresses: &[String]| c.w.net.name("far www.example", &addresses.iter().map(String::as_str).collect::<Vec<_>>());
+    for address in [block(1), block(2), vec![A.to_owned(), B.to_owned()]].concat() {
+        c.w.net.serves(&address, &good);
+    }
+    name(&c, &[A.to_owned()]);
+    c.w.run_with("far", c.w.now + Span::hours(2), Span::minutes(30));
+    assert!(c.w.findings("www").is_empty(), "{:?}", c.w.findings("www"));
+    for n in [1, 2, 1] {
+        name(&c, &block(n));
+        c.w.run_with("far", c.w.now + Span::hours(2), Span::minutes(30));
+        assert_eq!(c.w.addresses("www"), [format!("far {A} left")], "256 more would be 257");
+    }
+    assert!(c.w.details("www", "unreachable")[0].contains("more than 256 addresses"), "{:?}", c.w.details("www", "unreachable"));
+    name(&c, &[A.to_owned(), B.to_owned()]);
+    c.w.run_with("far", c.w.now + Span::hours(2), Span::minutes(30));
+    assert_eq!(c.w.addresses("www"), [format!("far {A}"), format!("far {B}")]);
+    assert!(c.w.findings("www").is_empty(), "{:?}", c.w.findings("www"));
+}
+
+#[test]
 fn a_vantage_speaks_of_addresses_of_its_target_alone() {
     let c = case();
     c.declare("vantages = [\"far\"]");
