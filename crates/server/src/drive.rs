@@ -107,7 +107,7 @@ fn renew(d: &Drive, tick: &Tick) -> engine::Result<usize> {
         return Ok(0);
     }
     let outside = |e: crate::tls::TlsError| engine::Error::Outside(e.to_string());
-    let renewed = own.renew().map_err(outside)?;
+    let renewed = own.renew(tick).map_err(outside)?;
     let roots = own.ca_pem().map_err(outside)?;
     let host = if at.ip().is_unspecified() { String::from("127.0.0.1") } else { at.ip().to_string() };
     d.engine.register_api(&own.chain_pem(), &roots, &host, at.port(), &rules(), tick)?;

@@ -165,7 +165,6 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     names.extend(options.names.iter().cloned());
     names.sort();
     names.dedup();
-    let own = OwnCertificate::open(&options.data.join("tls"), &names)?;
 
     let wake = Arc::new(Notify::new());
     let mut overrides = probe::Overrides::default();
@@ -181,6 +180,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let client = outgoing(&options)?;
     let witnesses = Witnesses::new(&options.clock_witnesses, client.clone(), engine.clone(), door.clone());
     witnesses.ask_at_start().await;
+    // After the witnesses: what they say of the clock decides whether an authority that looks old is replaced.
+    let own = OwnCertificate::open(&options.data.join("tls"), &names, &door.tick())?;
     let metrics = Arc::new(http::metrics::Metrics::new());
     let measured = metrics.clone();
     let drive = Drive {

@@ -1,8 +1,8 @@
 //! The certificate of the store's own API: made by an authority of its own in the data folder, renewed while the server runs, and
-//! made anew at a start after it has expired. Its keys do not lie in the vault: a sealed store must still answer.
+//! made anew at a start after it has expired. While the clock is doubted its authority stays, however old it looks. Its keys do not lie in the vault: a sealed store must still answer.
 
-use crate::clock::wall;
 use domain::{Span, Time};
+use engine::Tick;
 use pki::{
     Certificate, PrivateKey,
     build::{Authority, BuildError},
@@ -74,10 +74,10 @@ impl ResolvesServerCert for OwnCertificate {
 
 impl OwnCertificate {
     /// Opens what lies in `folder`, or makes it. A certificate that has expired, or that lacks a name, is made anew.
-    pub fn open(folder: &Path, names: &[String]) -> Result<Arc<OwnCertificate>, TlsError> {
+    pub fn open(folder: &Path, names: &[String], tick: &Tick) -> Result<Arc<OwnCertificate>, TlsError> {
         std::fs::create_dir_all(folder).map_err(|error| file(folder, error))?;
-        let now = wall();
-        let authority = authority(folder, now)?;
+        let now = tick.now;
+        let authority = authority(folder, tick)?;
         let known = read(&folder.join("api.pem"), &folder.join("api.key"))?;
         let good = known.filter(|(chain, _)| {
             chain.first().is_some_and(|leaf| {
@@ -86,7 +86,7 @@ impl OwnCertificate {
         });
         let (chain, key) = match good {
             Some(pair) => pair,
-            None => make(folder, &authority, names, now)?,
+            None => make(folder, &authority, names, tick)?,
         };
         Ok(Arc::new(OwnCertificate {
             folder: folder.into(),
@@ -96,15 +96,18 @@ impl OwnCertificate {
         }))
     }
 
-    /// Makes the next certificate when it is due. Says whether it did.
-    pub fn renew(&self) -> Result<bool, TlsError> {
-        let now = wall();
+    /// Makes the next certificate when it is due and the clock is believed. Says whether it did.
+    pub fn renew(&self, tick: &Tick) -> Result<bool, TlsError> {
+        if !tick.clock.is_believed() {
+            return Ok(false);
+        }
+        let now = tick.now;
         let leaf_due = self.chain.read().unwrap_or_else(PoisonError::into_inner).first().is_none_or(|leaf| due(leaf, now));
         if !leaf_due {
             return Ok(false);
         }
-        let authority = authority(&self.folder, now)?;
-        let (chain, key) = make(&self.folder, &authority, &self.names, now)?;
+        let authority = authority(&self.folder, tick)?;
+        let (chain, key) = make(&self.folder, &authority, &self.names, tick)?;
         *self.served.write().unwrap_or_else(PoisonError::into_inner) = certified(&chain, &key)?;
         *self.chain.write().unwrap_or_else(PoisonError::into_inner) = chain;
         Ok(true)
@@ -140,16 +143,28 @@ impl OwnCertificate {
 
 /// Less than a third of its life is left.
 fn due(leaf: &Certificate, now: Time) -> bool {
-    // Or it was made under a clock that was ahead, and is not valid yet.
-    leaf.not_after() - now < Span::seconds(leaf.lifetime().as_secs() / 3) || leaf.not_before() > now
+    // Or it was made under a clock that was ahead: it is not valid yet, or ends later than any that is made now.
+    leaf.not_after() - now < Span::seconds(leaf.lifetime().as_secs() / 3)
+        || leaf.not_before() > now
+        || leaf.not_after() > now + LIFETIME + Span::days(1)
 }
 
-fn authority(folder: &Path, now: Time) -> Result<Authority, TlsError> {
+/// The authority that lies in `folder`. One that ends is replaced, which every client has to be told: never on the word of a clock
+/// that is doubted.
+fn authority(folder: &Path, tick: &Tick) -> Result<Authority, TlsError> {
+    let now = tick.now;
     let (pem, key) = (folder.join("ca.pem"), folder.join("ca.key"));
     if let Some((chain, key)) = read(&pem, &key)?
-        && let Some(root) = chain.into_iter().next().filter(|c| c.not_after() > now + LIFETIME)
+        && let Some(root) = chain.into_iter().next()
     {
-        return Ok(Authority::resume(root, key)?);
+        let ends = root.not_after();
+        if ends > now + LIFETIME {
+            return Ok(Authority::resume(root, key)?);
+        }
+        if !tick.clock.is_believed() {
+            tracing::warn!(%ends, %now, "the API's authority looks as if it ended, by a clock that is not believed; it is kept until the clock is");
+            return Ok(Authority::resume(root, key)?);
+        }
     }
     let authority = Authority::new("Perennial API", now - Span::hours(1), now + AUTHORITY)?;
     write(&pem, authority.certificate().to_pem().as_bytes())?;
@@ -157,8 +172,15 @@ fn authority(folder: &Path, now: Time) -> Result<Authority, TlsError> {
     Ok(authority)
 }
 
-fn make(folder: &Path, authority: &Authority, names: &[String], now: Time) -> Result<(Vec<Certificate>, PrivateKey), TlsError> {
-    let (leaf, key) = authority.leaf(names, KeyType::EcdsaP256, now - Span::hours(1), now + LIFETIME)?;
+fn make(folder: &Path, authority: &Authority, names: &[String], tick: &Tick) -> Result<(Vec<Certificate>, PrivateKey), TlsError> {
+    let (mut from, mut until) = (tick.now - Span::hours(1), tick.now + LIFETIME);
+    if !tick.clock.is_believed() {
+        // Nobody can confirm a doubted clock over an API that refuses: good by this clock, and for as long as the authority is. Once
+        // the clock is believed it is made anew, as one that is not of its time.
+        from = from.min(authority.certificate().not_before());
+        until = until.max(authority.certificate().not_after());
+    }
+    let (leaf, key) = authority.leaf(names, KeyType::EcdsaP256, from, until)?;
     let chain = vec![leaf];
     write(&folder.join("api.key"), key.expose_pem().as_bytes())?;
     write(&folder.join("api.pem"), chain.iter().map(Certificate::to_pem).collect::<String>().as_bytes())?;
@@ -237,6 +259,49 @@ fn certified(chain: &[Certificate], key: &PrivateKey) -> Result<Arc<CertifiedKey
 
 fn file(path: &Path, error: std::io::Error) -> TlsError {
     TlsError::File { path: path.display().to_string(), error }
+}
+
+#[cfg(test)]
+mod tests_of_time {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use domain::clock::Belief;
+
+    const NOW: Time = Time::from_unix(1_800_000_000);
+
+    fn doubted(now: Time) -> Tick {
+        Tick { now, clock: Belief::Doubted(vec!["nobody vouches for it".into()]) }
+    }
+
+    fn leaf(own: &OwnCertificate) -> Certificate {
+        own.chain.read().unwrap()[0].clone()
+    }
+
+    #[test]
+    fn a_clock_that_is_doubted_replaces_no_authority_and_locks_no_client_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = [String::from("localhost")];
+        let open = |tick: &Tick| OwnCertificate::open(folder.path(), &names, tick).unwrap();
+        let first = open(&Tick::at(NOW));
+        let (ca, ordinary) = (first.ca_pem().unwrap(), leaf(&first));
+        for wrong in [NOW + Span::days(12 * 365), NOW + Span::days(3650), Time::from_unix(0)] {
+            let own = open(&doubted(wrong));
+            assert_eq!(own.ca_pem().unwrap(), ca, "{wrong}");
+            for by in [wrong, NOW] {
+                assert!(leaf(&own).not_before() < by && by < leaf(&own).not_after(), "{wrong}: good by {by}");
+            }
+            let served = leaf(&own);
+            assert!(!own.renew(&doubted(wrong)).unwrap() && leaf(&own) == served, "{wrong}");
+            // The clock is set right, and confirmed.
+            assert!(own.renew(&Tick::at(NOW)).unwrap());
+            assert_eq!((leaf(&own).lifetime(), own.ca_pem().unwrap()), (ordinary.lifetime(), ca.clone()));
+            assert!(!own.renew(&Tick::at(NOW)).unwrap());
+        }
+        // And where it was right all the while: ten years are over.
+        let own = open(&doubted(NOW + Span::days(3650)));
+        assert!(own.renew(&Tick::at(NOW + Span::days(3650))).unwrap());
+        assert_ne!(own.ca_pem().unwrap(), ca);
+    }
 }
 
 #[cfg(all(test, unix))]
