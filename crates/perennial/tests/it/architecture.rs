@@ -18,6 +18,10 @@ const MOST_LINES: usize = 900;
 const RESERVED: &[(&str, &[&str], &str)] = &[
     ("x509-parser", &["pki"], "one parser reads certificates; use pki::Certificate"),
     ("p12-keystore", &["pki"], "use pki::load, which looks at the cost before it opens anything"),
+    ("pkcs5", &["pki"], "use pki::load"),
+    ("pkcs12", &["pki"], "use pki::load"),
+    ("des", &["pki"], "no cipher for anything but old PKCS#12 files"),
+    ("rc2", &["pki"], "no cipher for anything but old PKCS#12 files"),
     ("rcgen", &["pki"], "use pki::build"),
     ("webpki", &["pki", "probe"], "use pki::Verifier; probe proves possession of a key and nothing else with it"),
     ("rusqlite", &["store"], "use store::Store"),
