@@ -361,7 +361,7 @@ pub struct Line {
     pub closed_at: Option<String>,
     /// `observed` or `retired`.
     pub how: Option<String>,
-    /// The observations that it closed on.
+    /// The observations that it closed on; of what was retired by hand, who did it and why.
     pub evidence: Option<String>,
 }
 

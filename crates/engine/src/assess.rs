@@ -37,7 +37,7 @@ pub fn target(engine: &Engine, tx: &mut Tx<'_>, t: &target::Target, tick: &Tick)
 
     let waiting = lines(tx, t, owner.as_ref(), &standing, tick)?;
     if standing.findings.iter().any(|f| f.code == Code::CameBack) {
-        crate::inventory::come_back(tx, t, now)?;
+        crate::retire::come_back(tx, t, now)?;
     }
     timer::plan(tx, loops::TARGET, t.facts.id.0, standing.next, mark)?;
     if changed || moved {

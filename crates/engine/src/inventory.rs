@@ -1,20 +1,18 @@
 //! Putting the declared inventory in place: idempotent, all or nothing; what leaves is retired, never forgotten.
 
-use crate::{
-    Engine, Error, Refusal, Result, Tick, assess, intent::Intent, judge::parse_chain, look::wake_vantages, loops, own::PREFIX, vault::blank,
-};
+use crate::{Engine, Error, Refusal, Result, Tick, assess, intent::Intent, look::wake_vantages, loops, own::PREFIX, retire, vault::blank};
 use api::fleet::{self as model, self as fleet, Fleet};
 use domain::{
     Span, Time, required,
     target::Served,
-    words::{Backends, KeyType, Kind, Management, Offer, Renewal, Retired, SecretId, TargetId, TargetState},
+    words::{Backends, KeyType, Kind, Management, Offer, Renewal, SecretId, TargetId, TargetState},
 };
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use store::{
     Actor, Tx, Value,
     journal::Entry,
-    model::{incident, inventory as rows, inventory::Table, observation, secret, target},
+    model::{incident, inventory as rows, inventory::Table, secret, target},
     timer,
 };
 
@@ -94,21 +92,6 @@ impl Engine {
             Ok(Applied { changes: apply.changes, plan, done })
         };
         if options.dry_run { self.store.try_read(run) } else { self.store.try_write(actor, tick.now, run) }
-    }
-
-    /// Takes a target out of the inventory by hand. Its open lines end as *retired*, and it is still looked at.
-    pub fn retire_target(&self, name: &str, reason: &str, actor: &Actor, tick: &Tick) -> Result<()> {
-        if reason.trim().is_empty() {
-            return Err(Error::refused("reason-missing", "retiring needs a reason: --reason \"…\""));
-        }
-        self.store.try_write(actor, tick.now, |tx| {
-            let found = target::by_name(tx, name)?.ok_or_else(|| Error::not_found("target", name))?;
-            let Some(t) = target::lock(tx, found.facts.id)? else { return Err(Error::not_found("target", name)) };
-            intent_to_retire(tx, &t)?.approved(tx, reason, actor)?;
-            retire(tx, t, tick.now)?;
-            tx.journal(Entry::new("target.retired", format!("target/{name}"), reason, &json!({})))?;
-            Ok(())
-        })
     }
 }
 
@@ -239,7 +222,7 @@ impl Apply<'_> {
                     }
                     if self.writes {
                         let taken = secret::lock(tx, s.id)?.unwrap_or(s);
-                        secret::update_declaration(tx, &secret::Secret { retired_at: Some(self.now), ..taken })?;
+                        retire::secret(tx, taken, "", self.now)?;
                     }
                 }
             }
@@ -302,7 +285,7 @@ impl Apply<'_> {
                     if self.writes
                         && let Some(t) = target::lock(tx, t.facts.id)?
                     {
-                        retire(tx, t, self.now)?;
+                        retire::target(tx, t, "", self.now)?;
                     }
                 }
             }
@@ -311,89 +294,14 @@ impl Apply<'_> {
     }
 }
 
+/// Pruning says nothing about why. What has an open incident is retired by somebody who does.
 fn open_incident(kind: &str, name: &str) -> Error {
+    let first = if kind == "secret" { ", its targets first" } else { "" };
     let problem = format!(
-        "{kind} {name} has lines in an open incident and cannot be pruned; end it in production, or retire it by hand with a reason"
+        "{kind} {name} has lines in an open incident and cannot be pruned; end it in production, or retire it by hand{first}: \
+         perennial {kind} retire {name} --reason \"…\""
     );
     Error::refused("open-incident", problem)
-}
-
-/// What is retired is the target as it stands: what it serves, and the open lines that end without evidence.
-fn intent_to_retire(tx: &mut Tx<'_>, t: &target::Target) -> Result<Intent> {
-    let lines: Vec<i64> = incident::open_lines_of_target(tx, t.facts.id)?.iter().map(|l| l.id).collect();
-    let content = json!({
-        "target": t.facts.id.0,
-        "secret": t.secret.0,
-        "endpoint": format!("{}://{}:{}", t.protocol, t.host, t.port),
-        "served": crate::tell::served_text(t.served),
-        "open_lines": lines,
-    });
-    Ok(Intent::new("retire", format!("target/{}", t.facts.name), content))
-}
-
-/// For how long a target is looked at after it was retired, where nobody knows until when it would have served.
-pub const AFTER_RETIRING: Span = Span::days(30);
-
-/// Retires a target whose row is taken. It is still looked at until what it answered with has ended (law 2).
-fn retire(tx: &mut Tx<'_>, mut t: target::Target, now: Time) -> Result<()> {
-    let mut leaves = BTreeSet::new();
-    let mut until: Option<Time> = None;
-    for record in observation::of_target(tx, t.facts.id)? {
-        for sighting in record.record.may_serve() {
-            leaves.insert(sighting.leaf);
-            let leaf = observation::chain(tx, &sighting.chain)?.and_then(|der| parse_chain(&der).into_iter().next());
-            until = until.max(leaf.map(|l| l.not_after()));
-        }
-    }
-    if leaves.is_empty()
-        && let Some(owner) = secret::get(tx, t.secret)?
-        && let Some(newest) = assess::newest(tx, &owner, &t.facts.region)?
-    {
-        // Nobody ever saw it: what it should have served is what it must not be found serving.
-        leaves = newest.leaves;
-    }
-    let until = until.filter(|until| *until < Time::NO_EXPIRY).unwrap_or(now + AFTER_RETIRING);
-    t.facts.retired = Some(Retired { until, leaves });
-    t.facts.state = TargetState::Retired;
-    t.retired_at = Some(now);
-    target::put(tx, &t)?;
-    for line in incident::open_lines_of_target(tx, t.facts.id)? {
-        let closed = incident::Line { closed_at: Some(now), how: "retired".into(), ..line.clone() };
-        incident::put_line(tx, &closed)?;
-        timer::set_earlier(tx, loops::INCIDENT, line.incident.0, now)?;
-    }
-    wake_vantages(tx, &t, now + domain::policy::SHORTEST_INTERVAL + Span::seconds(1))?;
-    timer::set_earlier(tx, loops::SECRET, t.secret.0, now)?;
-    Ok(())
-}
-
-/// A target that was retired and still answers comes back.
-pub(crate) fn come_back(tx: &mut Tx<'_>, t: &target::Target, now: Time) -> Result<()> {
-    let facts = domain::words::Target { state: TargetState::Active, retired: None, ..t.facts.clone() };
-    let back = target::Target { retired_at: None, facts, ..t.clone() };
-    target::put(tx, &back)?;
-    wake_vantages(tx, &back, now)?;
-    if let Some(s) = secret::lock(tx, t.secret)? {
-        let s = secret::Secret { retired_at: None, ..s };
-        secret::update_declaration(tx, &s)?;
-        timer::set_earlier(tx, loops::SECRET, s.id.0, now)?;
-        let team = assess::team_of(tx, &t.team, &t.service, Some(&s))?;
-        let telling = domain::secret::Telling {
-            key: format!("came-back/{}/{now}", t.facts.name),
-            code: domain::finding::Code::CameBack,
-            rung: None,
-            again: false,
-            escalate: false,
-            about: None,
-            until: None,
-            detail: format!("{} was retired, still answers with the certificate that it served then, and is back", t.facts.name),
-            targets: 1,
-        };
-        crate::tell::notice(tx, &s, &telling, &team, now)?;
-    }
-    let reason = "it was retired and still answers with the certificate that it served then";
-    tx.journal(Entry::new("target.came-back", format!("target/{}", t.facts.name), reason, &json!({})))?;
-    Ok(())
 }
 
 fn declare(base: secret::Secret, w: &model::Secret) -> secret::Secret {

@@ -24,6 +24,7 @@ pub mod look;
 pub mod message;
 pub mod own;
 pub mod ports;
+mod retire;
 pub mod secrets;
 pub mod sweep;
 pub mod tell;

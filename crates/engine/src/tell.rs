@@ -137,7 +137,7 @@ pub fn incident_to(tx: &mut Tx<'_>, it: &incident::Incident, news: News, teams: 
             should_be = (s.newest_version > 0).then(|| format!("version {}", s.newest_version));
             secret_name = Some(s.name);
         }
-        if !line.evidence.is_empty() {
+        if !line.evidence.is_empty() && !evidence.contains(&line.evidence) {
             evidence.push(line.evidence.clone());
         }
         let Some(id) = line.target else { continue };
@@ -153,6 +153,9 @@ pub fn incident_to(tx: &mut Tx<'_>, it: &incident::Incident, news: News, teams: 
         News::Acknowledged => (Kind::IncidentAcknowledged, "acknowledged: ", "put the right certificate where it is served"),
         News::Resolved => (Kind::IncidentResolved, "resolved: ", "write down the root cause: perennial incident review"),
         News::ActionOverdue => (Kind::Notice, "", "do it, or agree on another date"),
+        News::Retired if places.is_empty() => {
+            (Kind::IncidentRetired, "retired: ", "nothing looks at it any more; if it is still used, declare it again: perennial apply")
+        }
         News::Retired => (Kind::IncidentRetired, "retired: ", "what was retired is still looked at until it has ended"),
     };
     let severity = if f.page || f.broken { Severity::Critical } else { Severity::Warning };

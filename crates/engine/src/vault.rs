@@ -251,6 +251,8 @@ impl Engine {
                 s.expires_at = expires_at;
             }
             s.newest_version = number;
+            // Who stores it anew has a use for it.
+            s.retired_at = None;
             secret::update_declaration(tx, &s)?;
             timer::set_earlier(tx, loops::SECRET, s.id.0, tick.now)?;
             let body = json!({ "version": number, "expires_at": expires_at.map(|t| t.to_string()) });

@@ -55,6 +55,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("secret list", "perennial secret list --all --json"),
     ("secret show", "perennial secret show www"),
     ("secret attest", "perennial secret attest vendor-root --expires 2031-01-01 --reason \"read on the appliance\""),
+    ("secret retire", "perennial secret retire hook-key --reason \"the webhook was given up\""),
     ("target list", "perennial target list --secret www"),
     ("target show", "perennial target show www-eu"),
     ("target look", "perennial target look www-eu --reason \"nginx was reloaded\""),

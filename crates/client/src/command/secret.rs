@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use api::v1::{Attest, Finding, PutOpaque, Secret, SecretDetail, Stored, Target};
+use api::v1::{Attest, Finding, PutOpaque, Reason, Secret, SecretDetail, Stored, Target};
 use clap::Subcommand;
 use pki::Time;
 use pki::text::escape;
@@ -68,6 +68,17 @@ enum Command {
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
+    /// Take a secret whose targets are retired out of the inventory; its versions are kept
+    ///
+    /// Its open incident ends as retired, with who and why; nothing looks at it any more. While fleet.toml still names it, the next
+    /// apply brings it back.
+    Retire {
+        /// The secret's name
+        name: String,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
 }
 
 /// Which secrets to list.
@@ -88,6 +99,10 @@ pub(super) async fn run(args: Args, session: &mut Session<'_, '_>) -> Result<Exi
         Command::Attest { name, version, expires, reason } => {
             let body = Attest { version, expires_at: expires.map(|at| at.to_string()), reason };
             session.act(&Route::to(&["secrets", &name, "attest"]), &body, &format!("{}: attested", escape(&name))).await
+        }
+        Command::Retire { name, reason } => {
+            let words = format!("{}: retired; take it out of fleet.toml too, or the next apply brings it back", escape(&name));
+            session.act(&Route::to(&["secrets", &name, "retire"]), &Reason { reason }, &words).await
         }
     }
 }

@@ -84,6 +84,16 @@ fn what_the_server_says_by_path_is_shown_by_line() {
     "#);
 }
 
+#[test]
+fn a_retired_secret_has_to_leave_the_file_too() {
+    let server = Canned::new(vec![("POST /v1/secrets/hook-key/retire", 200, json!({}))]);
+    assert_snapshot!(server.run("secret retire hook-key --reason given_up"), @r#"
+    ! hook-key: retired; take it out of fleet.toml too, or the next apply brings it back
+    exit 0
+    "#);
+    assert_eq!(server.body(0), json!({ "reason": "given up" }));
+}
+
 fn stored(done: bool) -> Value {
     json!({
         "secret": "mail", "version": 2, "done": done,

@@ -107,6 +107,7 @@ fn pruning_is_refused_over_an_open_incident_and_retires_otherwise() {
     let prune = engine::inventory::Options { prune: true, ..Default::default() };
     let error = w.engine.apply(&without, &prune, &person(), &w.tick()).unwrap_err();
     assert!(error.to_string().contains("open incident"), "{error}");
+    assert!(error.to_string().contains("its targets first: perennial secret retire www --reason"), "{error}");
     assert!(w.target("www").retired_at.is_none(), "nothing was half done");
 
     let new = renewed(&mut w, &ca);
@@ -128,6 +129,9 @@ fn a_retired_target_that_is_gone_stays_retired() {
     w.run_until(w.now + Span::days(12), Span::hours(1));
     assert!(w.target("www").retired_at.is_some());
     assert_eq!(w.incidents()[0].facts.state, State::Retired);
+    let id = w.incidents()[0].facts.id;
+    let lines = w.engine.store().read(|tx| store::model::incident::lines(tx, id, false, 0, 10)).unwrap();
+    assert!(lines.iter().all(|l| l.how == "retired" && l.evidence == "retired by test/operator: decommissioned"), "{lines:?}");
 }
 
 #[test]

@@ -87,6 +87,7 @@ fn a_required_vantage_is_waited_for_and_can_do_nothing_else() {
         ("secrets/shop/opaque", json!({ "value": "AAAA", "reason": "x" })),
         ("targets/front/look", json!({})),
         ("targets/front/retire", json!({ "reason": "x" })),
+        ("secrets/shop/retire", json!({ "reason": "x" })),
         ("sweep", json!({})),
         ("seal", json!({})),
         ("kek/rotate", json!({ "passphrase": "a new passphrase" })),

@@ -70,7 +70,7 @@ pub enum Action {
     Attest,
     /// Looking at a target at once.
     Look,
-    /// Taking a target out of the inventory.
+    /// Taking a target or a secret out of the inventory.
     Retire,
     /// Acknowledging or mitigating an incident.
     Handle,
@@ -135,7 +135,7 @@ impl Action {
             Action::Store => "store a version",
             Action::Attest => "attest what production uses",
             Action::Look => "have a target looked at",
-            Action::Retire => "retire a target",
+            Action::Retire => "retire a target or a secret",
             Action::Handle => "acknowledge or mitigate an incident",
             Action::Review => "review an incident",
             Action::Finish => "finish a corrective action",
@@ -359,7 +359,7 @@ mod tests {
             Principal { issuer: "token".into(), subject: "1".into(), role: Role::Viewer, teams: Vec::new(), vantage: None, until: None };
         let said = |action| at_all(&viewer, action).unwrap_err().detail;
         assert_eq!(said(Action::Sweep), "a token of role viewer cannot sweep; one of role admin can");
-        assert_eq!(said(Action::Retire), "a token of role viewer cannot retire a target; one of role owner or admin can");
+        assert_eq!(said(Action::Retire), "a token of role viewer cannot retire a target or a secret; one of role owner or admin can");
         for action in Action::ALL.into_iter().filter(|a| *a != Action::Read) {
             assert!(said(action).ends_with(" can"), "{}", said(action));
         }

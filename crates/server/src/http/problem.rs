@@ -139,6 +139,7 @@ fn refused(refusal: engine::Refusal) -> Problem {
         | "incident-not-open"
         | "incident-open"
         | "open-incident"
+        | "targets-remain"
         | "kind-changed"
         | "wrong-kind"
         | "plan-changed"

@@ -161,6 +161,14 @@ pub(crate) static ROUTES: &[Route] = &[
         schema::<openapi::Done>,
         || post(secrets::attest),
     ),
+    write(
+        "/v1/secrets/{name}/retire",
+        Action::Retire,
+        "Take a secret whose targets are retired out of the inventory",
+        schema::<v1::Reason>,
+        schema::<openapi::Done>,
+        || post(secrets::retire),
+    ),
     read("/v1/targets", "Targets, the least margin first", &["secret", "after", "limit"], page::<v1::Target>, || get(targets::list)),
     read("/v1/targets/{name}", "A target with what was observed", &[], schema::<v1::TargetDetail>, || get(targets::show)),
     write("/v1/targets/{name}/look", Action::Look, "Look at a target now", schema::<v1::Reason>, schema::<openapi::Done>, || {

@@ -157,3 +157,14 @@ pub(crate) async fn attest(State(shared): State<Shared>, caller: Caller, Name(na
         .await
         .map(json)
 }
+
+pub(crate) async fn retire(State(shared): State<Shared>, caller: Caller, Name(name): Name, Json(body): Json<v1::Reason>) -> Answer<Done> {
+    reason(&body.reason)?;
+    shared
+        .run(caller, Scope::Secret(name.clone()), move |permitted, call| {
+            call.engine().retire_secret(&name, &body.reason, &permitted.actor(), &call.tick)?;
+            Ok(Done {})
+        })
+        .await
+        .map(json)
+}

@@ -59,6 +59,9 @@ fn an_owner_acts_for_its_teams_alone() {
         ("/v1/targets/none/look", 404),
         ("/v1/targets/shop/retire", 403),
         ("/v1/targets/blob/retire", 200),
+        ("/v1/secrets/shop-tls/retire", 403),
+        ("/v1/secrets/none/retire", 403),
+        ("/v1/secrets/blob-tls/retire", 200),
     ] {
         assert_eq!(world.post(&owner, path, &reason).status, expected, "{path}");
     }

@@ -79,7 +79,13 @@ fn texts_have_their_limits() {
     let world = World::new();
     let long = "x".repeat(2001);
     let body = serde_json::json!({ "reason": long });
-    for path in ["/v1/targets/blob/look", "/v1/targets/blob/retire", "/v1/incidents/1/acknowledge", "/v1/clock/confirm"] {
+    for path in [
+        "/v1/targets/blob/look",
+        "/v1/targets/blob/retire",
+        "/v1/secrets/blob-tls/retire",
+        "/v1/incidents/1/acknowledge",
+        "/v1/clock/confirm",
+    ] {
         assert_eq!(world.post(&world.admin, path, &body).code(), (422, "text-too-long".into()), "{path}");
     }
 }

@@ -39,6 +39,7 @@ fn problems_as_they_travel() {
         ("wrong type is not repeated", world.post(a, "/v1/secrets/blob-key/opaque", &json!({ "value": ["s3cret"] }))),
         ("not initialised", world.post("", "/v1/unseal", &json!({ "passphrase": "wrong wrong" }))),
         ("reason missing", world.post(a, "/v1/targets/blob/retire", &json!({ "reason": " " }))),
+        ("targets remain", world.post(a, "/v1/secrets/blob-tls/retire", &json!({ "reason": "gone" }))),
         ("bad fleet", world.post(a, "/v1/fleet", &json!({ "fleet": { "target": [{ "name": "a", "secret": "b", "kind": "endpoint" }] } }))),
     ];
     let mut all = String::new();

@@ -96,6 +96,12 @@ pub fn end(tx: &mut Tx<'_>, secret: SecretId, key: &str, now: Time) -> Result<()
     Ok(())
 }
 
+/// Whatever was told of a secret is gone.
+pub fn end_all(tx: &mut Tx<'_>, secret: SecretId, now: Time) -> Result<()> {
+    tx.execute("UPDATE notice SET ended_at = $2 WHERE secret_id = $1 AND ended_at IS NULL", &[secret.0.into(), now.into()])?;
+    Ok(())
+}
+
 /// Whether a rule was told of a secret since a moment.
 pub fn was_told(tx: &mut Tx<'_>, secret: SecretId, code: &str, since: Time) -> Result<bool> {
     let sql = "SELECT id FROM notice WHERE secret_id = $1 AND code = $2 AND at >= $3 ORDER BY id LIMIT 1";
