@@ -70,11 +70,6 @@ pub const FLAP_PAUSE: Span = Span::minutes(1);
 /// How long a leased look may take before another server takes it over.
 pub const LEASE: Span = Span::minutes(2);
 
-/// Whether a wake-up is due because a person or a machine claimed a change: at once.
-pub fn after_claim(now: Time) -> Time {
-    now
-}
-
 /// How many handshakes close something at this target. What is not dialled is read where it lies: there is no other behind it.
 pub fn evidence(target: &Target) -> u32 {
     if target.authority.is_empty() { 1 } else { policy::evidence_needed(target.backends) }

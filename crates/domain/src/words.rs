@@ -220,6 +220,25 @@ pub struct Retired {
     pub leaves: BTreeSet<crate::Fingerprint>,
 }
 
+impl Retired {
+    /// A target that leaves the inventory at `now`: `seen` is what it may have answered with and when each of these ends, where that
+    /// can be read; `expected` is what it should have served, for one that nobody ever saw.
+    ///
+    /// It is dialled until the last of what was seen has ended (law 2), or for [`AFTER_RETIRING`] where nobody knows.
+    pub fn at(
+        now: crate::Time,
+        seen: &[(crate::Fingerprint, Option<crate::Time>)],
+        expected: impl FnOnce() -> BTreeSet<crate::Fingerprint>,
+    ) -> Retired {
+        let until = seen.iter().filter_map(|(_, end)| *end).max().filter(|end| *end < crate::Time::NO_EXPIRY);
+        let leaves: BTreeSet<_> = seen.iter().map(|(leaf, _)| *leaf).collect();
+        Retired { until: until.unwrap_or(now + AFTER_RETIRING), leaves: if leaves.is_empty() { expected() } else { leaves } }
+    }
+}
+
+/// For how long a target is looked at after it was retired, where nobody knows until when it would have served.
+pub const AFTER_RETIRING: crate::Span = crate::Span::days(30);
+
 /// The facts about a target that its rules need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {

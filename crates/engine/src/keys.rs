@@ -220,7 +220,7 @@ impl Engine {
     }
 }
 
-fn rotated_elsewhere() -> Error {
+pub(crate) fn rotated_elsewhere() -> Error {
     Error::refused("changed-meanwhile", "the store's key was rotated by another server; unseal this one again")
 }
 

@@ -70,8 +70,8 @@ impl Engine {
             return Ok(0);
         }
         self.store.try_write(&crate::rules(), tick.now, |tx| {
-            // Taking a number also takes the turn: another server may have told it meanwhile.
-            let mut id = tx.next_id("notice")?;
+            // Another server may have told it meanwhile, and there is no row that both would take.
+            tx.turn("own notices")?;
             if notice::told(tx, STORE, tick.now)? != before {
                 return Ok(0);
             }
@@ -79,7 +79,7 @@ impl Engine {
                 notice::end(tx, STORE, &gone.key, tick.now)?;
             }
             let team = inventory::setting(tx, "default_owner")?.unwrap_or_default();
-            for (n, f) in due.iter().enumerate() {
+            for f in &due {
                 let again = before.iter().any(|t| t.stands && t.key == key(f));
                 let message = Message {
                     teams: vec![team.clone()],
@@ -100,11 +100,8 @@ impl Engine {
                 {
                     tell::send_to(tx, &team, tell::LOG, &message, tick.now)?;
                 }
-                if n > 0 {
-                    id = tx.next_id("notice")?;
-                }
                 let row = notice::Notice {
-                    id,
+                    id: tx.next_id("notice")?,
                     secret: STORE,
                     key: key(f),
                     code: f.code.to_string(),

@@ -7,7 +7,6 @@ use domain::{
     words::{Retired, TargetState},
 };
 use serde_json::json;
-use std::collections::BTreeSet;
 use store::{
     Actor, Tx,
     journal::Entry,
@@ -137,29 +136,21 @@ fn end_lines(tx: &mut Tx<'_>, lines: Vec<incident::Line>, evidence: &str, now: T
     Ok(())
 }
 
-/// For how long a target is looked at after it was retired, where nobody knows until when it would have served.
-const AFTER_RETIRING: Span = Span::days(30);
-
 /// Retires a target whose row is taken. It is still looked at until what it answered with has ended (law 2).
 pub(crate) fn target(tx: &mut Tx<'_>, mut t: target::Target, evidence: &str, now: Time) -> Result<()> {
-    let mut leaves = BTreeSet::new();
-    let mut until: Option<Time> = None;
+    let mut seen = Vec::new();
     for record in observation::of_target(tx, t.facts.id)? {
         for sighting in record.record.may_serve() {
-            leaves.insert(sighting.leaf);
             let leaf = observation::chain(tx, &sighting.chain)?.and_then(|der| parse_chain(&der).into_iter().next());
-            until = until.max(leaf.map(|l| l.not_after()));
+            seen.push((sighting.leaf, leaf.map(|l| l.not_after())));
         }
     }
-    if leaves.is_empty()
-        && let Some(owner) = secret::get(tx, t.secret)?
-        && let Some(newest) = assess::newest(tx, &owner, &t.facts.region)?
-    {
-        // Nobody ever saw it: what it should have served is what it must not be found serving.
-        leaves = newest.leaves;
-    }
-    let until = until.filter(|until| *until < Time::NO_EXPIRY).unwrap_or(now + AFTER_RETIRING);
-    t.facts.retired = Some(Retired { until, leaves });
+    let newest = match secret::get(tx, t.secret)? {
+        Some(owner) => assess::newest(tx, &owner, &t.facts.region)?,
+        None => None,
+    };
+    // Where nobody ever saw it: what it should have served is what it must not be found serving.
+    t.facts.retired = Some(Retired::at(now, &seen, || newest.map(|n| n.leaves).unwrap_or_default()));
     t.facts.state = TargetState::Retired;
     t.retired_at = Some(now);
     target::put(tx, &t)?;

@@ -2,7 +2,15 @@
 //!
 //! Nothing here gives private material back to people: sealed bytes are opened only to be used (a signing secret for a delivery).
 
-use crate::{Engine, Error, Refusal, Result, Tick, assess::secret_policy, intent::Intent, judge, keys::State, lock, loops, ports::Entropy};
+use crate::{
+    Engine, Error, Refusal, Result, Tick,
+    assess::secret_policy,
+    intent::Intent,
+    judge,
+    keys::{State, rotated_elsewhere},
+    lock, loops,
+    ports::Entropy,
+};
 use domain::{
     Fingerprint, Span, Time,
     words::{Kind, Management, Renewal, SecretId},
@@ -503,9 +511,7 @@ fn write(
 /// Another server may have rotated the key meanwhile: nothing is sealed under one that is about to be forgotten.
 fn still_current(tx: &mut Tx<'_>, keeper: Option<&Keeper>) -> Result<()> {
     match keeper {
-        Some(k) if !secret::take_current_kek(tx, k.kek_id())? => {
-            Err(Error::refused("changed-meanwhile", "the store's key was rotated by another server; unseal this one again"))
-        }
+        Some(k) if !secret::take_current_kek(tx, k.kek_id())? => Err(rotated_elsewhere()),
         _ => Ok(()),
     }
 }

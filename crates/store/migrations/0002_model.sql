@@ -134,7 +134,8 @@ CREATE TABLE kek (
   created_at INTEGER NOT NULL
 );
 
--- While a rotation is under way: each KEK, wrapped by the others, so that whoever opens one opens all.
+-- While a rotation is under way: the former KEKs, wrapped by the new one, so that the new way in opens everything; never the other
+-- way round.
 CREATE TABLE kek_bridge (
   id TEXT NOT NULL,
   opened_by TEXT NOT NULL,

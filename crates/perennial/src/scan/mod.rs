@@ -74,7 +74,7 @@ pub(crate) struct ScanArgs {
     /// Seconds that connecting and the handshake may take, each.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: Option<u64>,
-    /// What to offer: all, rsa or ecdsa; a server with two certificates shows the one that fits.
+    /// What to offer: all, rsa, ecdsa or ed25519; a server with two certificates shows the one that fits.
     #[arg(long, default_value = "all", value_parser = |word: &str| Offer::parse(word).ok_or("known are all, rsa, ecdsa, ed25519"))]
     offer: Offer,
 }
