@@ -66,6 +66,36 @@ word!(
         Undeliverable = "undeliverable",
         /// Contacts need a key that cannot be used now.
         ContactsLocked = "contacts-locked",
+        /// A release is planned later than what production serves allows.
+        ReleaseLate = "release-late",
+        /// Nobody can say by when a release must ship: what it would replace was never observed.
+        ReleaseUndated = "release-undated",
+        /// A release is said to be deployed, and production was not seen serving what it carries.
+        DeployedUnobserved = "deployed-unobserved",
+        /// A build carries a private key in the clear.
+        KeyInBuild = "key-in-build",
+        /// A build carries a certificate that has a newer version.
+        CarriesOlder = "carries-older",
+        /// A build carries a certificate that the store does not know.
+        CarriesUnknown = "carries-unknown",
+        /// A certificate is renewed too late for the time that releases take.
+        CannotRideReleases = "cannot-ride-releases",
+        /// Releases of a service leave further apart than its certificates allow.
+        CadenceTooSlow = "cadence-too-slow",
+        /// As things are planned now, production breaks earlier than it was planned before.
+        ForecastBreach = "forecast-breach",
+        /// One certificate is served in several regions, and a rule forbids it.
+        SharedAcrossRegions = "shared-across-regions",
+        /// One certificate is served by more targets than a rule allows.
+        TooManyTargets = "too-many-targets",
+        /// A certificate ends inside a freeze, and a rule forbids it.
+        ExpiryInFreeze = "expiry-in-freeze",
+        /// A certificate ends on a day on which nobody works, and a rule forbids it.
+        ExpiryOnClosedDay = "expiry-on-closed-day",
+        /// Two certificates of one service end closer together than a rule allows.
+        ExpiriesTooClose = "expiries-too-close",
+        /// One window of time takes down more of a service than a rule allows.
+        WindowTooWide = "window-too-wide",
     }
 );
 

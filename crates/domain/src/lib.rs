@@ -9,6 +9,7 @@
 extern crate alloc;
 
 pub mod clock;
+pub mod concern;
 pub mod delivery;
 pub mod finding;
 pub mod incident;

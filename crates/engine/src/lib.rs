@@ -11,6 +11,7 @@
 //! at everything. [`vault`] stores versions under the key that [`keys`] holds.
 
 pub mod assess;
+mod concern;
 pub mod deliver;
 mod delivery_keys;
 mod error;

@@ -6,8 +6,11 @@ use domain::Time;
 use crate::{Result, Store, StoreError, Tx};
 
 /// Every migration in order; number = position + 1. A released file never changes: its checksum is in every database.
-const MIGRATIONS: &[(&str, &str)] =
-    &[("0001_base", include_str!("../migrations/0001_base.sql")), ("0002_model", include_str!("../migrations/0002_model.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_base", include_str!("../migrations/0001_base.sql")),
+    ("0002_model", include_str!("../migrations/0002_model.sql")),
+    ("0003_plan", include_str!("../migrations/0003_plan.sql")),
+];
 
 /// Key of the advisory lock that lets one process at a time change the schema ("perennia" in ASCII).
 const LOCK: i64 = 0x7065_7265_6e6e_6961;

@@ -7,9 +7,10 @@ use crate::{Result, Tx, timer};
 
 /// What has happened, by table. Dates that somebody chose (expiries, due dates, drains) are not among them, nor is the journal: that
 /// says what the clock said.
-const HAPPENED: [(&str, &[&str]); 13] = [
+const HAPPENED: [(&str, &[&str]); 17] = [
     ("address", &["first_seen", "left_at"]),
     ("chain", &["kept_at"]),
+    ("concern", &["told_at", "gone_at"]),
     ("corrective_action", &["told_at", "done_at"]),
     ("incident", &["opened_at", "acknowledged_at", "mitigated_at", "ended_at", "told_at", "reviewed_at"]),
     ("incident_line", &["opened_at", "closed_at"]),
@@ -17,6 +18,9 @@ const HAPPENED: [(&str, &[&str]); 13] = [
     ("notice", &["at", "ended_at"]),
     ("observation", &["last_at", "good_at", "streak_since", "failing_since"]),
     ("outbox", &["created_at", "due_at", "done_at"]),
+    ("release", &["built_at", "deployed_at", "ended_at", "assessed_at"]),
+    ("release_item", &["added_at", "observed_at"]),
+    ("release_stage", &["changed_at"]),
     ("secret", &["declared_at", "attested_at", "assessed_at", "retired_at"]),
     ("sweep", &["started_at", "finished_at"]),
     ("target", &["declared_at", "observed_at", "claimed_at", "retired_at"]),
@@ -49,7 +53,7 @@ mod tests {
     use super::*;
 
     /// Dates that somebody chose or that a certificate says, and moments that nobody waits for.
-    const CHOSEN: [&str; 13] = [
+    const CHOSEN: [&str; 16] = [
         "retired_at", // of what is only named: teams, services, regions, stamps, vantages, roots, policies
         "expires_at",
         "attested_at",
@@ -63,12 +67,16 @@ mod tests {
         "drained_until",
         "baseline_until",
         "assessed_at",
+        "planned_at",
+        "first_planned_at",
+        "breaks_at",
     ];
 
     #[test]
     fn every_moment_of_the_schema_was_thought_of() {
         let mut table = "";
-        for line in include_str!("../../migrations/0002_model.sql").lines() {
+        let schema = concat!(include_str!("../../migrations/0002_model.sql"), include_str!("../../migrations/0003_plan.sql"));
+        for line in schema.lines() {
             if let Some(rest) = line.strip_prefix("CREATE TABLE ") {
                 table = rest.split(' ').next().unwrap_or_default();
             }
