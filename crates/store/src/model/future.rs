@@ -7,13 +7,14 @@ use crate::{Result, Tx, timer};
 
 /// What has happened, by table. Dates that somebody chose (expiries, due dates, drains) are not among them, nor is the journal: that
 /// says what the clock said.
-const HAPPENED: [(&str, &[&str]); 17] = [
+const HAPPENED: [(&str, &[&str]); 18] = [
     ("address", &["first_seen", "left_at"]),
     ("chain", &["kept_at"]),
     ("concern", &["told_at", "gone_at"]),
     ("corrective_action", &["told_at", "done_at"]),
     ("incident", &["opened_at", "acknowledged_at", "mitigated_at", "ended_at", "told_at", "reviewed_at"]),
     ("incident_line", &["opened_at", "closed_at"]),
+    ("intent", &["done_at"]),
     ("lease", &["held_until"]),
     ("notice", &["at", "ended_at"]),
     ("observation", &["last_at", "good_at", "streak_since", "failing_since"]),
