@@ -16,6 +16,7 @@ use crate::meter::bytes;
 use crate::place::Place;
 use crate::scan::{Depth, Scan};
 use crate::stream::{CHUNK, Stream};
+use crate::zip;
 
 /// PEM as base64 lies in one of three ways to the groups of four characters; these are the parts that do not depend on what
 /// stands before, and how many characters before them their group begins.
@@ -34,10 +35,8 @@ const NEEDLES: [&[u8]; 10] = [
     b"MFECAQEwBQYDK2Vw",
     b"/u3+7QAAAA",
 ];
-/// Bytes that are kept when a buffer moves on: more than any of these, and what is looked back to.
+/// Bytes that are kept when a buffer moves on: more than any of these, what is looked back to, and the end of a zip without comment.
 const KEPT: usize = 32;
-/// The end of a zip's directory without comment, with which a zip ends even if it begins with something else.
-pub(crate) const ZIP_END: usize = 22;
 /// base64 inside of base64 is followed this far.
 const MOST_ROUNDS: usize = 3;
 
@@ -102,9 +101,8 @@ impl Scan<'_, '_> {
     /// Searches a file to its end.
     pub(crate) fn leaf(&mut self, stream: &mut Stream<'_>, place: &Place, depth: Depth) {
         self.beginning(stream, place);
-        let mut tail = [0; ZIP_END];
-        self.search(stream, &Part { place, offset: 0, rounds: 0 }, &mut tail);
-        if tail.starts_with(b"PK\x05\x06") && tail.ends_with(&[0, 0]) && depth.containers > 0 {
+        let ends_as_zip = self.search(stream, &Part { place, offset: 0, rounds: 0 });
+        if ends_as_zip && depth.streamed {
             self.meter.tell(
                 place,
                 Code::Unsupported,
@@ -156,7 +154,8 @@ impl Scan<'_, '_> {
         }
     }
 
-    fn search(&mut self, stream: &mut Stream<'_>, part: &Part<'_>, tail: &mut [u8; ZIP_END]) {
+    /// Searches to the end; true if the last bytes are those of a zip.
+    fn search(&mut self, stream: &mut Stream<'_>, part: &Part<'_>) -> bool {
         let mut from = 0;
         if stream.here().is_empty() {
             stream.more();
@@ -178,10 +177,7 @@ impl Scan<'_, '_> {
                 }
             }
             if ended {
-                if let Some(last) = here.last_chunk() {
-                    *tail = *last;
-                }
-                return;
+                return zip::is_end(here);
             }
             let length = here.len();
             let keep_from = waits.unwrap_or(length).saturating_sub(KEPT);
@@ -285,7 +281,7 @@ impl Scan<'_, '_> {
                 let mut inner = Stream::new(&mut bytes, self.buffer());
                 // The place in the decoded text is not one in the file.
                 let inside = Part { place: part.place, offset, rounds: part.rounds + 1 };
-                self.search(&mut inner, &inside, &mut [0; ZIP_END]);
+                self.search(&mut inner, &inside);
                 self.keep(inner.into_buffer());
             }
             None => {}

@@ -8,6 +8,7 @@
 
 mod ar;
 mod armour;
+mod cpio;
 mod finding;
 mod image;
 mod item;
@@ -16,6 +17,7 @@ mod limits;
 mod meter;
 mod packed;
 mod place;
+mod rpm;
 mod scan;
 mod sniff;
 mod sparse;

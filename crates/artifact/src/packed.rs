@@ -1,7 +1,8 @@
-//! Single streams: gzip (RFC 1952), zstd (RFC 8878), xz. What they hold is looked into as if it lay in their place.
+//! Single streams: gzip (RFC 1952), bzip2, zstd (RFC 8878), xz. What they hold is looked into as if it lay in their place.
 
 use std::io::{self, BufRead, Read};
 
+use bzip2::bufread::BzDecoder;
 use flate2::bufread::GzDecoder;
 use lzma_rust2::XzReader;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
@@ -17,6 +18,15 @@ impl Scan<'_, '_> {
     pub(crate) fn gzip(&mut self, stream: &mut Stream<'_>, place: &Place, depth: Depth) {
         let (fed, count) = Fed::new(&mut *stream);
         let mut decoded = Decoded::new(Gzip(Some(GzDecoder::new(fed))), count, "gzip", self.meter, place);
+        self.contents(&mut decoded, place, depth.decoded());
+        if decoded.is_ended() {
+            self.trailing(stream, place, depth);
+        }
+    }
+
+    pub(crate) fn bzip2(&mut self, stream: &mut Stream<'_>, place: &Place, depth: Depth) {
+        let (fed, count) = Fed::new(&mut *stream);
+        let mut decoded = Decoded::new(Bzip2(Some(BzDecoder::new(fed))), count, "bzip2", self.meter, place);
         self.contents(&mut decoded, place, depth.decoded());
         if decoded.is_ended() {
             self.trailing(stream, place, depth);
@@ -46,7 +56,7 @@ impl Scan<'_, '_> {
     }
 
     /// What follows a stream: padding, or something that is looked into as well.
-    fn trailing(&mut self, stream: &mut Stream<'_>, place: &Place, depth: Depth) {
+    pub(crate) fn trailing(&mut self, stream: &mut Stream<'_>, place: &Place, depth: Depth) {
         if stream.is_failed() || self.meter.is_over() {
             return;
         }
@@ -79,6 +89,26 @@ impl<R: BufRead> Read for Gzip<R> {
                 && source.fill_buf()?.starts_with(&[0x1f])
             {
                 self.0 = Some(GzDecoder::new(source));
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// One stream after the other, as parallel packers write them.
+struct Bzip2<R>(Option<BzDecoder<R>>);
+
+impl<R: BufRead> Read for Bzip2<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while let Some(decoder) = &mut self.0 {
+            let count = decoder.read(into)?;
+            if count > 0 || into.is_empty() {
+                return Ok(count);
+            }
+            if let Some(mut source) = self.0.take().map(BzDecoder::into_inner)
+                && source.fill_buf()?.starts_with(b"B")
+            {
+                self.0 = Some(BzDecoder::new(source));
             }
         }
         Ok(0)

@@ -27,12 +27,14 @@ pub(crate) struct Depth {
     pub(crate) decoders: u32,
     /// Zips around it that are held in memory.
     pub(crate) zips: u32,
+    /// It comes as a stream, of which nobody has seen the end.
+    pub(crate) streamed: bool,
 }
 
 impl Depth {
     /// Inside of an archive.
     pub(crate) fn inside(self) -> Depth {
-        Depth { containers: self.containers + 1, ..self }
+        Depth { containers: self.containers + 1, streamed: true, ..self }
     }
 
     /// Behind a decoder; `inside` was counted already.
@@ -53,6 +55,8 @@ pub(crate) struct Scan<'m, 'a> {
     found: u64,
     pub(crate) files: u64,
     buffers: Vec<Buffer>,
+    /// What holds programs in memory, one after the other.
+    pub(crate) programs: Buffer,
 }
 
 /// Looks into everything and tells what is found, in an order that is the same each time.
@@ -76,6 +80,7 @@ pub(crate) fn scan(
         found: 0,
         files: 0,
         buffers: Vec::new(),
+        programs: Buffer::default(),
     };
     for source in sources {
         match source {
@@ -99,7 +104,7 @@ impl<'m> Scan<'m, '_> {
     /// Looks at bytes that come from outside.
     fn bottom(&mut self, bytes: &mut dyn Read, place: &Place) {
         let mut bottom = crate::meter::Bottom::new(bytes, self.meter, place);
-        self.contents(&mut bottom, place, Depth::default());
+        self.contents(&mut bottom, place, Depth { streamed: true, ..Depth::default() });
     }
 
     /// Looks into whatever this is.
@@ -126,6 +131,9 @@ impl<'m> Scan<'m, '_> {
         let head = stream.peek(sniff::HEAD);
         let Some(packing) = sniff(head) else {
             self.files += 1;
+            if depth.streamed && sniff::is_program(head) {
+                return self.program(stream, place, depth);
+            }
             return self.leaf(stream, place, depth);
         };
         match packing {
@@ -136,14 +144,7 @@ impl<'m> Scan<'m, '_> {
             Packing::Encrypted(what) => {
                 return self.meter.tell(place, Code::Encrypted, format!("it is encrypted ({what}), so nobody can say what it holds"));
             }
-            _ if depth.containers >= self.limits().depth => {
-                let limit = self.limits().depth;
-                return self.meter.tell(
-                    place,
-                    Code::TooDeep,
-                    format!("more than {limit} containers lie inside each other (limit depth); this one was not looked into"),
-                );
-            }
+            _ if self.is_too_deep(place, depth) => return,
             _ => {}
         }
         let depth = depth.inside();
@@ -154,8 +155,25 @@ impl<'m> Scan<'m, '_> {
             Packing::Tar => self.tar(stream, place, depth),
             Packing::Ar => self.ar(stream, place, depth),
             Packing::Zip => self.zip_in_stream(stream, place, depth),
+            Packing::Bzip2 => self.bzip2(stream, place, depth),
+            Packing::Cpio => self.cpio(stream, place, depth),
+            Packing::Rpm => self.rpm(stream, place, depth),
             Packing::Unsupported(_) | Packing::Encrypted(_) => {}
         }
+    }
+
+    /// True if no further container is looked into, which is told.
+    pub(crate) fn is_too_deep(&self, place: &Place, depth: Depth) -> bool {
+        let limit = self.limits().depth;
+        if depth.containers < limit {
+            return false;
+        }
+        self.meter.tell(
+            place,
+            Code::TooDeep,
+            format!("more than {limit} containers lie inside each other (limit depth); this one was not looked into"),
+        );
+        true
     }
 
     /// Tells a finding, after what the readers had to tell.

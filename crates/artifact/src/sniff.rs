@@ -12,6 +12,9 @@ pub(crate) enum Packing {
     Zip,
     Ar,
     Tar,
+    Bzip2,
+    Cpio,
+    Rpm,
     /// Recognised and not read.
     Unsupported(&'static str),
     /// Under a password or key, as a whole.
@@ -30,10 +33,12 @@ const MAGIC: &[(&[u8], Packing)] = &[
     (b"!<arch>\n", Packing::Ar),
     (b"7z\xbc\xaf\x27\x1c", Packing::Unsupported("7z")),
     (b"Rar!\x1a\x07", Packing::Unsupported("rar")),
-    (b"\xed\xab\xee\xdb", Packing::Unsupported("rpm")),
-    (b"070701", Packing::Unsupported("cpio")),
-    (b"070702", Packing::Unsupported("cpio")),
-    (b"070707", Packing::Unsupported("cpio")),
+    (b"\xed\xab\xee\xdb", Packing::Rpm),
+    (b"070701", Packing::Cpio),
+    (b"070702", Packing::Cpio),
+    (b"070707", Packing::Cpio),
+    // Its names and sizes stand in the package's header alone.
+    (b"07070X", Packing::Unsupported("the cpio of an rpm beyond 4 GiB")),
     (b"MSCF\0\0\0\0", Packing::Unsupported("cab")),
     (b"hsqs", Packing::Unsupported("squashfs")),
     (b"\x04\x22\x4d\x18", Packing::Unsupported("lz4")),
@@ -58,9 +63,14 @@ pub(crate) fn sniff(head: &[u8]) -> Option<Packing> {
     if let [b'B', b'Z', b'h', b'1'..=b'9', rest @ ..] = head
         && (rest.starts_with(b"1AY&SY") || rest.starts_with(&[0x17, 0x72, 0x45, 0x38]))
     {
-        return Some(Packing::Unsupported("bzip2"));
+        return Some(Packing::Bzip2);
     }
     is_tar(head).then_some(Packing::Tar)
+}
+
+/// A program or a script, which may unpack itself: a zip may follow it.
+pub(crate) fn is_program(head: &[u8]) -> bool {
+    [&b"#!"[..], b"MZ", b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe"].iter().any(|magic| head.starts_with(magic))
 }
 
 /// A header of tar has its own checksum; before POSIX it had no magic.
@@ -104,7 +114,8 @@ mod tests {
         check(b"\x1f\x8b\x08\x00", Some(Packing::Gzip));
         check(b"\x28\xb5\x2f\xfd\x24", Some(Packing::Zstd));
         check(b"\x50\x2a\x4d\x18\0\0\0\0", Some(Packing::Zstd));
-        check(b"BZh91AY&SY", Some(Packing::Unsupported("bzip2")));
+        check(b"BZh91AY&SY", Some(Packing::Bzip2));
+        check(b"070701", Some(Packing::Cpio));
         check(b"BZhello", None);
         check(b"PKG", None);
         check(b"Salted__12345678", Some(Packing::Encrypted("openssl enc")));

@@ -8,13 +8,13 @@ use pki::text::escape;
 
 use crate::finding::Code;
 use crate::image::Layers;
-use crate::leaf::ZIP_END;
 use crate::meter::Bottom;
 use crate::place::Place;
 use crate::scan::{Depth, Scan};
 use crate::sniff::{HEAD, Packing, sniff};
 use crate::sparse;
 use crate::stream::{CHUNK, Stream};
+use crate::zip;
 
 /// Largest description of an image layout.
 const MAX_MANIFEST: u64 = 4 * 1024 * 1024;
@@ -28,7 +28,10 @@ impl Scan<'_, '_> {
             Ok(found) if found.is_file() => self.file(path, &place),
             // A pipe or the like that the caller named is read to its end.
             Ok(_) => match File::open(path) {
-                Ok(mut file) => self.contents(&mut Bottom::new(&mut file, self.meter, &place), &place, Depth::default()),
+                Ok(mut file) => {
+                    let depth = Depth { streamed: true, ..Depth::default() };
+                    self.contents(&mut Bottom::new(&mut file, self.meter, &place), &place, depth);
+                }
                 Err(error) => self.unreadable(&place, &error),
             },
             Err(error) => self.unreadable(&place, &error),
@@ -163,11 +166,11 @@ enum Step {
 }
 
 /// The first and the last bytes; the file is at its beginning again.
-fn ends(file: &mut File, length: u64) -> std::io::Result<([u8; HEAD], [u8; ZIP_END])> {
-    let (mut head, mut tail) = ([0; HEAD], [0; ZIP_END]);
+fn ends(file: &mut File, length: u64) -> std::io::Result<([u8; HEAD], Vec<u8>)> {
+    let (mut head, mut tail) = ([0; HEAD], Vec::new());
     file.read_exact(&mut head)?;
-    file.seek(SeekFrom::Start(length.saturating_sub(ZIP_END as u64)))?;
-    file.read_exact(&mut tail)?;
+    file.seek(SeekFrom::Start(length.saturating_sub(zip::MAX_END)))?;
+    file.by_ref().take(zip::MAX_END).read_to_end(&mut tail)?;
     file.rewind()?;
     Ok((head, tail))
 }
@@ -177,6 +180,6 @@ fn is_zip(head: &[u8], tail: &[u8]) -> bool {
     match sniff(head) {
         Some(Packing::Zip) => true,
         Some(_) => false,
-        None => tail.last_chunk::<ZIP_END>().is_some_and(|end| end.starts_with(b"PK\x05\x06") && end.ends_with(&[0, 0])),
+        None => zip::is_end(tail),
     }
 }

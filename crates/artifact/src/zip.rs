@@ -19,7 +19,7 @@ use crate::tar::Part;
 /// Largest directory that is read into memory.
 const MAX_DIRECTORY: u64 = 256 * 1024 * 1024;
 /// The end of the directory, with the longest comment, and zip64's locator before it.
-const MAX_END: u64 = 22 + 65_535 + 20;
+pub(crate) const MAX_END: u64 = 22 + 65_535 + 20;
 /// What may follow an entry's data without being listed: a data descriptor of zip64 (§4.3.9).
 const DESCRIPTOR: u64 = 24;
 
@@ -28,6 +28,14 @@ const CENTRAL: &[u8; 4] = b"PK\x01\x02";
 const END: &[u8; 4] = b"PK\x05\x06";
 const END64: &[u8; 4] = b"PK\x06\x06";
 const LOCATOR64: &[u8; 4] = b"PK\x06\x07";
+
+/// True if a zip ends here, whatever its file begins with: nothing follows the comment of its directory (§4.3.16).
+pub(crate) fn is_end(tail: &[u8]) -> bool {
+    let from = tail.len().saturating_sub(MAX_END as usize);
+    memmem::rfind(&tail[from..], END)
+        .and_then(|at| tail[from + at..].split_at_checked(22))
+        .is_some_and(|(end, comment)| usize::from(number16(end, 20)) == comment.len())
+}
 
 /// A file, or memory.
 pub(crate) trait Seekable: Read + Seek {}
@@ -88,6 +96,28 @@ impl Scan<'_, '_> {
         let mut chained = Stream::new(&mut all, self.buffer());
         self.entries_in_order(&mut chained, place, depth);
         self.keep(chained.into_buffer());
+    }
+
+    /// A program or script that comes as a stream, and that a zip may follow: held in memory if it is small enough, since that stands at its end.
+    pub(crate) fn program(&mut self, stream: &mut Stream<'_>, place: &Place, depth: Depth) {
+        let limit = self.limits().buffered_zip_bytes >> depth.zips.min(4);
+        let mut held = std::mem::take(&mut self.programs);
+        held.clear();
+        let read = stream.by_ref().take(limit + 1).read_to_end(&mut held);
+        let length = held.len() as u64;
+        if read.is_ok() && length <= limit && is_end(&held) {
+            if !self.is_too_deep(place, depth) {
+                self.zip(&mut Cursor::new(held.as_slice()), length, place, Depth { zips: depth.zips + 1, ..depth.inside() });
+            }
+        } else {
+            // Behind a failure the stream fails again, so that what is cut off is known to be.
+            let mut all = held.as_slice().chain(stream);
+            let mut chained = Stream::new(&mut all, self.buffer());
+            self.leaf(&mut chained, place, depth);
+            let buffer = chained.into_buffer();
+            self.keep(buffer);
+        }
+        self.programs = held;
     }
 
     /// A zip of which all is at hand.

@@ -15,8 +15,10 @@ pub enum Exit {
     Due = 1,
     /// The call itself was wrong.
     Usage = 2,
+    /// `release scan` alone: the build carries certificates and will miss a deadline.
+    Late = 3,
     /// The server did not answer.
-    Unreachable = 3,
+    Unreachable = 4,
 }
 
 impl Exit {
@@ -156,7 +158,7 @@ mod tests {
         let check = |error: Error, expected| assert_eq!(error.exit() as u8, expected);
         check(Error::usage("x"), 2);
         check(problem(422, "x", "x", &[]), 1);
-        check(Error::Unreachable("x".into()), 3);
+        check(Error::Unreachable("x".into()), 4);
         check(Error::Output(std::io::Error::from(std::io::ErrorKind::StorageFull)), 1);
         check(Error::Output(std::io::Error::from(std::io::ErrorKind::BrokenPipe)), 0);
     }

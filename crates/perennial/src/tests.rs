@@ -80,7 +80,8 @@ fn help_of_the_program() {
       0  it was done, and nothing is due
       1  something is due or broken, or the server refused
       2  the call itself was wrong
-      3  the server did not answer
+      3  release scan: this build carries certificates and will miss a deadline
+      4  the server did not answer
 
     Data goes to standard output, talk to standard error. With --json each line is one JSON value.
     "#);

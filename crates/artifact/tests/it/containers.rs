@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path};
 
-use crate::support::{cert_pem, findings, gzip, have, key_pem, sh, tar, tar_open, word, words, words_of, words_of_file, zip, zipped};
+use crate::support::{
+    REGULAR, cert_pem, cpio, findings, gzip, have, key_pem, rpm, sh, tar, tar_open, word, words, words_of, words_of_file, zip, zipped,
+};
 
 /// A folder `d` with a certificate, a key, and something large that is neither.
 fn folder() -> tempfile::TempDir {
@@ -42,6 +44,8 @@ fn tars() {
     }
     check(&["tar"], "tar czf x d", "x", a, b);
     check(&["tar", "xz"], "tar cJf x d", "x", a, b);
+    check(&["tar", "bzip2"], "tar cjf x d", "x", a, b);
+    check(&["tar", "bzip2"], "tar c d > y; (head -c 1000 y | bzip2; tail -c +1001 y | bzip2 -1) > x", "x", a, b);
     check(&["tar", "xz"], "tar c d | xz -9 --block-size=100KiB > x", "x", a, b);
     check(&["tar", "zstd"], "tar c d | zstd -q -19 > x", "x", a, b);
     check(&["tar", "zstd"], "tar c d | zstd -q --long=27 -B100000 > x", "x", a, b);
@@ -133,6 +137,44 @@ fn a_zip_behind_a_program() {
     }
 }
 
+/// Wherever it lies: what begins as a program and ends as a zip is looked into, and anything else that ends so is told.
+#[test]
+fn a_zip_behind_a_program_inside_of_something_else() {
+    let (cert, key) = (cert_pem(), key_pem());
+    let inner = zip(&[zipped("in.key", key.as_bytes())]);
+    let found = ["!in.key: clear PKCS#8 pem", ": CN=one.example pem"];
+    for start in ["#!/bin/sh\nexec java -jar $0\n", "MZ\u{1}", "\u{7f}ELF\n"] {
+        let program = [start.as_bytes(), cert.as_bytes(), b"\n", &inner].concat();
+        let mut commented = [&program[..program.len() - 2], &[2, 0], b"hi"].concat();
+        let last = commented.len();
+        for program in [&program, &commented] {
+            let at = |path: &str| found.map(|word| format!("{path}{word}"));
+            let check = |got: Vec<String>, path: &str| {
+                let mut got = got;
+                got.sort();
+                assert_eq!(got, at(path), "{start:?}");
+            };
+            check(words_of(program), "");
+            check(words_of_file(program), "");
+            check(words_of(&tar(&[("run", program)])), "!run");
+            check(words_of(&gzip(&tar(&[("run", program)]))), "!run");
+            check(words_of_file(&zip(&[zipped("app.jar", program)])), "!app.jar");
+        }
+        // One that is too large to hold is said, like one that begins with something else.
+        let limits = artifact::Limits { buffered_zip_bytes: 100, ..Default::default() };
+        let (got, _) = crate::support::within(&tar(&[("run", &program)]), &limits);
+        assert_eq!(got, ["!run: CN=one.example pem", "!run: clear PKCS#8 pem", "!run: ! unsupported"], "{start:?}");
+        commented.truncate(last - 1);
+        assert_eq!(words_of(&commented).len(), 2, "a comment that is cut off: searched as it stands");
+    }
+    let other = [b"any text\n", cert.as_bytes(), &inner].concat();
+    assert_eq!(words_of(&other), [": CN=one.example pem", ": clear PKCS#8 pem", ": ! unsupported"]);
+    let large = [b"any text\n", cert.as_bytes(), &vec![b'.'; 400_000], &inner[..inner.len() - 2], &[3, 0], b"odd"].concat();
+    let mut got = words_of_file(&large);
+    got.sort();
+    assert_eq!(got, found, "of a file the end is known");
+}
+
 #[test]
 fn a_large_zip_in_a_stream_is_read_in_order() {
     if !have("zip", "zips in streams") {
@@ -172,8 +214,30 @@ fn packages() {
 }
 
 #[test]
+fn packages_of_rpm_and_cpio() {
+    let (cert, key) = (cert_pem(), key_pem());
+    let archive = cpio(&[
+        ("./d", 0o040_755, b""),
+        ("./d/a.pem", REGULAR, cert.as_bytes()),
+        ("link", 0o120_777, b"./d/a.pem"),
+        ("b.key", REGULAR, key.as_bytes()),
+    ]);
+    let both = ["!./d/a.pem: CN=one.example pem", "!b.key: clear PKCS#8 pem"];
+    assert_eq!(words_of(&archive), both);
+    assert_eq!(words_of_file(&gzip(&archive)), both);
+    assert_eq!(words_of(&rpm(&gzip(&archive))), [&["!(header): CN=one.example pem"], &both[..]].concat());
+    assert_eq!(words_of(&cpio(&[("../../x", REGULAR, cert.as_bytes())])), ["!../../x: ! odd-name", "!../../x: CN=one.example pem"]);
+    // As kernels boot: filled up with zeros, and the next one packed.
+    let early = [cpio(&[("a.pem", REGULAR, cert.as_bytes())]), vec![0; 1000], gzip(&archive)].concat();
+    let rest = both.map(|word| format!("!(trailing bytes){word}"));
+    assert_eq!(words_of(&early), [&["!a.pem: CN=one.example pem".into(), ": ! trailing-bytes".into()], &rest[..]].concat());
+    check(&["cpio"], "find d | cpio -o -H newc > x 2>/dev/null", "x", "!d/a.pem", "!d/deep/b.key");
+    check(&["cpio"], "find d | cpio -o -H odc > x 2>/dev/null", "x", "!d/a.pem", "!d/deep/b.key");
+}
+
+#[test]
 fn plain_streams_and_one_in_the_other() {
-    for (tool, line) in [("gzip", "gzip"), ("xz", "xz"), ("zstd", "zstd -q")] {
+    for (tool, line) in [("gzip", "gzip"), ("xz", "xz"), ("zstd", "zstd -q"), ("bzip2", "bzip2")] {
         if have(tool, line) {
             let folder = folder();
             sh(folder.path(), &format!("{line} < d/a.pem > x"));

@@ -5,8 +5,8 @@ use std::{cell::Cell, fs, io::Read, path::Path, time::Duration};
 use artifact::{Limits, Source, scan};
 
 use crate::support::{
-    Steps, cert_pem, findings, gzip, have, header, key_pem, paper, sh, sign, tar, tar_open, within, word, words, words_of, words_of_file,
-    zip, zipped,
+    REGULAR, Steps, cert_pem, cpio, findings, gzip, have, header, key_pem, paper, rpm, sh, sign, tar, tar_open, within, word, words,
+    words_of, words_of_file, zip, zipped,
 };
 
 #[test]
@@ -63,13 +63,18 @@ fn bombs_are_told_and_the_rest_is_looked_at() {
     let limits = Limits { ratio_free_bytes: 1024 * 1024, ..Limits::default() };
     let folder = tempfile::tempdir().unwrap();
     let mut bombs = Vec::new();
-    let mut encoder = flate2::read::GzEncoder::new(zeros(64 * 1024 * 1024), flate2::Compression::best());
+    let mut encoder = flate2::read::GzEncoder::new(zeros(16 * 1024 * 1024), flate2::Compression::best());
     let mut bomb = Vec::new();
     encoder.read_to_end(&mut bomb).unwrap();
     bombs.push(bomb);
-    for (tool, line) in [("zstd", "zstd -q -19 < zeros > x"), ("xz", "xz -1 < zeros > x")] {
+    for (tool, line) in [
+        ("zstd", "zstd -q -19 < zeros > x"),
+        ("xz", "xz -1 < zeros > x"),
+        ("bzip2", "bzip2 < zeros > x"),
+        ("zip", "zip -q -9 x.zip zeros; mv x.zip x"),
+    ] {
         if have(tool, "a bomb") {
-            sh(folder.path(), &format!("truncate -s 64M zeros; {line}"));
+            sh(folder.path(), &format!("truncate -s 16M zeros; {line}"));
             bombs.push(fs::read(folder.path().join("x")).unwrap());
         }
     }
@@ -77,13 +82,38 @@ fn bombs_are_told_and_the_rest_is_looked_at() {
         assert!(bomb.len() < 100_000);
         let around = tar(&[("before.pem", cert_pem().as_bytes()), ("bomb", &bomb), ("after.pem", cert_pem().as_bytes())]);
         let (got, summary) = within(&around, &limits);
-        assert_eq!(got, ["!before.pem: CN=one.example pem", "!bomb: ! bomb", "!after.pem: CN=one.example pem"]);
-        assert!(summary.bytes < 32 * 1024 * 1024, "{summary:?}");
+        let bomb = if bomb.starts_with(b"PK") { "!bomb!zeros" } else { "!bomb" };
+        assert_eq!(got, ["!before.pem: CN=one.example pem".into(), format!("{bomb}: ! bomb"), "!after.pem: CN=one.example pem".into()]);
+        assert!(summary.bytes < 12 * 1024 * 1024, "{summary:?}");
         // What is not held against the ratio is what the limit says.
         assert_eq!(within(&around, &Limits::default()).0.len(), 2);
         let small = Limits { stream_bytes: 1024 * 1024, ..Limits::default() };
-        assert_eq!(within(&around, &small).0[1], "!bomb: ! too-large");
+        assert_eq!(within(&around, &small).0[1], format!("{bomb}: ! too-large"));
     }
+}
+
+/// Sizes that are only claimed cost nothing, and links of a tar are never followed, whatever they say about themselves.
+#[test]
+fn holes_and_links_in_a_tar_cost_nothing() {
+    let pem = cert_pem();
+    // One byte at the end of an exabyte of nothing, in GNU's old format.
+    let mut sparse = header("sparse", b'S', 1);
+    sparse[386..398].copy_from_slice(b"\x80\0\0\0\x0f\xff\xff\xff\xff\xff\xff\xff");
+    sparse[398..410].copy_from_slice(b"00000000001\0");
+    sparse[483..495].copy_from_slice(b"\x80\0\0\0\x10\0\0\0\0\0\0\0");
+    sign(&mut sparse);
+    let mut archive = sparse;
+    archive.extend(vec![b'x'; 512]);
+    for (name, to) in [("a", "b"), ("b", "a"), ("self", "self"), ("up", "../../../../etc"), ("root", "/")] {
+        let mut link = header(name, b'2', 1 << 40);
+        link[157..157 + to.len()].copy_from_slice(to.as_bytes());
+        sign(&mut link);
+        archive.extend(link);
+    }
+    archive.extend(tar(&[("a/a/a/x.pem", pem.as_bytes())]));
+    let (got, summary) = within(&archive, &Limits::default());
+    assert_eq!(got, ["!a/a/a/x.pem: CN=one.example pem"]);
+    assert!(summary.bytes < 64 * 1024, "{summary:?}");
 }
 
 #[test]
@@ -164,7 +194,10 @@ fn cut_off_anywhere() {
         ("der", der.to_vec()),
     ];
     fs::write(folder.path().join("t"), tar(&[("a.pem", pem.as_bytes())])).unwrap();
-    for (tool, line) in [("zstd", "zstd -q < t > x"), ("xz", "xz < t > x")] {
+    let files = [("a.pem", REGULAR, pem.as_bytes()), ("b.der", REGULAR, der)];
+    wholes.push(("cpio", cpio(&files)));
+    wholes.push(("rpm", rpm(&gzip(&cpio(&files)))));
+    for (tool, line) in [("zstd", "zstd -q < t > x"), ("xz", "xz < t > x"), ("bzip2", "bzip2 < t > x")] {
         if have(tool, "streams that are cut off") {
             sh(folder.path(), line);
             wholes.push((tool, fs::read(folder.path().join("x")).unwrap()));
@@ -180,8 +213,12 @@ fn cut_off_anywhere() {
                 "tar" => cut % 512 == 0 || cut < 512 || got.len() == 2 || (512 + pem.len()..1536).contains(&cut),
                 "ar" => cut >= whole.len() || cut < 10,
                 "der" => cut < 12,
+                // What fills up the last name.
+                "cpio" => got.len() == 2 && cut > whole.len() - 4,
                 "zip" => got.len() == 2 && !told && cut > whole.len() - 22,
                 "xz" => cut < 6,
+                // Less than its magic.
+                "bzip2" => cut < 10,
                 _ => false,
             };
             assert!(told || may_end, "{name} cut at {cut}: {got:?}");
@@ -204,7 +241,9 @@ fn one_wrong_byte_anywhere() {
         gzip(pem.as_bytes()),
         paper().certificate.der().to_vec(),
     ];
-    for (tool, line) in [("zstd", "zstd -q < t > x"), ("xz", "xz < t > x")] {
+    let files = [("a.pem", REGULAR, pem.as_bytes())];
+    wholes.extend([cpio(&files), rpm(&gzip(&cpio(&files)))]);
+    for (tool, line) in [("zstd", "zstd -q < t > x"), ("xz", "xz < t > x"), ("bzip2", "bzip2 < t > x")] {
         if have(tool, "damaged streams") {
             sh(folder.path(), line);
             wholes.push(fs::read(folder.path().join("x")).unwrap());
@@ -250,7 +289,26 @@ fn broken_archives_say_what_is_wrong() {
     check(b"PK\x05\x06", &[": ! truncated"]);
     check(b"!<arch>\nnonsense that is long enough to be the header of a member, is it not", &[": ! damaged"]);
     check(b"7z\xbc\xaf\x27\x1c", &[": ! unsupported"]);
-    check(b"BZh91AY&SY\0\0", &[": ! unsupported"]);
+    for format in
+        ["Rar!\x1a\x07", "MSCF\0\0\0\0", "hsqs", "\x04\x22\x4d\x18", "LZIP\x01", "\u{89}LZO\0\r\n\x1a\n", "xar!\0", "!<thin>\n", "07070X"]
+    {
+        let bytes: Vec<u8> = format.chars().map(|c| c as u8).collect();
+        check(&bytes, &[": ! unsupported"]);
+        // Not silently either where it lies in something else.
+        check(&tar(&[("x", &bytes)]), &["!x: ! unsupported"]);
+    }
+    check(b"BZh91AY&SY\0\0", &[": ! truncated"]);
+    check(b"BZh91AY&SYxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", &[": ! damaged"]);
+    check(b"070701", &[": ! truncated"]);
+    check(&[b"070701".repeat(30), vec![b'x'; 200]].concat(), &[": ! damaged"]);
+    check(b"\xed\xab\xee\xdb\x03\0", &[": ! truncated"]);
+    let lead = [&b"\xed\xab\xee\xdb\x03\0"[..], &[0; 90]].concat();
+    check(&[&lead[..], &[0; 16], pem.as_bytes()].concat(), &[": ! damaged", ": CN=one.example pem"]);
+    // Headers that say they are longer than anything.
+    check(
+        &[&lead[..], b"\x8e\xad\xe8\x01\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff", pem.as_bytes()].concat(),
+        &["!(header): CN=one.example pem", ": ! truncated"],
+    );
     check(b"age-encryption.org/v1\n-> X25519", &[": ! encrypted"]);
     check(b"\xfe\xed\xfe\xed\0\0\0\x02\0\0\0\x05", &[": ! truncated"]);
     check(b"\xfe\xed\xfe\xed\0\0\0\x02\0\0\0\x01\0\0\0\x07\0\x01a\0\0\0\0\0\0\0\0", &[": ! damaged"]);

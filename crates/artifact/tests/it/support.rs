@@ -170,6 +170,33 @@ pub(crate) fn tar(entries: &[(&str, &[u8])]) -> Vec<u8> {
     out
 }
 
+/// The mode of a file.
+pub(crate) const REGULAR: u32 = 0o100_644;
+
+/// cpio's "newc" of names, modes and data.
+pub(crate) fn cpio(entries: &[(&str, u32, &[u8])]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, mode, data) in entries.iter().copied().chain([("TRAILER!!!", 0, &b""[..])]) {
+        let (size, length) = (data.len(), name.len() + 1);
+        out.extend(format!("070701{:08x}{mode:08x}{:032x}{size:08x}{:032x}{length:08x}{:08x}{name}\0", 1, 0, 0, 0).bytes());
+        out.resize(out.len().next_multiple_of(4), 0);
+        out.extend(data);
+        out.resize(out.len().next_multiple_of(4), 0);
+    }
+    out
+}
+
+/// An rpm package with a payload; its header bears a certificate, as one does whose scripts install it.
+pub(crate) fn rpm(payload: &[u8]) -> Vec<u8> {
+    let section = |store: &[u8]| {
+        let length = u32::try_from(store.len()).unwrap().to_be_bytes();
+        [&b"\x8e\xad\xe8\x01\0\0\0\0\0\0\0\x01"[..], &length, &[0; 16], store].concat()
+    };
+    let mut out = [&b"\xed\xab\xee\xdb\x03\0"[..], &[0; 90], &section(b"odd")].concat();
+    out.resize(96 + (out.len() - 96).next_multiple_of(8), 0);
+    [out, section(cert_pem().as_bytes()), payload.to_vec()].concat()
+}
+
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();

@@ -52,9 +52,9 @@ fn who_answers_something_else_is_no_server() {
     assert_snapshot!(server.run("status"), @r#"
     ! perennial: what answers at http://server (status 502) is not a Perennial server, or one that is much newer
     ! next: look at --server, and at proxies in between
-    exit 3
+    exit 4
     "#);
-    assert_eq!(server.run("sweep --list").exit, 3);
+    assert_eq!(server.run("sweep --list").exit, 4);
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn nobody_there() {
     assert_snapshot!(ended.to_string().replace(&port.to_string(), "PORT"), @r#"
     ! perennial: no answer from http://127.0.0.1:PORT: 127.0.0.1:PORT does not accept a connection: Connection refused (os error 111)
     ! next: is the server running there, and are host and port in --server right?
-    exit 3
+    exit 4
     "#);
 }
 

@@ -109,7 +109,7 @@ fn every_command_ends_as_documented() {
         (2, &["server", "--listen", &taken], "--data"),
         (2, &["vantage", "--name", "eu"], "no server is named"),
         (
-            3,
+            4,
             &["vantage", "--name", "eu", "--once", "--server", "https://127.0.0.1:1", "--token-file", &text("token", "prn_x")],
             "no answer",
         ),
@@ -149,11 +149,11 @@ fn every_command_ends_as_documented() {
     drop(reader.stdout.take());
     assert_eq!(reader.wait().unwrap().code(), Some(0));
 
-    // 3: nobody answered, or nobody whom the roots cover.
+    // 4: nobody answered, or nobody whom the roots cover.
     let root = world.paper.root_file();
     let url = format!("https://{}", world.address);
     let strange = run(world.command(&["status", "--server", &url, "--ca"]).arg(&root).env("PERENNIAL_TOKEN", "prn_x"));
-    assert_eq!(strange.code, 3, "{strange:?}");
+    assert_eq!(strange.code, 4, "{strange:?}");
     world.stop();
-    world.ends(3, &["status"]);
+    world.ends(4, &["status"]);
 }

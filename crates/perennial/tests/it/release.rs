@@ -96,6 +96,30 @@ fn keys_ends_and_broken_parts_are_findings_until_they_are_accepted() {
     assert_eq!(other.status.code(), Some(1), "the certificate's own fingerprint does not accept the key");
 }
 
+/// What is recognised and not read is never passed over in silence, wherever it lies.
+#[test]
+fn what_is_not_read_ends_with_1_until_it_is_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let formats: [(&str, &[u8]); 7] = [
+        ("7z", b"7z\xbc\xaf\x27\x1c"),
+        ("rar", b"Rar!\x1a\x07"),
+        ("cab", b"MSCF\0\0\0\0"),
+        ("squashfs", b"hsqs"),
+        ("lz4", b"\x04\x22\x4d\x18"),
+        ("lzip", b"LZIP\x01"),
+        ("xar", b"xar!\0"),
+    ];
+    for (format, magic) in formats {
+        fs::write(folder.path().join("x"), [magic, &[0; 100]].concat()).unwrap();
+        let told = scan(folder.path(), &["--json", "x"]);
+        let [line] = &lines(&told)[..] else { panic!("{format}: {told:?}") };
+        assert_eq!((told.status.code(), line["problem"]["code"].as_str(), &line["finding"]), (Some(1), Some("unsupported"), &true.into()));
+        assert!(line["problem"]["detail"].as_str().unwrap().starts_with(&format!("{format} is not read; unpack it")), "{line}");
+        let accepted = scan(folder.path(), &["--json", "x", "--accept", "unsupported"]);
+        assert_eq!((accepted.status.code(), lines(&accepted).len()), (Some(0), 1), "{format}: it is still shown");
+    }
+}
+
 #[test]
 fn wrong_calls_end_with_2() {
     let folder = tempfile::tempdir().unwrap();
