@@ -16,6 +16,7 @@ pub mod incident;
 pub mod ladder;
 pub mod observation;
 pub mod policy;
+pub mod release;
 pub mod required;
 pub mod schedule;
 pub mod secret;

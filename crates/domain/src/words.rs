@@ -34,6 +34,10 @@ id!(
     IncidentId
 );
 id!(
+    /// A build with dates.
+    ReleaseId
+);
+id!(
     /// One (target, address, vantage, server name, offer, method); observations are stored under it.
     CombinationId
 );

@@ -33,23 +33,33 @@ CREATE TABLE release (
   place INTEGER NOT NULL,
   status TEXT NOT NULL,
   created_at INTEGER NOT NULL,
+  -- A train before then leaves without it.
+  earliest_at INTEGER NOT NULL,
   planned_at INTEGER NOT NULL,
   -- As it was planned first.
   first_planned_at INTEGER NOT NULL,
   built_at INTEGER,
   deployed_at INTEGER,
-  -- When nothing is waited for any more: observed everywhere, or cancelled.
+  -- When everything that it carries had been observed for the first time, and how long that took since it was built (seconds);
+  -- no such time where it was in production already.
+  observed_at INTEGER,
+  lead INTEGER,
+  -- When nothing is waited for any more: deployed and observed everywhere, or cancelled.
   ended_at INTEGER,
   generation INTEGER NOT NULL,
-  -- As last assessed: by when it must be built, and what that rests on.
+  -- As last assessed: its place in the queue, by when it must be built, and what that rests on.
+  urgency INTEGER NOT NULL,
   ship_by INTEGER,
   reason TEXT NOT NULL,
   assessed_at INTEGER,
   UNIQUE (service, build)
 );
 CREATE INDEX release_by_train ON release (train, place, id) WHERE ended_at IS NULL;
-CREATE INDEX release_by_slack ON release ((ship_by - planned_at), id) WHERE ended_at IS NULL;
+CREATE INDEX release_by_urgency ON release (urgency, place, id) WHERE ended_at IS NULL;
+CREATE INDEX release_by_queue ON release (train, urgency, place, id) WHERE ended_at IS NULL;
 CREATE INDEX release_by_service ON release (service, id);
+CREATE INDEX release_by_lead ON release (service, observed_at, id) WHERE lead IS NOT NULL;
+CREATE INDEX release_by_deployed ON release (service, deployed_at, id) WHERE deployed_at IS NOT NULL;
 CREATE TABLE release_stage (
   release_id INTEGER NOT NULL,
   region TEXT NOT NULL,
@@ -69,15 +79,18 @@ CREATE TABLE release_item (
   leaf BLOB,
   not_after INTEGER,
   subject TEXT NOT NULL,
-  -- Where in the build.
+  -- Where in the build; '' where a person said so.
   path TEXT NOT NULL,
   added_at INTEGER NOT NULL,
-  -- When every production target was first observed serving it, or what came after it.
-  observed_at INTEGER
+  -- When every production target was seen serving it, or what came after it; null while one does not.
+  observed_at INTEGER,
+  -- Whether production had to wait for it: what was there before it was built says nothing about how long releases take.
+  waited INTEGER NOT NULL,
+  -- Whether its release has not ended.
+  open INTEGER NOT NULL
 );
 CREATE INDEX release_item_by_release ON release_item (release_id, id);
-CREATE INDEX release_item_by_secret ON release_item (secret_id, release_id) WHERE secret_id <> 0;
-CREATE INDEX release_item_unobserved ON release_item (secret_id, release_id) WHERE what = 'version' AND observed_at IS NULL;
+CREATE INDEX release_item_open ON release_item (secret_id, release_id) WHERE open = 1 AND secret_id <> 0;
 
 -- What the rules say about what is neither a secret nor a target, and who was told.
 CREATE TABLE concern (

@@ -19,7 +19,7 @@ const HAPPENED: [(&str, &[&str]); 18] = [
     ("notice", &["at", "ended_at"]),
     ("observation", &["last_at", "good_at", "streak_since", "failing_since"]),
     ("outbox", &["created_at", "due_at", "done_at"]),
-    ("release", &["built_at", "deployed_at", "ended_at", "assessed_at"]),
+    ("release", &["built_at", "deployed_at", "observed_at", "ended_at", "assessed_at"]),
     ("release_item", &["added_at", "observed_at"]),
     ("release_stage", &["changed_at"]),
     ("secret", &["declared_at", "attested_at", "assessed_at", "retired_at"]),
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     /// Dates that somebody chose or that a certificate says, and moments that nobody waits for.
-    const CHOSEN: [&str; 16] = [
+    const CHOSEN: [&str; 17] = [
         "retired_at", // of what is only named: teams, services, regions, stamps, vantages, roots, policies
         "expires_at",
         "attested_at",
@@ -68,6 +68,7 @@ mod tests {
         "drained_until",
         "baseline_until",
         "assessed_at",
+        "earliest_at",
         "planned_at",
         "first_planned_at",
         "breaks_at",

@@ -12,6 +12,7 @@ pub mod observation;
 pub mod outbox;
 pub mod prune;
 pub mod recount;
+pub mod release;
 pub mod secret;
 pub mod sweep;
 pub mod target;
