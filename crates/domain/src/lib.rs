@@ -8,6 +8,7 @@
 #![no_std]
 extern crate alloc;
 
+pub mod calendar;
 pub mod clock;
 pub mod concern;
 pub mod delivery;
@@ -15,6 +16,7 @@ pub mod finding;
 pub mod incident;
 pub mod ladder;
 pub mod observation;
+pub mod partition;
 pub mod policy;
 pub mod release;
 pub mod required;

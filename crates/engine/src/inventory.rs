@@ -125,8 +125,9 @@ impl Apply<'_> {
         let teams =
             fleet.teams.iter().map(|t| (t.name.clone(), vec![json(&t.contacts).into(), t.escalation.clone().unwrap_or_default().into()]));
         self.table(tx, rows::TEAM, teams.collect())?;
-        self.table(tx, rows::SERVICE, fleet.services.iter().map(|s| (s.name.clone(), vec![(&s.team).into()])).collect())?;
-        self.table(tx, rows::REGION, fleet.regions.iter().map(|r| (r.name.clone(), vec![])).collect())?;
+        let services = fleet.services.iter().map(|s| (s.name.clone(), vec![(&s.team).into(), "".into(), "".into(), "".into()]));
+        self.table(tx, rows::SERVICE, services.collect())?;
+        self.table(tx, rows::REGION, fleet.regions.iter().map(|r| (r.name.clone(), vec!["[]".into()])).collect())?;
         self.table(tx, rows::STAMP, fleet.stamps.iter().map(|s| (s.name.clone(), vec![(&s.region).into()])).collect())?;
         self.table(tx, rows::VANTAGE, fleet.vantages.iter().map(|v| (v.name.clone(), vec![v.required.into()])).collect())?;
         let roots = fleet.roots.iter().map(|r| (r.name.clone(), vec![r.pem.clone().unwrap_or_default().into()]));
@@ -146,16 +147,16 @@ impl Apply<'_> {
                 Some(before) => {
                     let fields = table.columns.iter().zip(before.iter().zip(values)).filter(|(_, (b, a))| b != a);
                     let fields = fields.map(|(c, (b, a))| ((*c).to_owned(), text(b), text(a))).collect();
-                    self.changed(table.name, name, fields);
+                    self.changed(table.kind, name, fields);
                 }
-                None => self.changes.push(Change { what: "add", kind: table.name, name: name.clone(), fields: Vec::new() }),
+                None => self.changes.push(Change { what: "add", kind: table.kind, name: name.clone(), fields: Vec::new() }),
             }
             if self.writes {
                 rows::put(tx, table, name, values.clone())?;
             }
         }
         for name in stored.keys().filter(|n| !wanted.contains_key(*n) && !n.starts_with(PREFIX)) {
-            self.gone(table.name, name);
+            self.gone(table.kind, name);
             if self.writes && self.options.prune {
                 rows::retire(tx, table, name, self.now)?;
             }

@@ -65,6 +65,10 @@ pub mod loops {
     pub const INCIDENT: &str = "incident";
     /// A corrective action is due.
     pub const ACTION: &str = "action";
+    /// Something that a release is planned by changed; the subject is the release's number.
+    pub const RELEASE: &str = "release";
+    /// Something that a service is planned by changed; the subject is the service's number.
+    pub const SERVICE: &str = "service";
 
     /// Look at a target from a named vantage.
     pub fn observe(vantage: &str) -> String {

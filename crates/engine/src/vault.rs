@@ -380,6 +380,8 @@ pub(crate) fn blank(id: SecretId, name: &str, kind: Kind, now: Time) -> secret::
         override_reason: String::new(),
         names: Vec::new(),
         issuers: Vec::new(),
+        validation: String::new(),
+        dns_provider: String::new(),
         expires_at: None,
         declared_at: now,
         declared: false,

@@ -8,12 +8,19 @@ CREATE TABLE team (
   retired_at INTEGER
 );
 CREATE TABLE service (
-  name TEXT PRIMARY KEY,
+  -- What timers know it by.
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
   team TEXT NOT NULL,
+  calendar TEXT NOT NULL,
+  train TEXT NOT NULL,
+  partition TEXT NOT NULL,
   retired_at INTEGER
 );
 CREATE TABLE region (
   name TEXT PRIMARY KEY,
+  -- Regions that it cannot work without (JSON).
+  needs TEXT NOT NULL,
   retired_at INTEGER
 );
 CREATE TABLE stamp (
@@ -62,6 +69,9 @@ CREATE TABLE secret (
   override_reason TEXT NOT NULL,
   names TEXT NOT NULL,
   issuers TEXT NOT NULL,
+  -- What its renewal depends on, as declared.
+  validation TEXT NOT NULL,
+  dns_provider TEXT NOT NULL,
   expires_at INTEGER,
   declared_at INTEGER NOT NULL,
   declared INTEGER NOT NULL,

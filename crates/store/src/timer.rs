@@ -65,6 +65,20 @@ pub fn wake_everything(tx: &mut Tx<'_>, now: Time) -> Result<u64> {
     )
 }
 
+/// As [`set_earlier`] for every row with an `id` of `rows`, a table with its condition.
+pub(crate) fn set_earlier_for(tx: &mut Tx<'_>, loop_name: &str, rows: &'static str, due_at: Time) -> Result<()> {
+    tx.execute(
+        &format!(
+            "INSERT INTO timer (loop, subject, due_at, wakes, claimed_until, claimed_by, fence) \
+             SELECT $1, id, $2, 1, 0, '', 0 FROM {rows} ORDER BY id \
+             ON CONFLICT (loop, subject) DO UPDATE SET wakes = timer.wakes + 1, \
+             due_at = CASE WHEN timer.due_at < excluded.due_at THEN timer.due_at ELSE excluded.due_at END"
+        ),
+        &[loop_name.into(), due_at.into()],
+    )?;
+    Ok(())
+}
+
 /// When the loop has to look at the subject next.
 ///
 /// # Errors

@@ -36,7 +36,11 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ("prometheus-client", &["server"], "only the server has metrics"),
     ("clap", &["client", "perennial"], "only commands have arguments"),
     ("rustix", &["artifact", "server"], "the clock that counts is read at server::clock; artifact asks for the holes of files alone"),
-    ("jiff", &["pki", "api"], "use pki::Time; api reads the dates of fleet.toml and has no dependency of ours"),
+    (
+        "jiff",
+        &["pki", "domain", "api"],
+        "use pki::Time; domain::calendar knows zones; api reads the dates of fleet.toml and has no dependency of ours",
+    ),
 ];
 
 /// Libraries that no crate of ours names, also not for tests, and what to use instead.
@@ -73,7 +77,7 @@ const OUT_OF_REACH: &[(&str, &[&str])] = &[
 const NOT_BY_NAME: &[(&str, &[&str])] = &[
     ("store", &["tokio", "serde"]),
     ("engine", &["tokio", "rustls", "aws-lc-rs"]),
-    ("domain", &["serde", "jiff", "thiserror"]),
+    ("domain", &["serde", "thiserror"]),
     ("pki", &["serde", "tokio"]),
     ("probe", &["serde"]),
 ];
@@ -316,7 +320,15 @@ fn decisions_have_no_standard_library() {
         first.lines().any(|line| line.trim() == "#![no_std]"),
         "the compiler keeps clock and environment out of `domain` by #![no_std]"
     );
-    assert_eq!(domain.code, BTreeSet::from(["pki".to_owned()]), "`domain` uses pki and nothing else");
+    assert_eq!(domain.code, BTreeSet::from(["pki".to_owned(), "jiff".to_owned()]), "`domain` uses pki and nothing else, its calendar jiff");
+    let calendar = domain.folder.join("src/calendar");
+    let sources = files(&domain.folder.join("src"), "rs");
+    let astray: Vec<_> = sources.iter().filter(|(path, text)| !path.starts_with(&calendar) && code_alone(text).contains("jiff")).collect();
+    assert!(astray.is_empty(), "only domain::calendar turns times on the wall into instants: {astray:?}");
+    // What would read the machine's clock, zone or files.
+    for word in ["Timestamp::now", "Zoned::now", "TimeZone::system", "TimeZone::get", "tz::db(", "from_env", "from_dir"] {
+        assert!(sources.iter().all(|(_, text)| !code_alone(text).contains(word)), "`domain` says {word}: it knows no machine");
+    }
     let with_std: Vec<_> =
         files(&domain.folder.join("src"), "rs").into_iter().filter(|(_, text)| code_alone(text).contains("extern crate std")).collect();
     assert!(with_std.is_empty(), "{with_std:?}");

@@ -14,24 +14,38 @@ use std::collections::BTreeMap;
 pub struct Table {
     /// Its name in SQL.
     pub name: &'static str,
+    /// What one row of it is called, as in the inventory file.
+    pub kind: &'static str,
     /// The columns besides `name` and `retired_at`.
     pub columns: &'static [&'static str],
+    /// Whether each row has a number (`id`), by which timers know it; it keeps it for ever.
+    pub numbered: bool,
+}
+
+const fn named(name: &'static str, columns: &'static [&'static str]) -> Table {
+    Table { name, kind: name, columns, numbered: false }
 }
 
 /// Teams: contacts (JSON), the escalation contact's team.
-pub const TEAM: Table = Table { name: "team", columns: &["contacts", "escalation"] };
-/// Services: the owning team.
-pub const SERVICE: Table = Table { name: "service", columns: &["team"] };
-/// Regions.
-pub const REGION: Table = Table { name: "region", columns: &[] };
+pub const TEAM: Table = named("team", &["contacts", "escalation"]);
+/// Services: the owning team; calendar, train and partition rules, empty for none.
+pub const SERVICE: Table = Table { numbered: true, ..named("service", &["team", "calendar", "train", "partition"]) };
+/// Regions: those that it cannot work without (JSON).
+pub const REGION: Table = named("region", &["needs"]);
 /// Stamps: the region.
-pub const STAMP: Table = Table { name: "stamp", columns: &["region"] };
+pub const STAMP: Table = named("stamp", &["region"]);
 /// Vantages: whether they are required.
-pub const VANTAGE: Table = Table { name: "vantage", columns: &["required"] };
+pub const VANTAGE: Table = named("vantage", &["required"]);
 /// Private roots: PEM.
-pub const ROOTS: Table = Table { name: "roots", columns: &["pem"] };
+pub const ROOTS: Table = named("roots", &["pem"]);
 /// Policies: class and own thresholds in seconds.
-pub const POLICY: Table = Table { name: "policy", columns: &["class", "notice", "incident", "every", "unobserved_after"] };
+pub const POLICY: Table = named("policy", &["class", "notice", "incident", "every", "unobserved_after"]);
+/// Calendars: the zone, the freezes (JSON).
+pub const CALENDAR: Table = named("calendar", &["zone", "freezes"]);
+/// Trains: the calendar, start and rule as written, releases per departure.
+pub const TRAIN: Table = named("train", &["calendar", "start", "rule", "capacity"]);
+/// Partition rules (JSON).
+pub const PARTITION: Table = Table { kind: "partition", ..named("partition_rule", &["rule"]) };
 
 /// What is in a table, by name; each row's values in the order of the columns.
 pub fn rows(tx: &mut Tx<'_>, table: Table) -> Result<BTreeMap<String, Vec<Value>>> {
@@ -49,13 +63,28 @@ pub fn row(tx: &mut Tx<'_>, table: Table, name: &str) -> Result<Option<Vec<Value
 
 /// Writes a row; one that had left comes back.
 pub fn put(tx: &mut Tx<'_>, table: Table, name: &str, values: Vec<Value>) -> Result<()> {
-    let columns: String = table.columns.iter().map(|c| format!(", {c}")).collect();
-    let places: String = (0..table.columns.len()).map(|n| format!(", ${}", n + 2)).collect();
-    let sets: String = table.columns.iter().map(|c| format!(", {c} = excluded.{c}")).collect();
-    let sql =
-        format!("INSERT INTO {} (name{columns}) VALUES ($1{places}) ON CONFLICT (name) DO UPDATE SET retired_at = NULL{sets}", table.name);
+    let sets = |from: &dyn Fn(usize, &str) -> String| {
+        table.columns.iter().enumerate().map(|(n, c)| format!(", {}", from(n, c))).collect::<String>()
+    };
     let mut params = vec![name.into()];
     params.extend(values);
+    let update = format!("UPDATE {} SET retired_at = NULL{} WHERE name = $1", table.name, sets(&|n, c| format!("{c} = ${}", n + 2)));
+    if table.numbered && tx.execute(&update, &params)? > 0 {
+        return Ok(());
+    }
+    let columns: String = table.columns.iter().map(|c| format!(", {c}")).collect();
+    let mut places: String = (0..table.columns.len()).map(|n| format!(", ${}", n + 2)).collect();
+    let mut id = "";
+    if table.numbered {
+        id = ", id";
+        params.push(tx.next_id(table.name)?.into());
+        places.push_str(&format!(", ${}", params.len()));
+    }
+    let sets = sets(&|_, c| format!("{c} = excluded.{c}"));
+    let sql = format!(
+        "INSERT INTO {} (name{columns}{id}) VALUES ($1{places}) ON CONFLICT (name) DO UPDATE SET retired_at = NULL{sets}",
+        table.name
+    );
     tx.execute(&sql, &params)?;
     Ok(())
 }
@@ -98,7 +127,7 @@ pub fn contacts(tx: &mut Tx<'_>, team: &str) -> Result<Option<(String, String)>>
 /// The team of a service.
 pub fn service_team(tx: &mut Tx<'_>, service: &str) -> Result<Option<String>> {
     Ok(match row(tx, SERVICE, service)?.as_deref() {
-        Some([Value::Text(team)]) => Some(team.clone()),
+        Some([Value::Text(team), ..]) => Some(team.clone()),
         _ => None,
     })
 }

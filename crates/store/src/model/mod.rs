@@ -1,6 +1,7 @@
 //! The tables of the product, one module per subject. Each function is one statement or a few that belong together; what to do
 //! with the rows is decided elsewhere.
 
+pub mod calendar;
 pub mod concern;
 pub mod delivery_key;
 pub mod finding;

@@ -40,6 +40,10 @@ pub struct Secret {
     pub names: Vec<String>,
     /// Issuers that are expected (external).
     pub issuers: Vec<String>,
+    /// How its issuer validates, such as `dns-01`; empty where nobody said.
+    pub validation: String,
+    /// Who answers the DNS questions of that, empty where nobody said.
+    pub dns_provider: String,
     /// The end of an opaque or tracked secret.
     pub expires_at: Option<Time>,
     /// When it was declared or first stored.
@@ -72,7 +76,7 @@ pub struct Secret {
 
 const COLUMNS: &str = "id, name, kind, management, renewal, release_bound, team, service, policy, override_notice, override_incident, \
      override_reason, names, issuers, expires_at, declared_at, declared, completed_unaided, newest_version, retired_at, served_kind, \
-     served_until, margin_at, target_count, open_findings, assessed_at, owner, current, required";
+     served_until, margin_at, target_count, open_findings, assessed_at, owner, current, required, validation, dns_provider";
 
 fn from_row(r: &Row) -> Result<Secret> {
     Ok(Secret {
@@ -104,6 +108,8 @@ fn from_row(r: &Row) -> Result<Secret> {
         owner: r.text(26)?.into(),
         current: r.int(27)?,
         required: r.int(28)?,
+        validation: r.text(29)?.into(),
+        dns_provider: r.text(30)?.into(),
     })
 }
 
@@ -163,7 +169,7 @@ pub fn insert(tx: &mut Tx<'_>, s: &Secret) -> Result<()> {
     tx.execute(
         &format!(
             "INSERT INTO secret ({COLUMNS}, generation) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,\
-             $21,$22,$23,$24,$25,$26,$27,$28,$29,0)"
+             $21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,0)"
         ),
         &[
             s.id.0.into(),
@@ -195,6 +201,8 @@ pub fn insert(tx: &mut Tx<'_>, s: &Secret) -> Result<()> {
             (&s.owner).into(),
             s.current.into(),
             s.required.into(),
+            (&s.validation).into(),
+            (&s.dns_provider).into(),
         ],
     )?;
     tx.count(super::SECRETS, i64::from(s.retired_at.is_none()))
@@ -207,7 +215,7 @@ pub fn update_declaration(tx: &mut Tx<'_>, s: &Secret) -> Result<()> {
     tx.execute(
         "UPDATE secret SET kind=$2, management=$3, renewal=$4, release_bound=$5, team=$6, service=$7, policy=$8, override_notice=$9, \
          override_incident=$10, override_reason=$11, names=$12, issuers=$13, expires_at=$14, declared=$15, retired_at=$16, \
-         newest_version=$17, completed_unaided=$18, generation = generation + 1 WHERE id=$1",
+         newest_version=$17, completed_unaided=$18, validation=$19, dns_provider=$20, generation = generation + 1 WHERE id=$1",
         &[
             s.id.0.into(),
             s.kind.as_str().into(),
@@ -227,6 +235,8 @@ pub fn update_declaration(tx: &mut Tx<'_>, s: &Secret) -> Result<()> {
             s.retired_at.into(),
             s.newest_version.into(),
             s.completed_unaided.into(),
+            (&s.validation).into(),
+            (&s.dns_provider).into(),
         ],
     )?;
     Ok(())

@@ -1,7 +1,7 @@
 //! Targets and their addresses.
 
 use super::{fingerprint, list, list_column, served, served_columns, word};
-use crate::{Result, Row, StoreError, Tx, Value};
+use crate::{Result, Row, StoreError, Tx, Value, timer};
 use domain::{
     Fingerprint, Span, Time,
     finding::{End, Subject},
@@ -499,16 +499,6 @@ pub fn wake_all(tx: &mut Tx<'_>, secret: SecretId, loop_name: &str, at: Time) ->
 
 /// Wakes a loop for every secret and another for every target: something that all of them stand under has changed.
 pub fn wake_the_fleet(tx: &mut Tx<'_>, secrets: &str, targets: &str, at: Time) -> Result<()> {
-    for (loop_name, table) in [(secrets, "secret"), (targets, "target")] {
-        tx.execute(
-            &format!(
-                "INSERT INTO timer (loop, subject, due_at, wakes, claimed_until, claimed_by, fence) \
-                 SELECT $1, id, $2, 1, 0, '', 0 FROM {table} WHERE retired_at IS NULL ORDER BY id \
-                 ON CONFLICT (loop, subject) DO UPDATE SET wakes = timer.wakes + 1, \
-                 due_at = CASE WHEN timer.due_at < excluded.due_at THEN timer.due_at ELSE excluded.due_at END"
-            ),
-            &[loop_name.into(), at.into()],
-        )?;
-    }
-    Ok(())
+    timer::set_earlier_for(tx, secrets, "secret WHERE retired_at IS NULL", at)?;
+    timer::set_earlier_for(tx, targets, "target WHERE retired_at IS NULL", at)
 }

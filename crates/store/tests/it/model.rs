@@ -57,6 +57,8 @@ fn blank(id: i64) -> secret::Secret {
         override_reason: String::new(),
         names: Vec::new(),
         issuers: Vec::new(),
+        validation: String::new(),
+        dns_provider: String::new(),
         expires_at: None,
         declared_at: NOW,
         declared: false,
