@@ -8,6 +8,7 @@
 #![no_std]
 extern crate alloc;
 
+pub mod blast;
 pub mod calendar;
 pub mod clock;
 pub mod concern;

@@ -42,6 +42,8 @@ pub struct Presented {
     pub breaks_later: Option<String>,
     /// A presented certificate that has expired and that no path needs.
     pub superfluous_expired: Option<String>,
+    /// What it hangs on, where the leaf can be read.
+    pub path_taken: Option<crate::blast::Path>,
 }
 
 /// Why a path does not validate.
@@ -148,6 +150,8 @@ pub struct Standing {
     pub lifetime: Option<Span>,
     /// When time alone will change the answer.
     pub next: Option<Time>,
+    /// The paths that required combinations may answer with, in the order of their values; none for what left the inventory.
+    pub paths: BTreeSet<crate::blast::Path>,
 }
 
 /// How long a target that answers with an older version is given before its owner is told.
@@ -591,6 +595,8 @@ impl<'a> Assessment<'a> {
         let settled =
             !self.required.is_empty() && self.unresolved.is_empty() && self.required.iter().all(|r| r.is_some_and(|r| r.settled(needed)));
         let oldest = self.required.iter().flatten().map(|r| r.streak_since).min();
+        let chains = self.required.iter().flatten().flat_map(|r| r.may_serve()).filter(|_| self.view.target.state != TargetState::Retired);
+        let paths = chains.filter_map(|s| self.view.presented.get(&s.chain)?.path_taken.clone()).collect();
         Standing {
             served: self.served,
             worst: self.worst,
@@ -601,6 +607,7 @@ impl<'a> Assessment<'a> {
             findings: self.findings,
             lifetime: self.lifetime,
             next: self.next,
+            paths,
         }
     }
 }

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use store::{
     Tx,
     journal::Entry,
-    model::{NO_MARGIN, UNKNOWN_MARGIN, finding, incident, inventory, observation, secret, target},
+    model::{NO_MARGIN, UNKNOWN_MARGIN, finding, incident, inventory, observation, path, secret, target},
     timer,
 };
 
@@ -34,6 +34,7 @@ pub fn target(engine: &Engine, tx: &mut Tx<'_>, t: &target::Target, tick: &Tick)
         || t.current != i64::from(standing.current)
         || t.required != i64::from(standing.required);
     target::update_standing(tx, t.facts.id, &standing, margin_at, t.observed_at)?;
+    path::replace(tx, t.facts.id, &standing.paths)?;
 
     let waiting = lines(tx, t, owner.as_ref(), &standing, tick)?;
     if standing.findings.iter().any(|f| f.code == Code::CameBack) {
@@ -165,6 +166,7 @@ fn unreadable(now: Time) -> domain::target::Presented {
         ends: Vec::new(),
         breaks_later: None,
         superfluous_expired: None,
+        path_taken: None,
     }
 }
 

@@ -76,6 +76,7 @@ impl Engine {
             gone.push((what, n));
         }
         gone.push(("chains", self.prune_chains(now)?));
+        gone.push(("paths", self.prune_paths(now)?));
         let total: u64 = gone.iter().map(|(_, n)| n).sum();
         self.store.write(&rules(), now, |tx| {
             delivery_key::forget_unused(tx, now - KEEP_DELIVERY_KEYS)?;
@@ -87,6 +88,17 @@ impl Engine {
             Ok(())
         })?;
         Ok(usize::try_from(total).unwrap_or(usize::MAX))
+    }
+
+    /// Paths that no target may answer with any more.
+    fn prune_paths(&self, now: Time) -> Result<u64> {
+        let (mut after, mut n) = (0, 0);
+        loop {
+            let unnamed = self.store.read(|tx| prune::unnamed_paths(tx, after, BATCH))?;
+            let Some(last) = unnamed.last() else { return Ok(n) };
+            after = *last;
+            n += self.store.write(&rules(), now, |tx| unnamed.iter().try_fold(0, |n, id| Ok(n + prune::path(tx, *id)?)))?;
+        }
     }
 
     /// Chains that nothing names: their certificates can be presented again, and then they are kept again.

@@ -118,7 +118,31 @@ impl Judge {
             ends,
             breaks_later,
             superfluous_expired,
+            path_taken: Some(path_taken(&chain, leaf, outlook.now.as_ref().ok(), verifier.roots())),
         })
+    }
+}
+
+/// What a chain hangs on: of the path that validates, the certificate above the leaf and the root. Where none does, the issuer that
+/// was presented, and no root.
+fn path_taken(chain: &[Certificate], leaf: &Certificate, path: Option<&pki::Path>, roots: &Roots) -> domain::blast::Path {
+    let (issuer, root) = match path.map(|p| p.certificates.as_slice()) {
+        Some([_, above @ .., root]) => {
+            let issuer = above.first().and_then(|issuer| chain.iter().find(|c| c.fingerprint() == *issuer));
+            (issuer, roots.find(*root))
+        }
+        _ => (chain[1..].iter().find(|c| c.subject_der() == leaf.issuer_der() && c.fingerprint() != leaf.fingerprint()), None),
+    };
+    domain::blast::Path {
+        leaf: leaf.fingerprint(),
+        leaf_key: leaf.spki_fingerprint(),
+        intermediate: issuer.map(Certificate::fingerprint),
+        root: root.map(Certificate::fingerprint),
+        leaf_name: leaf.subject().to_owned(),
+        issuer_name: leaf.issuer().to_owned(),
+        root_name: root.map_or_else(String::new, |r| r.subject().to_owned()),
+        not_before: leaf.not_before(),
+        not_after: leaf.not_after(),
     }
 }
 

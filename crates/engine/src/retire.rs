@@ -7,10 +7,11 @@ use domain::{
     words::{Retired, TargetState},
 };
 use serde_json::json;
+use std::collections::BTreeSet;
 use store::{
     Actor, Tx,
     journal::Entry,
-    model::{NO_MARGIN, finding, incident, notice, observation, secret, target},
+    model::{NO_MARGIN, finding, incident, notice, observation, path, secret, target},
     timer,
 };
 
@@ -154,6 +155,7 @@ pub(crate) fn target(tx: &mut Tx<'_>, mut t: target::Target, evidence: &str, now
     t.facts.state = TargetState::Retired;
     t.retired_at = Some(now);
     target::put(tx, &t)?;
+    path::replace(tx, t.facts.id, &BTreeSet::new())?;
     let lines = incident::open_lines_of_target(tx, t.facts.id)?;
     end_lines(tx, lines, evidence, now)?;
     wake_vantages(tx, &t, now + domain::policy::SHORTEST_INTERVAL + Span::seconds(1))?;

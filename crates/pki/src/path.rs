@@ -45,6 +45,8 @@ pub struct Path {
     pub limiting_position: usize,
     /// Certificates on the path, leaf and root included.
     pub length: usize,
+    /// Their fingerprints: leaf first, the root last.
+    pub certificates: Vec<Fingerprint>,
 }
 
 /// What kind of thing is wrong. Stable; meant for programs.
@@ -254,12 +256,13 @@ impl Verifier {
     }
 
     fn describe(&self, candidate: &Candidate, chain: &[Certificate]) -> Path {
-        let limiting = candidate.certificates(chain, &self.roots).nth(candidate.limiting);
+        let certificates: Vec<Fingerprint> = candidate.certificates(chain, &self.roots).map(Certificate::fingerprint).collect();
         Path {
             ends_at: candidate.until,
-            limiting: limiting.map_or_else(|| Fingerprint::of(&[]), Certificate::fingerprint),
+            limiting: certificates.get(candidate.limiting).copied().unwrap_or_else(|| Fingerprint::of(&[])),
             limiting_position: candidate.limiting,
             length: candidate.length(),
+            certificates,
         }
     }
 

@@ -121,8 +121,14 @@ impl Roots {
     /// The last second of a root's validity, if it is in the set.
     #[must_use]
     pub fn not_after(&self, root: Fingerprint) -> Option<Time> {
+        self.find(root).map(Certificate::not_after)
+    }
+
+    /// A root of the set by its fingerprint.
+    #[must_use]
+    pub fn find(&self, root: Fingerprint) -> Option<&Certificate> {
         let found = self.roots.binary_search_by_key(&root, |r| r.certificate.fingerprint());
-        found.ok().map(|index| self.roots[index].certificate.not_after())
+        found.ok().and_then(|index| self.roots.get(index)).map(|r| &r.certificate)
     }
 
     pub(crate) fn contains(&self, certificate: &Certificate) -> bool {

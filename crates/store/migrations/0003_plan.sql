@@ -150,8 +150,12 @@ CREATE TABLE target_path (
   target_id INTEGER NOT NULL,
   path_id INTEGER NOT NULL,
   PRIMARY KEY (target_id, path_id)
-);
+) WITHOUT ROWID;
 CREATE INDEX target_path_by_path ON target_path (path_id, target_id);
+-- Production of a service, and all of it, in few columns; and whose it is where a target names no service.
+CREATE INDEX target_by_place ON target (service, region, stamp, id, secret_id, served_kind, served_until)
+  WHERE production = 1 AND state IN ('active', 'drained') AND retired_at IS NULL;
+CREATE INDEX secret_by_service ON secret (service, id) WHERE service <> '';
 
 -- What was decided and is to be done; issuance acts on it by reading it back.
 CREATE TABLE intent (

@@ -103,6 +103,18 @@ impl<'s> Tx<'s> {
         }
     }
 
+    /// What to append to a SELECT of one row that must not be deleted before the end of this transaction; others may do the same.
+    ///
+    /// Empty on SQLite, where the transaction that writes is the only one.
+    pub(crate) fn keep_row(&self) -> &'static str {
+        if self.is_postgres() { "FOR KEY SHARE" } else { "" }
+    }
+
+    /// What to append to a SELECT of one row that is to be deleted: it waits for [`Tx::keep_row`] of others.
+    pub(crate) fn take_row(&self) -> &'static str {
+        if self.is_postgres() { "FOR UPDATE" } else { "" }
+    }
+
     /// Adds an entry to the journal, in the name of the actor of this transaction; it is written just before commit.
     ///
     /// # Errors

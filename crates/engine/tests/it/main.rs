@@ -8,6 +8,7 @@ mod intents;
 mod laws;
 mod looks;
 mod notices;
+mod paths;
 mod retiring;
 mod rules;
 mod sweeps;

@@ -11,6 +11,7 @@ pub mod inventory;
 pub mod notice;
 pub mod observation;
 pub mod outbox;
+pub mod path;
 pub mod prune;
 pub mod recount;
 pub mod release;

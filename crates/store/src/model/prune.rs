@@ -92,3 +92,13 @@ pub fn chain(tx: &mut Tx<'_>, hash: &Fingerprint, before: Time) -> Result<u64> {
     let sql = format!("DELETE FROM chain WHERE hash = $1 AND {UNUSED} AND {seen_before}");
     tx.execute(&sql, &[(*hash.as_bytes()).into(), before.into(), format!("%{hash}%").into()])
 }
+
+/// Paths behind a number that no target may answer with any more.
+pub fn unnamed_paths(tx: &mut Tx<'_>, after: i64, limit: i64) -> Result<Vec<i64>> {
+    super::path::unnamed(tx, after, limit)
+}
+
+/// Deletes a path, where that still holds.
+pub fn path(tx: &mut Tx<'_>, id: i64) -> Result<u64> {
+    super::path::forget(tx, id)
+}

@@ -11,6 +11,7 @@ mod kill;
 mod leases;
 mod model;
 mod open;
+mod paths;
 mod peers;
 mod timers;
 mod transactions;
@@ -72,5 +73,7 @@ conformance![
     model::lines_are_counted_as_they_open_and_close,
     model::what_was_told_and_what_is_old,
     model::ends_are_summed_by_certificate,
+    paths::a_path_is_kept_once_and_let_go_when_nobody_names_it,
+    paths::production_as_columns_in_whole_and_for_one_service,
     kill::nothing_answered_is_lost,
 ];

@@ -41,7 +41,7 @@ fn instance(tx: &mut Tx<'_>, secret: i64, leaf: Fingerprint, key: Fingerprint) -
     secret::insert_instance(tx, &row)
 }
 
-fn blank(id: i64) -> secret::Secret {
+pub(crate) fn blank(id: i64) -> secret::Secret {
     secret::Secret {
         id: SecretId(id),
         name: format!("s{id}"),
@@ -76,7 +76,7 @@ fn blank(id: i64) -> secret::Secret {
     }
 }
 
-fn a_target(id: i64, secret: i64) -> target::Target {
+pub(crate) fn a_target(id: i64, secret: i64) -> target::Target {
     target::Target {
         facts: domain::words::Target {
             id: TargetId(id),
@@ -162,6 +162,7 @@ fn standing(chance: &mut Lcg, secret: i64) -> Standing {
         findings,
         lifetime: (chance.below(3) > 0).then_some(Span::days(chance.below(400) as i64)),
         next: None,
+        paths: std::collections::BTreeSet::new(),
     }
 }
 
