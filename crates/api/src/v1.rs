@@ -630,12 +630,15 @@ pub struct Token {
     pub id: i64,
     /// Whose it is.
     pub name: String,
-    /// `viewer`, `owner`, `admin` or `vantage`.
+    /// `viewer`, `owner`, `admin`, `vantage` or `build`.
     pub role: String,
     /// The teams of an owner.
     pub teams: Vec<String>,
     /// The vantage that it speaks for.
     pub vantage: Option<String>,
+    /// The services whose builds it speaks for.
+    #[serde(default)]
+    pub services: Vec<String>,
     /// When it was made.
     pub created_at: String,
     /// When it ends.
@@ -650,7 +653,7 @@ pub struct Token {
 pub struct NewToken {
     /// Whose it is.
     pub name: String,
-    /// `viewer`, `owner`, `admin` or `vantage`.
+    /// `viewer`, `owner`, `admin`, `vantage` or `build`.
     pub role: String,
     /// The teams of an owner.
     #[serde(default)]
@@ -658,6 +661,9 @@ pub struct NewToken {
     /// The vantage that it speaks for.
     #[serde(default)]
     pub vantage: Option<String>,
+    /// The services whose builds it speaks for.
+    #[serde(default)]
+    pub services: Vec<String>,
     /// When it ends.
     #[serde(default)]
     pub expires_at: Option<String>,

@@ -483,6 +483,7 @@ CREATE TABLE token (
   role TEXT NOT NULL,
   teams TEXT NOT NULL,
   vantage TEXT NOT NULL,
+  services TEXT NOT NULL,
   created_at INTEGER NOT NULL,
   expires_at INTEGER,
   revoked_at INTEGER,

@@ -50,6 +50,9 @@ struct CreateArgs {
     /// The vantage that it speaks for
     #[arg(long, value_name = "NAME", required_if_eq("role", "vantage"))]
     vantage: Option<String>,
+    /// A service whose builds it speaks for; may be repeated
+    #[arg(long = "service", value_name = "SERVICE", required_if_eq("role", "build"))]
+    services: Vec<String>,
     /// When it ends: RFC 3339, or a day
     #[arg(long, value_name = "T", value_parser = time)]
     expires: Option<Time>,
@@ -68,6 +71,8 @@ enum Role {
     Admin,
     /// Reports what it sees, and nothing else
     Vantage,
+    /// Registers what builds of its services carry, and nothing else
+    Build,
 }
 
 impl Role {
@@ -77,6 +82,7 @@ impl Role {
             Role::Owner => "owner",
             Role::Admin => "admin",
             Role::Vantage => "vantage",
+            Role::Build => "build",
         }
     }
 }
@@ -101,6 +107,7 @@ async fn create(args: CreateArgs, tokens: &Route, session: &mut Session<'_, '_>)
         role: args.role.as_str().to_owned(),
         teams: args.teams,
         vantage: args.vantage,
+        services: args.services,
         expires_at: args.expires.map(|at| at.to_string()),
     };
     let answer = match session.remote.post(tokens, &body).await {

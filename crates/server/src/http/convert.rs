@@ -266,6 +266,7 @@ pub(crate) fn token(t: &Token) -> v1::Token {
         role: t.role.clone(),
         teams: t.teams.clone(),
         vantage: some(&t.vantage),
+        services: t.services.clone(),
         created_at: t.created_at.to_string(),
         expires_at: maybe(t.expires_at),
         revoked_at: maybe(t.revoked_at),

@@ -12,7 +12,7 @@ use domain::words::{IncidentId, Method};
 use engine::{Engine, Tick, assess, inventory};
 use store::{
     Tx,
-    model::{incident, secret, target},
+    model::{incident, inventory as inventory_rows, secret, target},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -208,6 +208,8 @@ pub(crate) enum Scope {
     WholeIncident(i64),
     /// A corrective action.
     Action(i64),
+    /// A service, by name; one that does not exist belongs to nobody.
+    Service(String),
     /// A target, as somebody saw it.
     Seen(i64, Method),
 }
@@ -230,6 +232,10 @@ impl Scope {
             Scope::Action(id) => {
                 let found = incident::action_by_id(tx, *id)?.ok_or_else(|| Problem::not_found("action", &id.to_string()))?;
                 Resource::Owned { teams: vec![found.owner] }
+            }
+            Scope::Service(name) => {
+                let team = inventory_rows::service_team(tx, name)?;
+                Resource::Service { name: name.clone(), teams: team.into_iter().filter(|t| !t.is_empty()).collect() }
             }
             Scope::Seen(id, method) => {
                 let no = || Problem::not_found("target", &id.to_string());

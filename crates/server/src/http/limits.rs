@@ -85,6 +85,8 @@ pub const REVIEW_BYTES: usize = 64 << 10;
 pub const ACTIONS: usize = 100;
 /// Most teams of a token.
 pub const TOKEN_TEAMS: usize = 100;
+/// Most services of a token.
+pub const TOKEN_SERVICES: usize = 100;
 
 /// Most addresses of a report.
 pub const REPORT_ADDRESSES: usize = 256;

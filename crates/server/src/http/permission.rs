@@ -20,11 +20,13 @@ pub enum Role {
     Admin,
     /// Takes the work of its own vantage, and reports what it saw from there.
     Vantage,
+    /// Registers what builds of its own services carry.
+    Build,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 4] = [Role::Viewer, Role::Owner, Role::Admin, Role::Vantage];
+    pub const ALL: [Role; 5] = [Role::Viewer, Role::Owner, Role::Admin, Role::Vantage, Role::Build];
 
     /// As people write it.
     pub const fn as_str(self) -> &'static str {
@@ -33,6 +35,7 @@ impl Role {
             Role::Owner => "owner",
             Role::Admin => "admin",
             Role::Vantage => "vantage",
+            Role::Build => "build",
         }
     }
 
@@ -55,6 +58,8 @@ pub struct Principal {
     pub teams: Vec<String>,
     /// The vantage that it speaks for.
     pub vantage: Option<String>,
+    /// The services whose builds it speaks for.
+    pub services: Vec<String>,
     /// When its credential ends; exclusive.
     pub until: Option<Time>,
 }
@@ -100,11 +105,15 @@ pub enum Action {
     Work,
     /// Saying what was seen.
     Report,
+    /// Deciding when builds of a service ship, and how its certificates are divided up.
+    Plan,
+    /// Registering what a build carries.
+    Carry,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Action; 19] = [
+    pub const ALL: [Action; 21] = [
         Action::Read,
         Action::Store,
         Action::Attest,
@@ -124,6 +133,8 @@ impl Action {
         Action::Backup,
         Action::Work,
         Action::Report,
+        Action::Plan,
+        Action::Carry,
     ];
 }
 
@@ -150,6 +161,8 @@ impl Action {
             Action::Backup => "copy the store",
             Action::Work => "take the work of a vantage",
             Action::Report => "report what was seen",
+            Action::Plan => "plan for a service",
+            Action::Carry => "register what a build carries",
         }
     }
 }
@@ -167,6 +180,13 @@ pub enum Resource {
     /// Something that several teams have in common, and what is done is done for all of them.
     Shared {
         /// All that it concerns.
+        teams: Vec<String>,
+    },
+    /// A service: its releases, and what is planned for it.
+    Service {
+        /// Its name.
+        name: String,
+        /// Its owners.
         teams: Vec<String>,
     },
     /// A target as somebody saw it.
@@ -196,6 +216,8 @@ pub(crate) enum Rule {
     OwnTeams,
     /// In the name of its own vantage.
     OwnVantage,
+    /// For the builds of its own services.
+    OwnServices,
 }
 
 /// The whole table; what is not named is denied.
@@ -203,7 +225,9 @@ pub(crate) fn rule(role: Role, action: Action) -> Rule {
     use Action as A;
     match (role, action) {
         (Role::Viewer | Role::Owner | Role::Admin, A::Read) => Rule::Always,
-        (Role::Owner, A::Store | A::Attest | A::Look | A::Retire | A::Handle | A::Review | A::Finish | A::Report) => Rule::OwnTeams,
+        (Role::Owner, A::Store | A::Attest | A::Look | A::Retire | A::Handle | A::Review | A::Finish | A::Report | A::Plan | A::Carry) => {
+            Rule::OwnTeams
+        }
         (
             Role::Admin,
             A::Store
@@ -222,9 +246,12 @@ pub(crate) fn rule(role: Role, action: Action) -> Rule {
             | A::Rotate
             | A::Clock
             | A::Backup
-            | A::Report,
+            | A::Report
+            | A::Plan
+            | A::Carry,
         ) => Rule::Always,
         (Role::Vantage, A::Work | A::Report) => Rule::OwnVantage,
+        (Role::Build, A::Carry) => Rule::OwnServices,
         _ => Rule::Never,
     }
 }
@@ -242,6 +269,8 @@ pub(crate) enum Denied {
     OthersToo(Vec<String>),
     /// Its vantage does not look at it.
     OtherVantage,
+    /// It does not speak for the builds of this service.
+    OtherService(String),
     /// What a vantage dials is a vantage's to say, and the rest is not.
     Method(Method),
 }
@@ -257,8 +286,8 @@ pub(crate) fn decide(who: &Principal, action: Action, on: &Resource, context: &C
     };
     match (rule(who.role, action), on) {
         (Rule::Never, _) => Err(Denied::Role),
-        (Rule::Always, Resource::Store | Resource::Owned { .. } | Resource::Shared { .. }) => Ok(()),
-        (Rule::OwnTeams, Resource::Owned { teams }) => owns(teams),
+        (Rule::Always, Resource::Store | Resource::Owned { .. } | Resource::Shared { .. } | Resource::Service { .. }) => Ok(()),
+        (Rule::OwnTeams, Resource::Owned { teams } | Resource::Service { teams, .. }) => owns(teams),
         (Rule::OwnTeams, Resource::Shared { teams }) => {
             owns(teams)?;
             let all = teams.iter().all(|t| who.teams.contains(t));
@@ -274,9 +303,11 @@ pub(crate) fn decide(who: &Principal, action: Action, on: &Resource, context: &C
             own.then_some(()).ok_or(Denied::OtherVantage)
         }
         (Rule::OwnVantage, Resource::Seen { method, .. }) => Err(Denied::Method(*method)),
-        (Rule::OwnTeams, Resource::Store) | (Rule::OwnVantage, Resource::Store | Resource::Owned { .. } | Resource::Shared { .. }) => {
-            Err(Denied::Role)
+        (Rule::OwnServices, Resource::Service { name, .. }) => {
+            let own = !name.is_empty() && who.services.contains(name);
+            own.then_some(()).ok_or_else(|| Denied::OtherService(name.clone()))
         }
+        (Rule::OwnTeams, Resource::Store) | (Rule::OwnVantage | Rule::OwnServices, _) => Err(Denied::Role),
     }
 }
 
@@ -340,6 +371,11 @@ fn forbidden(who: &Principal, action: Action, denied: &Denied) -> Problem {
             teams(&who.teams)
         ),
         Denied::OtherVantage => String::from("a vantage speaks for itself alone, and this target is not looked at from there"),
+        Denied::OtherService(name) => format!(
+            "this token speaks for builds of {} alone, not of {}",
+            who.services.iter().map(|s| pki::text::escape(s)).collect::<Vec<_>>().join(", "),
+            pki::text::escape(name)
+        ),
         Denied::Method(method) => format!("a token of role {} cannot report what was {method}", who.role.as_str()),
         Denied::Role | Denied::Ended => {
             let may: Vec<&str> = Role::ALL.into_iter().filter(|r| rule(*r, action) != Rule::Never).map(Role::as_str).collect();
@@ -356,7 +392,7 @@ mod tests {
     #[test]
     fn a_refusal_says_who_may() {
         let viewer =
-            Principal { issuer: "token".into(), subject: "1".into(), role: Role::Viewer, teams: Vec::new(), vantage: None, until: None };
+            Principal { issuer: "token".into(), subject: "1".into(), role: Role::Viewer, teams: Vec::new(), vantage: None, services: Vec::new(), until: None };
         let said = |action| at_all(&viewer, action).unwrap_err().detail;
         assert_eq!(said(Action::Sweep), "a token of role viewer cannot sweep; one of role admin can");
         assert_eq!(said(Action::Retire), "a token of role viewer cannot retire a target or a secret; one of role owner or admin can");
@@ -374,6 +410,7 @@ mod tests {
             role,
             teams: if role == Role::Owner { vec!["storage".into()] } else { Vec::new() },
             vantage: (role == Role::Vantage).then(|| "office".into()),
+            services: if role == Role::Build { vec!["shop".into()] } else { Vec::new() },
             until: None,
         }
     }
@@ -386,30 +423,38 @@ mod tests {
         Resource::Seen { teams: vec![team.into()], method, vantages: vec!["local".into(), vantage.into()] }
     }
 
-    /// Every role × action × kind of resource: `.` denied, `y` permitted. Columns: store, own team's, another team's, nobody's.
+    fn service(name: &str, team: &str) -> Resource {
+        Resource::Service { name: name.into(), teams: vec![team.into()] }
+    }
+
+    /// Every role × action × kind of resource: `.` denied, `y` permitted. Columns: store, own team's, another team's, nobody's; the service
+    /// that builds speak for where it is another team's, another service of the own team.
     #[test]
     fn the_whole_matrix() {
         let expected = "
-            Read    viewer yyyy owner yyyy admin yyyy vantage ....
-            Store   viewer .... owner .y.. admin yyyy vantage ....
-            Attest  viewer .... owner .y.. admin yyyy vantage ....
-            Look    viewer .... owner .y.. admin yyyy vantage ....
-            Retire  viewer .... owner .y.. admin yyyy vantage ....
-            Handle  viewer .... owner .y.. admin yyyy vantage ....
-            Review  viewer .... owner .y.. admin yyyy vantage ....
-            Finish  viewer .... owner .y.. admin yyyy vantage ....
-            Apply   viewer .... owner .... admin yyyy vantage ....
-            Bulk    viewer .... owner .... admin yyyy vantage ....
-            Sweep   viewer .... owner .... admin yyyy vantage ....
-            Audit   viewer .... owner .... admin yyyy vantage ....
-            Tokens  viewer .... owner .... admin yyyy vantage ....
-            Seal    viewer .... owner .... admin yyyy vantage ....
-            Rotate  viewer .... owner .... admin yyyy vantage ....
-            Clock   viewer .... owner .... admin yyyy vantage ....
-            Backup  viewer .... owner .... admin yyyy vantage ....
-            Work    viewer .... owner .... admin .... vantage y...
-            Report  viewer .... owner .y.. admin yyyy vantage ....";
-        let resources = [Resource::Store, owned("storage"), owned("web"), owned("")];
+            Read    viewer yyyyyy owner yyyyyy admin yyyyyy vantage ...... build ......
+            Store   viewer ...... owner .y...y admin yyyyyy vantage ...... build ......
+            Attest  viewer ...... owner .y...y admin yyyyyy vantage ...... build ......
+            Look    viewer ...... owner .y...y admin yyyyyy vantage ...... build ......
+            Retire  viewer ...... owner .y...y admin yyyyyy vantage ...... build ......
+            Handle  viewer ...... owner .y...y admin yyyyyy vantage ...... build ......
+            Review  viewer ...... owner .y...y admin yyyyyy vantage ...... build ......
+            Finish  viewer ...... owner .y...y admin yyyyyy vantage ...... build ......
+            Apply   viewer ...... owner ...... admin yyyyyy vantage ...... build ......
+            Bulk    viewer ...... owner ...... admin yyyyyy vantage ...... build ......
+            Sweep   viewer ...... owner ...... admin yyyyyy vantage ...... build ......
+            Audit   viewer ...... owner ...... admin yyyyyy vantage ...... build ......
+            Tokens  viewer ...... owner ...... admin yyyyyy vantage ...... build ......
+            Seal    viewer ...... owner ...... admin yyyyyy vantage ...... build ......
+            Rotate  viewer ...... owner ...... admin yyyyyy vantage ...... build ......
+            Clock   viewer ...... owner ...... admin yyyyyy vantage ...... build ......
+            Backup  viewer ...... owner ...... admin yyyyyy vantage ...... build ......
+            Work    viewer ...... owner ...... admin ...... vantage y..... build ......
+            Report  viewer ...... owner .y...y admin yyyyyy vantage ...... build ......
+            Plan    viewer ...... owner .y...y admin yyyyyy vantage ...... build ......
+            Carry   viewer ...... owner .y...y admin yyyyyy vantage ...... build ....y.";
+        let resources =
+            [Resource::Store, owned("storage"), owned("web"), owned(""), service("shop", "web"), service("blob", "storage")];
         let mut got = String::new();
         for action in Action::ALL {
             got += &format!("\n            {:<7}", format!("{action:?}"));
@@ -468,10 +513,12 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_without_teams_and_a_vantage_without_name_may_nothing() {
+    fn an_owner_without_teams_a_vantage_without_name_and_a_build_without_service_may_nothing() {
         let nobody = Principal { teams: vec![String::new()], ..who(Role::Owner) };
         assert_eq!(decide(&nobody, Action::Store, &owned(""), &NOW), Err(Denied::NotOwner(vec![String::new()])));
         let nowhere = Principal { vantage: None, ..who(Role::Vantage) };
+        let nothing = Principal { services: vec![String::new()], ..who(Role::Build) };
+        assert_eq!(decide(&nothing, Action::Carry, &service("", ""), &NOW), Err(Denied::OtherService(String::new())));
         assert_eq!(decide(&nowhere, Action::Work, &Resource::Store, &NOW), Err(Denied::OtherVantage));
         assert_eq!(decide(&nowhere, Action::Report, &seen(Method::Dialled, "", ""), &NOW), Err(Denied::OtherVantage));
     }

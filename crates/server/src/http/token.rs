@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::{
     convert,
-    limits::TOKEN_TEAMS,
+    limits::{TOKEN_SERVICES, TOKEN_TEAMS},
     permission::{Principal, Role},
     problem::Problem,
 };
@@ -57,7 +57,7 @@ pub fn create(
         }
         let row = Token { id: tx.next_id("token")?, ..wanted.clone() };
         token::insert(tx, &row, hash(&value))?;
-        let body = json!({ "id": row.id, "role": row.role, "teams": row.teams, "vantage": row.vantage,
+        let body = json!({ "id": row.id, "role": row.role, "teams": row.teams, "vantage": row.vantage, "services": row.services,
             "expires_at": row.expires_at.map(|t| t.to_string()) });
         tx.journal(Entry::new("token.created", format!("token/{}", row.name), "", &body))?;
         Ok::<_, Problem>(row)
@@ -69,7 +69,7 @@ fn check(wanted: &v1::NewToken, now: Time) -> Result<Token, Problem> {
     let refuse = |detail: String| Err(Problem::unprocessable("bad-token", detail));
     let name = |text: &str| api::fleet::is_name(text);
     let Some(role) = Role::parse(&wanted.role) else {
-        return refuse(format!("{} is no role; possible are viewer, owner, admin and vantage", pki::text::escape(&wanted.role)));
+        return refuse(format!("{} is no role; possible are viewer, owner, admin, vantage and build", pki::text::escape(&wanted.role)));
     };
     if !name(&wanted.name) {
         return refuse(format!("{} is no name: letters, digits and . _ - : @ + * are", pki::text::escape(&wanted.name)));
@@ -92,6 +92,16 @@ fn check(wanted: &v1::NewToken, now: Time) -> Result<Token, Problem> {
         (_, "") => String::new(),
         (_, _) => return refuse(format!("only a token of role vantage has a vantage, not one of role {}", role.as_str())),
     };
+    match (role, wanted.services.len()) {
+        (Role::Build, 0) => return refuse(String::from("a token of role build names the services whose builds it speaks for: --service NAME")),
+        (Role::Build, 1..=TOKEN_SERVICES) => {}
+        (Role::Build, n) => return refuse(format!("a token speaks for builds of at most {TOKEN_SERVICES} services, this one for {n}")),
+        (_, 0) => {}
+        (_, _) => return refuse(format!("only a token of role build has services, not one of role {}", role.as_str())),
+    }
+    if let Some(service) = wanted.services.iter().find(|s| !name(s)) {
+        return refuse(format!("{} is no name of a service", pki::text::escape(service)));
+    }
     let expires_at = wanted.expires_at.as_deref().map(|t| convert::time("expires_at", t)).transpose()?;
     if let Some(end) = expires_at.filter(|end| *end <= now) {
         return refuse(format!("it would have ended already, {end}"));
@@ -102,6 +112,7 @@ fn check(wanted: &v1::NewToken, now: Time) -> Result<Token, Problem> {
         role: role.as_str().to_owned(),
         teams: wanted.teams.clone(),
         vantage,
+        services: wanted.services.clone(),
         created_at: now,
         expires_at,
         revoked_at: None,
@@ -141,6 +152,7 @@ pub(crate) fn principal(engine: &Engine, hash: [u8; 32], now: Time) -> Result<Op
         role,
         teams: row.teams,
         vantage: Some(row.vantage).filter(|v| !v.is_empty()),
+        services: row.services,
         until: row.expires_at,
     }))
 }
@@ -178,13 +190,24 @@ mod tests {
             role: role.into(),
             teams: teams.iter().map(|t| String::from(*t)).collect(),
             vantage: vantage.map(str::to_owned),
+            services: Vec::new(),
             expires_at: expires.map(str::to_owned),
         };
         let now = Time::parse("2026-01-01").unwrap();
+        let of = |role: &str, services: &[&str]| v1::NewToken {
+            services: services.iter().map(|s| String::from(*s)).collect(),
+            ..new(role, &[], None, None)
+        };
         for (wanted, good) in [
             (new("viewer", &[], None, None), true),
             (new("owner", &["web"], None, Some("2026-01-01T00:00:01Z")), true),
             (new("vantage", &[], Some("office"), None), true),
+            (of("build", &["shop", "blob"]), true),
+            (of("build", &[]), false),
+            (of("build", &["a b"]), false),
+            (of("build", &["s"; TOKEN_SERVICES + 1]), false),
+            (of("admin", &["shop"]), false),
+            (v1::NewToken { teams: vec!["web".into()], ..of("build", &["shop"]) }, false),
             (new("root", &[], None, None), false),
             (new("owner", &[], None, None), false),
             (new("owner", &["a b"], None, None), false),

@@ -104,7 +104,7 @@ impl World {
         let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
         runtime.spawn(async move { axum::serve(listener, service).await });
         let mut world = World { engine, admin: String::new(), dir, address, now, _runtime: runtime };
-        let wanted = v1::NewToken { name: "root".into(), role: "admin".into(), teams: vec![], vantage: None, expires_at: None };
+        let wanted = v1::NewToken { name: "root".into(), role: "admin".into(), teams: vec![], vantage: None, services: Vec::new(), expires_at: None };
         let made = token::create(&world.engine, &wanted, entropy, &Actor::new("test", "setup"), &world.tick()).unwrap();
         world.admin = made.value;
         world.post(&world.admin.clone(), "/v1/fleet", &json!({ "fleet": fleet() })).good();

@@ -11,12 +11,14 @@ pub struct Token {
     pub id: i64,
     /// Whose it is.
     pub name: String,
-    /// `viewer`, `owner`, `admin` or `vantage`.
+    /// `viewer`, `owner`, `admin`, `vantage` or `build`.
     pub role: String,
     /// The teams of an owner.
     pub teams: Vec<String>,
     /// The vantage that it speaks for.
     pub vantage: String,
+    /// The services whose builds it speaks for.
+    pub services: Vec<String>,
     /// When it was made.
     pub created_at: Time,
     /// When it ends.
@@ -25,7 +27,7 @@ pub struct Token {
     pub revoked_at: Option<Time>,
 }
 
-const COLUMNS: &str = "id, name, role, teams, vantage, created_at, expires_at, revoked_at";
+const COLUMNS: &str = "id, name, role, teams, vantage, services, created_at, expires_at, revoked_at";
 
 fn from_row(r: &Row) -> Result<Token> {
     Ok(Token {
@@ -34,22 +36,24 @@ fn from_row(r: &Row) -> Result<Token> {
         role: r.text(2)?.into(),
         teams: list(r.text(3)?)?,
         vantage: r.text(4)?.into(),
-        created_at: r.time(5)?,
-        expires_at: r.opt_time(6)?,
-        revoked_at: r.opt_time(7)?,
+        services: list(r.text(5)?)?,
+        created_at: r.time(6)?,
+        expires_at: r.opt_time(7)?,
+        revoked_at: r.opt_time(8)?,
     })
 }
 
 /// Adds a token.
 pub fn insert(tx: &mut Tx<'_>, t: &Token, hash: [u8; 32]) -> Result<()> {
     tx.execute(
-        &format!("INSERT INTO token ({COLUMNS}, hash) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9)"),
+        &format!("INSERT INTO token ({COLUMNS}, hash) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)"),
         &[
             t.id.into(),
             (&t.name).into(),
             (&t.role).into(),
             super::list_column(&t.teams).into(),
             (&t.vantage).into(),
+            super::list_column(&t.services).into(),
             t.created_at.into(),
             t.expires_at.into(),
             t.revoked_at.into(),
