@@ -1,5 +1,9 @@
 //! The data of `/v1`. Fields are only ever added; texts that come from certificates are escaped; times are RFC 3339 in UTC.
 
+mod plan;
+
+pub use plan::PlanFinding;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -266,6 +270,9 @@ pub struct Finding {
     pub code: String,
     /// `info`, `notice` or `incident`.
     pub level: String,
+    /// What it is about: `target/NAME`, `secret/NAME` or `store`.
+    #[serde(default)]
+    pub subject: String,
     /// Of which target; absent for a finding of the secret or the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,

@@ -39,6 +39,9 @@ pub(crate) struct Paging {
     after: Option<String>,
 }
 
+/// What marks a place in the first of two lists that are shown as one; no cursor has a dot.
+const FIRST_LIST: &str = "plan.";
+
 impl Default for Paging {
     fn default() -> Paging {
         Paging { limit: 100, all: false, after: None }
@@ -158,6 +161,36 @@ impl Session<'_, '_> {
         keep: impl Fn(&Value) -> bool,
     ) -> Result<Exit, Error> {
         let (items, next) = self.collect(route, paging, keep).await?;
+        self.show_items::<T>(&items, if next.is_some() { "none of these" } else { nothing })?;
+        self.tell_next(next.as_deref())?;
+        let due = items.iter().map(parse::<T>).collect::<Result<Vec<T>, Error>>()?.iter().any(T::is_due);
+        Ok(Exit::due(due))
+    }
+
+    /// Shows two lists as one, the second behind the first. [`Exit::Due`] if anything that was shown is due.
+    pub(crate) async fn two_lists<T: Listed>(
+        &mut self,
+        first: Option<&Route>,
+        second: &Route,
+        paging: &Paging,
+        nothing: &str,
+    ) -> Result<Exit, Error> {
+        let (mut items, mut next) = (Vec::new(), None);
+        let mut rest = paging.clone();
+        // A place in the first list is marked, so that it is not taken for one in the second.
+        let begun = paging.after.as_deref().map(|after| after.strip_prefix(FIRST_LIST));
+        if let (Some(first), None | Some(Some(_))) = (first, begun) {
+            let paging = Paging { after: begun.flatten().filter(|after| !after.is_empty()).map(str::to_owned), ..paging.clone() };
+            let more;
+            (items, more) = self.collect(first, &paging, |_| true).await?;
+            next = more.map(|place| format!("{FIRST_LIST}{place}"));
+            rest = Paging { after: None, limit: paging.limit.saturating_sub(items.len() as u64), ..paging };
+        }
+        if next.is_none() && (rest.all || rest.limit > 0) {
+            let (more, place) = self.collect(second, &rest, |_| true).await?;
+            items.extend(more);
+            next = place;
+        }
         self.show_items::<T>(&items, if next.is_some() { "none of these" } else { nothing })?;
         self.tell_next(next.as_deref())?;
         let due = items.iter().map(parse::<T>).collect::<Result<Vec<T>, Error>>()?.iter().any(T::is_due);

@@ -81,7 +81,8 @@ const EXAMPLES: &[(&str, &str)] = &[
     (
         "token create",
         "perennial token create alice --role owner --team web --out alice.token\n\
-         perennial token create eu --role vantage --vantage eu --expires 2027-12-31 --out eu.token",
+         perennial token create eu --role vantage --vantage eu --expires 2027-12-31 --out eu.token\n\
+         perennial token create ci --role build --service shop --expires 2027-12-31 --out ci.token",
     ),
     ("token list", "perennial token list"),
     ("token revoke", "perennial token revoke 4"),

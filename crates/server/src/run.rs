@@ -369,7 +369,14 @@ fn first_token(engine: &Engine, door: &Door, file: &Path, url: &str, ca: &Path) 
         replace(file, content.as_bytes()).map_err(io(format!("writing {}", file.display())))?;
         return Ok(None);
     }
-    let wanted = api::v1::NewToken { name: "first".into(), role: "admin".into(), teams: Vec::new(), vantage: None, services: Vec::new(), expires_at: None };
+    let wanted = api::v1::NewToken {
+        name: "first".into(),
+        role: "admin".into(),
+        teams: Vec::new(),
+        vantage: None,
+        services: Vec::new(),
+        expires_at: None,
+    };
     let made = http::token::create(engine, &wanted, entropy, &starter(), &door.tick())
         .map_err(|_| StartError::Setup("the first token could not be made".into()))?;
     let value = Zeroizing::new(made.value);

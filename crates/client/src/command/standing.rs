@@ -7,7 +7,7 @@ use super::span;
 use crate::error::{Error, Exit};
 use crate::route::Route;
 use crate::session::{Common, Paging, Session};
-use crate::show::{Cell, Fields, Listed as _, Paint, Runway, Screen, Table, moment};
+use crate::show::{Cell, Fields, Found, Listed as _, Paint, Runway, Screen, Table, moment};
 
 /// How the store stands
 ///
@@ -33,7 +33,7 @@ pub struct RunwayArgs {
     pub(super) common: Common,
 }
 
-/// What the rules say now
+/// What the rules say now about secrets and targets, and first about what is planned
 ///
 /// Exit status 1: something that is shown is a notice or an incident.
 #[derive(Debug, clap::Args)]
@@ -114,7 +114,9 @@ pub(super) async fn runway(args: RunwayArgs, session: &mut Session<'_, '_>) -> R
 
 pub(super) async fn findings(args: FindingsArgs, session: &mut Session<'_, '_>) -> Result<Exit, Error> {
     let route = Route::to(&["findings"]).ask_if("secret", args.secret.as_deref());
-    session.list::<Finding>(&route, &args.paging, "nothing is due", |_| true).await
+    // What is planned belongs to no secret alone.
+    let plan = args.secret.is_none().then(|| Route::to(&["plan", "findings"]));
+    session.two_lists::<Found>(plan.as_ref(), &route, &args.paging, "nothing is due").await
 }
 
 pub(super) async fn expiring(args: ExpiringArgs, session: &mut Session<'_, '_>) -> Result<Exit, Error> {

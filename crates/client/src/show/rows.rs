@@ -146,6 +146,44 @@ impl Listed for Finding {
     }
 }
 
+/// What the rules say, about whatever it may be: of both lists.
+#[derive(serde::Deserialize)]
+pub(crate) struct Found {
+    level: String,
+    code: String,
+    #[serde(default)]
+    subject: String,
+    secret: Option<String>,
+    target: Option<String>,
+    #[serde(default)]
+    broken: bool,
+    until: Option<String>,
+    detail: String,
+}
+
+impl Listed for Found {
+    const COLUMNS: &'static [Column] = &[Left("LEVEL"), Left("CODE"), Left("SUBJECT"), Left("UNTIL"), Left("DETAIL")];
+
+    fn row(&self, now: Time) -> Vec<Cell> {
+        let subject = match (&self.target, &self.secret) {
+            (Some(target), Some(secret)) => format!("target/{target} of {secret}"),
+            (None, Some(secret)) => format!("secret/{secret}"),
+            _ => self.subject.clone(),
+        };
+        vec![
+            Cell::painted(&self.level, Paint::of_level(&self.level)),
+            Cell::new(&self.code),
+            Cell::new(&subject),
+            Cell::new(&if self.broken { "broken now".to_owned() } else { optional(self.until.as_deref(), now) }),
+            Cell::new(&self.detail),
+        ]
+    }
+
+    fn is_due(&self) -> bool {
+        self.level != "info"
+    }
+}
+
 impl Listed for Incident {
     const COLUMNS: &'static [Column] =
         &[Right("ID"), Left("STATE"), Left("UNTIL"), Left("OPEN"), Left("TEAMS"), Left("OPENED"), Left("TITLE")];
@@ -236,7 +274,7 @@ impl Listed for Token {
     const COLUMNS: &'static [Column] = &[Right("ID"), Left("NAME"), Left("ROLE"), Left("FOR"), Left("CREATED"), Left("ENDS")];
 
     fn row(&self, now: Time) -> Vec<Cell> {
-        let scope = self.vantage.clone().unwrap_or_else(|| self.teams.join(" "));
+        let scope = self.vantage.clone().unwrap_or_else(|| [&self.teams[..], &self.services].concat().join(" "));
         let ends = match (&self.revoked_at, &self.expires_at) {
             (Some(at), _) => Cell::painted(&format!("revoked {}", moment(at, now)), Paint::Faint),
             (None, at) => Cell::new(&optional(at.as_deref(), now)),

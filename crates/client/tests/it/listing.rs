@@ -69,23 +69,62 @@ fn runway_without_trouble_ends_well() {
 
 #[test]
 fn what_a_server_says_cannot_move_the_cursor() {
-    let server = Canned::new(vec![(
-        "GET /v1/findings?limit=100",
-        200,
-        page(json!([finding("notice", "subject CN=\u{1b}[2J<script>\u{202e}gpj.exe\r\nincident none")])),
-    )]);
+    let server = Canned::new(vec![
+        ("GET /v1/plan/findings?limit=100", 200, page(json!([]))),
+        (
+            "GET /v1/findings?limit=100",
+            200,
+            page(json!([finding("notice", "subject CN=\u{1b}[2J<script>\u{202e}gpj.exe\r\nincident none")])),
+        ),
+    ]);
     assert_snapshot!(server.run("findings"), @r#"
-    LEVEL   CODE           SECRET  TARGET   UNTIL                          DETAIL
-    notice  leaf-expiring  *.blob  blob-eu  2027-02-22 20:29:53Z, in 91 d  subject CN=\u{1b}[2J<script>\u{202e}gpj.exe\u{d}\u{a}incident none
+    LEVEL   CODE           SUBJECT                   UNTIL                          DETAIL
+    notice  leaf-expiring  target/blob-eu of *.blob  2027-02-22 20:29:53Z, in 91 d  subject CN=\u{1b}[2J<script>\u{202e}gpj.exe\u{d}\u{a}incident none
     exit 1
     "#);
 }
 
 #[test]
 fn colours_only_where_somebody_looks() {
-    let answers = || vec![("GET /v1/findings?limit=100", 200, page(json!([finding("incident", "it ends")])))];
+    let answers = || {
+        vec![
+            ("GET /v1/plan/findings?limit=100", 200, page(json!([]))),
+            ("GET /v1/findings?limit=100", 200, page(json!([finding("incident", "it ends")]))),
+        ]
+    };
     assert!(Canned::new(answers()).colourful().run("findings").out.contains("\u{1b}[31mincident\u{1b}[0m"));
     assert!(!Canned::new(answers()).run("findings").out.contains('\u{1b}'));
+}
+
+/// What is planned stands before what is observed, and a place in either leads on from there.
+#[test]
+fn findings_are_one_list() {
+    let plan = |n: u32| {
+        json!({ "subject": format!("release/{n}"), "code": "release-late", "level": "notice", "teams": ["storage"], "since": "2026-11-23T00:00:00Z",
+            "detail": "it is late", "next_step": "build it" })
+    };
+    let server = Canned::new(vec![
+        ("GET /v1/plan/findings?limit=2", 200, page(json!([plan(7)]))),
+        ("GET /v1/findings?limit=1", 200, json!({ "items": [finding("info", "it ends")], "next": "q" })),
+        ("GET /v1/findings?limit=2&after=q", 200, page(json!([finding("info", "it ends too")]))),
+        ("GET /v1/plan/findings?limit=1", 200, json!({ "items": [plan(7)], "next": "p" })),
+        ("GET /v1/plan/findings?limit=2&after=p", 200, page(json!([plan(8)]))),
+        ("GET /v1/findings?limit=1", 200, page(json!([]))),
+        ("GET /v1/findings?limit=100&secret=a", 200, page(json!([]))),
+    ]);
+    assert_snapshot!(server.run("findings --limit 2"), @r#"
+    LEVEL   CODE           SUBJECT                   UNTIL                          DETAIL
+    notice  release-late   release/7                 -                              it is late
+    info    leaf-expiring  target/blob-eu of *.blob  2027-02-22 20:29:53Z, in 91 d  it ends
+    ! there are more: --all shows all, --after q goes on from here
+    exit 1
+    "#);
+    assert_eq!(server.run("findings --limit 2 --after q").exit, 0, "the first list is not begun again");
+    assert_eq!(server.run("findings --limit 1").talk, "there are more: --all shows all, --after plan.p goes on from here\n");
+    let last = server.run("findings --limit 2 --after plan.p --json");
+    assert_eq!((last.out, last.exit), (format!("{}\n", plan(8)), 1));
+    server.run("findings --secret a");
+    assert_eq!(server.lines().len(), 7);
 }
 
 #[test]

@@ -6,7 +6,8 @@ use api::v1;
 use domain::{Fingerprint, Time, target::Served};
 use engine::{tell::served_text, vault};
 use store::model::{
-    NO_MARGIN, UNKNOWN_MARGIN, finding::FindingRow, incident, notice, observation, secret, sweep::Sweep, target::Target, token::Token,
+    NO_MARGIN, UNKNOWN_MARGIN, concern, finding::FindingRow, incident, notice, observation, secret, sweep::Sweep, target::Target,
+    token::Token,
 };
 
 use super::problem::Problem;
@@ -137,9 +138,15 @@ pub(crate) fn change(c: &observation::ChangeRow) -> v1::Change {
 }
 
 pub(crate) fn finding(f: &FindingRow, secret: Option<String>, target: Option<String>) -> v1::Finding {
+    let subject = match (&target, &secret) {
+        (Some(target), _) => format!("target/{target}"),
+        (None, Some(secret)) => format!("secret/{secret}"),
+        (None, None) => String::from("store"),
+    };
     v1::Finding {
         code: f.code.to_string(),
         level: f.level.to_string(),
+        subject,
         target,
         secret,
         broken: f.broken,
@@ -155,6 +162,7 @@ pub(crate) fn own_finding(f: &domain::finding::Finding) -> v1::Finding {
     v1::Finding {
         code: f.code.to_string(),
         level: f.level.to_string(),
+        subject: String::from("store"),
         target: None,
         secret: None,
         broken: f.broken,
@@ -162,6 +170,21 @@ pub(crate) fn own_finding(f: &domain::finding::Finding) -> v1::Finding {
         since: maybe(f.since),
         until: maybe(f.until),
         detail: f.detail.clone(),
+    }
+}
+
+/// What the rules say about what is planned.
+pub(crate) fn concern(c: &concern::Stored) -> v1::PlanFinding {
+    v1::PlanFinding {
+        subject: c.subject.clone(),
+        code: c.code.to_string(),
+        level: c.level.to_string(),
+        teams: c.teams.clone(),
+        since: c.since.to_string(),
+        until: maybe(c.until),
+        told_at: maybe(c.told_at),
+        detail: c.detail.clone(),
+        next_step: c.next_step.clone(),
     }
 }
 

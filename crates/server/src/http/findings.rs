@@ -7,7 +7,7 @@ use domain::{
     words::{SecretId, TargetId},
 };
 use serde::Deserialize;
-use store::model::{finding, notice, secret};
+use store::model::{concern, finding, notice, secret};
 
 use super::{
     Answer,
@@ -63,6 +63,18 @@ impl Paged {
     pub(crate) fn paging(&self, list: &'static str) -> Result<Paging, Problem> {
         Paging::new(list, self.after.as_deref(), self.limit)
     }
+}
+
+/// `GET /v1/plan/findings`: what stands.
+pub(crate) async fn plan(State(shared): State<Shared>, caller: Caller, Asked(q): Asked<Paged>) -> Answer<v1::Page<v1::PlanFinding>> {
+    let paging = q.paging("plan-findings")?;
+    let work = move |call: &Call| {
+        // No subject holds a line end.
+        let after = paging.after.as_ref().and_then(|c| c.2.split_once('\n'));
+        let rows = call.read(|tx| Ok(concern::standing(tx, after, paging.limit)?))?;
+        paging.page(&rows, |c| Cursor(0, 0, format!("{}\n{}", c.subject, c.key)), |c| Ok(convert::concern(c)))
+    };
+    shared.run(caller, Scope::Store, move |_, call| work(call)).await.map(json)
 }
 
 pub(crate) async fn notices(State(shared): State<Shared>, caller: Caller, Asked(q): Asked<Paged>) -> Answer<v1::Page<v1::Notice>> {

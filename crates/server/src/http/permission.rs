@@ -391,8 +391,15 @@ mod tests {
 
     #[test]
     fn a_refusal_says_who_may() {
-        let viewer =
-            Principal { issuer: "token".into(), subject: "1".into(), role: Role::Viewer, teams: Vec::new(), vantage: None, services: Vec::new(), until: None };
+        let viewer = Principal {
+            issuer: "token".into(),
+            subject: "1".into(),
+            role: Role::Viewer,
+            teams: Vec::new(),
+            vantage: None,
+            services: Vec::new(),
+            until: None,
+        };
         let said = |action| at_all(&viewer, action).unwrap_err().detail;
         assert_eq!(said(Action::Sweep), "a token of role viewer cannot sweep; one of role admin can");
         assert_eq!(said(Action::Retire), "a token of role viewer cannot retire a target or a secret; one of role owner or admin can");
@@ -453,8 +460,7 @@ mod tests {
             Report  viewer ...... owner .y...y admin yyyyyy vantage ...... build ......
             Plan    viewer ...... owner .y...y admin yyyyyy vantage ...... build ......
             Carry   viewer ...... owner .y...y admin yyyyyy vantage ...... build ....y.";
-        let resources =
-            [Resource::Store, owned("storage"), owned("web"), owned(""), service("shop", "web"), service("blob", "storage")];
+        let resources = [Resource::Store, owned("storage"), owned("web"), owned(""), service("shop", "web"), service("blob", "storage")];
         let mut got = String::new();
         for action in Action::ALL {
             got += &format!("\n            {:<7}", format!("{action:?}"));

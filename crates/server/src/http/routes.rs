@@ -183,6 +183,7 @@ pub(crate) static ROUTES: &[Route] = &[
         || post(targets::retire),
     ),
     read("/v1/findings", "What the rules say now", &["secret", "after", "limit"], page::<v1::Finding>, || get(findings::findings)),
+    read("/v1/plan/findings", "What the rules say now about what is planned", PAGED, page::<v1::PlanFinding>, || get(findings::plan)),
     read("/v1/incidents", "Incidents, the newest first; open ones, or all", &["all", "after", "limit"], page::<v1::Incident>, || {
         get(incidents::list)
     }),

@@ -93,7 +93,9 @@ fn check(wanted: &v1::NewToken, now: Time) -> Result<Token, Problem> {
         (_, _) => return refuse(format!("only a token of role vantage has a vantage, not one of role {}", role.as_str())),
     };
     match (role, wanted.services.len()) {
-        (Role::Build, 0) => return refuse(String::from("a token of role build names the services whose builds it speaks for: --service NAME")),
+        (Role::Build, 0) => {
+            return refuse(String::from("a token of role build names the services whose builds it speaks for: --service NAME"));
+        }
         (Role::Build, 1..=TOKEN_SERVICES) => {}
         (Role::Build, n) => return refuse(format!("a token speaks for builds of at most {TOKEN_SERVICES} services, this one for {n}")),
         (_, 0) => {}

@@ -20,6 +20,7 @@ fn every_route_asks_for_permission() {
         ("owner", world.token("o", "owner", &["storage"], None)),
         ("admin", world.token("a", "admin", &[], None)),
         ("vantage", world.token("p", "vantage", &[], Some("office"))),
+        ("build", world.builder("b", &["shop"])),
     ];
     let mut table = String::new();
     for (method, path, public) in server::http::routes() {

@@ -9,6 +9,7 @@ mod imports;
 mod incidents;
 mod leaks;
 mod limits;
+mod plan;
 mod problems;
 mod support;
 mod vantage;

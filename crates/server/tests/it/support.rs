@@ -104,7 +104,14 @@ impl World {
         let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
         runtime.spawn(async move { axum::serve(listener, service).await });
         let mut world = World { engine, admin: String::new(), dir, address, now, _runtime: runtime };
-        let wanted = v1::NewToken { name: "root".into(), role: "admin".into(), teams: vec![], vantage: None, services: Vec::new(), expires_at: None };
+        let wanted = v1::NewToken {
+            name: "root".into(),
+            role: "admin".into(),
+            teams: vec![],
+            vantage: None,
+            services: Vec::new(),
+            expires_at: None,
+        };
         let made = token::create(&world.engine, &wanted, entropy, &Actor::new("test", "setup"), &world.tick()).unwrap();
         world.admin = made.value;
         world.post(&world.admin.clone(), "/v1/fleet", &json!({ "fleet": fleet() })).good();
@@ -125,6 +132,12 @@ impl World {
 
     pub fn token(&self, name: &str, role: &str, teams: &[&str], vantage: Option<&str>) -> String {
         let wanted = json!({ "name": name, "role": role, "teams": teams, "vantage": vantage });
+        self.post(&self.admin, "/v1/tokens", &wanted).good()["value"].as_str().unwrap().to_owned()
+    }
+
+    /// A token for the builds of services.
+    pub fn builder(&self, name: &str, services: &[&str]) -> String {
+        let wanted = json!({ "name": name, "role": "build", "services": services });
         self.post(&self.admin, "/v1/tokens", &wanted).good()["value"].as_str().unwrap().to_owned()
     }
 
