@@ -209,6 +209,7 @@ pub(crate) enum Scope {
     /// A corrective action.
     Action(i64),
     /// A service, by name; one that does not exist belongs to nobody.
+    #[allow(dead_code, reason = "routes of releases and partitions come next")]
     Service(String),
     /// A target, as somebody saw it.
     Seen(i64, Method),

@@ -14,6 +14,8 @@ fn findings_of_plans_are_paged_in_order() {
         for code in [Code::ALL[0], Code::ALL[1]] {
             let c = Concern {
                 code,
+                about: String::new(),
+                once: false,
                 level: Level::Notice,
                 teams: vec!["storage".into()],
                 until: None,
