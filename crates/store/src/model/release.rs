@@ -181,6 +181,18 @@ pub fn update_standing(tx: &mut Tx<'_>, id: ReleaseId, deadline: Deadline, ship_
     Ok(())
 }
 
+/// Writes as what a release that is being created was planned first.
+pub fn set_first_plan(tx: &mut Tx<'_>, id: ReleaseId, at: Time) -> Result<()> {
+    tx.execute("UPDATE release SET first_planned_at = $2 WHERE id = $1", &[id.0.into(), at.into()])?;
+    Ok(())
+}
+
+/// Writes the place of a release among those that wait for its train, where it is another one.
+pub fn put_place(tx: &mut Tx<'_>, id: ReleaseId, place: i64) -> Result<()> {
+    tx.execute("UPDATE release SET place = $2 WHERE id = $1 AND place <> $2", &[id.0.into(), place.into()])?;
+    Ok(())
+}
+
 /// The stages of a release, in the order of their regions.
 pub fn stages(tx: &mut Tx<'_>, id: ReleaseId) -> Result<Vec<Stage>> {
     let sql = "SELECT region, planned_at, status, changed_at FROM release_stage WHERE release_id = $1 ORDER BY region";
@@ -282,6 +294,46 @@ pub fn insert_item(tx: &mut Tx<'_>, i: &Item) -> Result<()> {
 pub fn delete_item(tx: &mut Tx<'_>, id: i64) -> Result<()> {
     tx.execute("DELETE FROM release_item WHERE id = $1", &[id.into()])?;
     Ok(())
+}
+
+/// One version of one secret that a release carries, wherever in the build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Carry {
+    /// The secret.
+    pub secret: SecretId,
+    /// Which version.
+    pub version: i64,
+    /// Whether a newer one was stored already when the build was looked at.
+    pub older: bool,
+    /// Since when every production target was seen serving it, or what came after it.
+    pub observed_at: Option<Time>,
+    /// Whether production had to wait for it after it was built.
+    pub waited: bool,
+}
+
+/// The versions of stored secrets that a release carries, by secret, the newest first.
+pub fn carries(tx: &mut Tx<'_>, id: ReleaseId) -> Result<Vec<Carry>> {
+    let sql = "SELECT secret_id, version, CAST(MAX(CASE WHEN what = 'older' THEN 1 ELSE 0 END) AS BIGINT), COUNT(*) - COUNT(observed_at), \
+               MAX(observed_at), MAX(waited) FROM release_item WHERE release_id = $1 AND secret_id <> 0 \
+               GROUP BY secret_id, version ORDER BY secret_id, version DESC";
+    let carry = |r: &Row| {
+        let seen = r.int(3)? == 0;
+        let observed_at = if seen { r.opt_time(4)? } else { None };
+        Ok(Carry { secret: SecretId(r.int(0)?), version: r.int(1)?, older: r.bool(2)?, observed_at, waited: r.bool(5)? })
+    };
+    tx.query(sql, &[id.0.into()])?.iter().map(carry).collect()
+}
+
+/// How many different things of a kind a build carries, and where the first of them lie: path and subject.
+pub fn finds(tx: &mut Tx<'_>, id: ReleaseId, what: What, limit: i64) -> Result<(i64, Vec<(String, String)>)> {
+    let count = tx.query_one("SELECT COUNT(*) FROM release_item WHERE release_id = $1 AND what = $2", &[id.0.into(), what.as_str().into()])?.int(0)?;
+    if count == 0 {
+        return Ok((0, Vec::new()));
+    }
+    let sql = "SELECT path, subject FROM release_item WHERE release_id = $1 AND what = $2 ORDER BY path, id LIMIT $3";
+    let rows = tx.query(sql, &[id.0.into(), what.as_str().into(), limit.into()])?;
+    let first = rows.iter().map(|r| Ok((r.text(0)?.to_owned(), r.text(1)?.to_owned()))).collect::<Result<_>>()?;
+    Ok((count, first))
 }
 
 /// Writes whether production shows a version that a release carries, and whether it had to wait for it.

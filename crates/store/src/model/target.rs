@@ -497,6 +497,31 @@ pub fn wake_all(tx: &mut Tx<'_>, secret: SecretId, loop_name: &str, at: Time) ->
     )
 }
 
+/// Wakes whoever looks at the targets of a secret: for endpoints the loop of each vantage, for the rest `others`.
+pub fn wake_observers(tx: &mut Tx<'_>, secret: SecretId, observe: impl Fn(&str) -> String, others: &str, at: Time) -> Result<()> {
+    let sql = "SELECT DISTINCT kind, vantages, optional_vantages FROM target WHERE secret_id = $1 AND retired_at IS NULL \
+               ORDER BY kind, vantages, optional_vantages";
+    // A hundred thousand targets share a few ways in which they are looked at.
+    for way in tx.query(sql, &[secret.0.into()])? {
+        let (kind, required, optional) = (way.text(0)?, way.text(1)?, way.text(2)?);
+        let loops: Vec<String> = match kind {
+            "endpoint" => list(required)?.iter().chain(&list(optional)?).map(|v| observe(v)).collect(),
+            _ => vec![others.to_owned()],
+        };
+        for name in loops {
+            tx.execute(
+                "INSERT INTO timer (loop, subject, due_at, wakes, claimed_until, claimed_by, fence) \
+                 SELECT $1, id, $3, 1, 0, '', 0 FROM target WHERE secret_id = $2 AND retired_at IS NULL AND kind = $4 AND vantages = $5 \
+                 AND optional_vantages = $6 ORDER BY id \
+                 ON CONFLICT (loop, subject) DO UPDATE SET wakes = timer.wakes + 1, \
+                 due_at = CASE WHEN timer.due_at < excluded.due_at THEN timer.due_at ELSE excluded.due_at END",
+                &[name.into(), secret.0.into(), at.into(), kind.into(), required.into(), optional.into()],
+            )?;
+        }
+    }
+    Ok(())
+}
+
 /// Wakes a loop for every secret and another for every target: something that all of them stand under has changed.
 pub fn wake_the_fleet(tx: &mut Tx<'_>, secrets: &str, targets: &str, at: Time) -> Result<()> {
     timer::set_earlier_for(tx, secrets, "secret WHERE retired_at IS NULL", at)?;

@@ -1,0 +1,248 @@
+//! What a build carries: what a scan of it found, or what a person says.
+
+use super::{Detail, allowed, assess, read, taken};
+use crate::{Engine, Error, Result, Tick};
+use domain::{
+    Fingerprint, Time,
+    release::Status,
+    words::{Kind, ReleaseId, SecretId},
+};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use store::{
+    Actor, Tx,
+    journal::Entry,
+    model::{
+        release::{self, Item, What},
+        secret,
+    },
+};
+
+/// Most things that one build may carry.
+pub const MAX_ITEMS: usize = 10_000;
+/// Longest path or subject of one of them, in bytes.
+pub const MAX_TEXT: usize = 4096;
+
+/// What was found in a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Thing {
+    /// A certificate.
+    Certificate {
+        /// SHA-256 of its DER.
+        fingerprint: Fingerprint,
+        /// Its subject, as it stands there.
+        subject: String,
+        /// When it ends, where that can be read.
+        not_after: Option<Time>,
+    },
+    /// A private key that anybody can read.
+    KeyInTheClear,
+}
+
+/// Something that a scan found, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// What.
+    pub thing: Thing,
+    /// Where: `!` stands between a container and what is in it.
+    pub path: String,
+}
+
+impl Engine {
+    /// Says what a scan of a release's build found, in the place of what an earlier scan found. Which of it are stored versions, which
+    /// older ones and which nobody knows is decided here; the same again changes nothing. What a person declared stays.
+    ///
+    /// # Errors
+    /// `too-many-items`, `bad-item`, or the release has ended.
+    pub fn carry(&self, id: ReleaseId, found: &[Found], reason: &str, actor: &Actor, tick: &Tick) -> Result<Detail> {
+        if found.len() > MAX_ITEMS {
+            return Err(Error::refused("too-many-items", format!("{} things in one build; at most {MAX_ITEMS} are taken", found.len())));
+        }
+        if let Some(f) = found.iter().find(|f| f.path.is_empty() || f.path.len() > MAX_TEXT || subject(f).len() > MAX_TEXT) {
+            let path: String = f.path.chars().take(100).collect();
+            let problem = format!("{}: a path has 1 to {MAX_TEXT} bytes and a subject at most so many", pki::text::escape(&path));
+            return Err(Error::refused("bad-item", problem));
+        }
+        self.store.try_write(actor, tick.now, |tx| {
+            let r = taken(tx, id)?;
+            if r.status == Status::Cancelled || r.ended_at.is_some() {
+                allowed(&r, Status::Delayed)?;
+            }
+            let wanted: BTreeSet<Key> = keys(tx, found)?;
+            let stored = release::items(tx, id, 0, i64::MAX)?;
+            let mut kept = BTreeSet::new();
+            let mut gone = 0;
+            for item in stored.iter().filter(|i| !i.path.is_empty()) {
+                let key = key_of(item);
+                if wanted.contains(&key) && kept.insert(key) {
+                    continue;
+                }
+                release::delete_item(tx, item.id)?;
+                gone += 1;
+            }
+            let new: Vec<&Key> = wanted.iter().filter(|k| !kept.contains(*k)).collect();
+            if !new.is_empty() {
+                let ids = tx.next_ids("release_item", new.len() as i64)?;
+                for (number, key) in ids.into_iter().zip(&new) {
+                    release::insert_item(tx, &item(number, id, key, tick.now))?;
+                }
+            }
+            if gone > 0 || !new.is_empty() {
+                let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+                wanted.iter().for_each(|k| *counts.entry(k.what.as_str()).or_default() += 1);
+                let versions: Vec<String> = named(tx, id)?;
+                let body = json!({ "found": counts, "carries": versions, "new": new.len(), "gone": gone });
+                tx.journal(Entry::new("release.scanned", r.subject(), reason, &body))?;
+            }
+            assess::now(tx, id, tick)?;
+            read::detail(tx, id, tick.now)
+        })
+    }
+}
+
+/// What makes two items the same.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    path: String,
+    what: What,
+    secret: i64,
+    version: i64,
+    leaf: Option<Fingerprint>,
+    not_after: Option<Time>,
+    subject: String,
+}
+
+fn subject(f: &Found) -> &str {
+    match &f.thing {
+        Thing::Certificate { subject, .. } => subject,
+        Thing::KeyInTheClear => "",
+    }
+}
+
+/// What each thing is: the newest version of a secret, an older one, a stranger, or a key.
+fn keys(tx: &mut Tx<'_>, found: &[Found]) -> Result<BTreeSet<Key>> {
+    let mut known: BTreeMap<Fingerprint, Vec<(SecretId, i64, bool)>> = BTreeMap::new();
+    let mut keys = BTreeSet::new();
+    for f in found {
+        let path = pki::text::escape(&f.path);
+        let Thing::Certificate { fingerprint, subject, not_after } = &f.thing else {
+            keys.insert(Key { path, what: What::Key, secret: 0, version: 0, leaf: None, not_after: None, subject: String::new() });
+            continue;
+        };
+        if !known.contains_key(fingerprint) {
+            known.insert(*fingerprint, whose(tx, fingerprint)?);
+        }
+        let whose = known.get(fingerprint).map_or(&[][..], Vec::as_slice);
+        let key = |what, secret: i64, version| Key {
+            path: path.clone(),
+            what,
+            secret,
+            version,
+            leaf: Some(*fingerprint),
+            not_after: *not_after,
+            subject: pki::text::escape(subject),
+        };
+        match whose {
+            [] => keys.extend([key(What::Unknown, 0, 0)]),
+            some => keys.extend(some.iter().map(|(secret, version, newest)| {
+                key(if *newest { What::Version } else { What::Older }, secret.0, *version)
+            })),
+        }
+    }
+    Ok(keys)
+}
+
+/// Of which secrets a leaf is a version, and whether it is the newest one.
+fn whose(tx: &mut Tx<'_>, leaf: &Fingerprint) -> Result<Vec<(SecretId, i64, bool)>> {
+    let mut all: Vec<(SecretId, i64, bool)> = Vec::new();
+    // The newest version first: of one secret that is the one that counts.
+    for (id, _, version) in secret::known_leaf(tx, leaf)? {
+        if all.iter().any(|(known, _, _)| *known == id) {
+            continue;
+        }
+        let Some(s) = secret::get(tx, id)? else { continue };
+        all.push((id, version, version >= s.newest_version));
+    }
+    Ok(all)
+}
+
+fn key_of(i: &Item) -> Key {
+    Key {
+        path: i.path.clone(),
+        what: i.what,
+        secret: i.secret.map_or(0, |s| s.0),
+        version: i.version,
+        leaf: i.leaf,
+        not_after: i.not_after,
+        subject: i.subject.clone(),
+    }
+}
+
+fn item(id: i64, release: ReleaseId, k: &Key, now: Time) -> Item {
+    Item {
+        id,
+        release,
+        what: k.what,
+        secret: (k.secret != 0).then_some(SecretId(k.secret)),
+        version: k.version,
+        leaf: k.leaf,
+        not_after: k.not_after,
+        subject: k.subject.clone(),
+        path: k.path.clone(),
+        added_at: now,
+        observed_at: None,
+        waited: false,
+    }
+}
+
+/// Says by hand that a release carries the newest version of some secrets. Says which, as `name/version`.
+pub(super) fn declare(tx: &mut Tx<'_>, id: ReleaseId, names: &[String], now: Time) -> Result<Vec<String>> {
+    for name in names.iter().collect::<BTreeSet<_>>() {
+        let refused = |why: &str| Error::refused("unknown-secret", format!("{} {why}", pki::text::escape(name)));
+        let s = secret::by_name(tx, name)?.filter(|s| s.retired_at.is_none()).ok_or_else(|| refused("is no secret: perennial secret list"))?;
+        if s.kind != Kind::Certificate || s.newest_version == 0 {
+            return Err(refused("has no certificate that a release could carry; store one: perennial secret put"));
+        }
+        let key = Key {
+            path: String::new(),
+            what: What::Version,
+            secret: s.id.0,
+            version: s.newest_version,
+            leaf: None,
+            not_after: None,
+            subject: String::new(),
+        };
+        let number = tx.next_id("release_item")?;
+        release::insert_item(tx, &item(number, id, &key, now))?;
+    }
+    named(tx, id)
+}
+
+/// The names of the secrets that were declared by hand, in order.
+pub(super) fn declared(tx: &mut Tx<'_>, id: ReleaseId) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for item in release::items(tx, id, 0, i64::MAX)?.into_iter().filter(|i| i.path.is_empty()) {
+        if let Some(s) = item.secret.map_or(Ok(None), |s| secret::get(tx, s))? {
+            names.push(s.name);
+        }
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+/// What a release carries, as `name/version`, for the journal; a few of them.
+fn named(tx: &mut Tx<'_>, id: ReleaseId) -> Result<Vec<String>> {
+    const SHOWN: usize = 100;
+    let all = release::carries(tx, id)?;
+    let mut names = Vec::new();
+    for c in all.iter().take(SHOWN) {
+        if let Some(s) = secret::get(tx, c.secret)? {
+            names.push(format!("{}/{}", s.name, c.version));
+        }
+    }
+    if all.len() > SHOWN {
+        names.push(format!("and {} more", all.len() - SHOWN));
+    }
+    Ok(names)
+}
