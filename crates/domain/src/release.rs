@@ -108,6 +108,11 @@ impl Release {
         }
     }
 
+    /// Whether it is still to be built, or held back: then it is so now at the earliest, whatever the plan says.
+    pub fn builds_from_now(&self) -> bool {
+        self.built_at.is_none() || self.status == Status::Delayed
+    }
+
     /// Whether it waits for its train: neither built nor over.
     pub fn waits(&self) -> bool {
         matches!(self.status, Status::Planned | Status::Delayed) && self.built_at.is_none() && self.ended_at.is_none()

@@ -140,6 +140,8 @@ pub struct Standing {
     pub current: u32,
     /// Required combinations.
     pub required: u32,
+    /// The oldest version that some required combination shows; 0 where one shows none, another region's, or was never observed.
+    pub shows: i64,
     /// Where every required combination is settled: from when on all of the evidence for that is. What a closing may rest on.
     pub settled_since: Option<Time>,
     /// The required records, as evidence.
@@ -184,6 +186,7 @@ struct Assessment<'a> {
     findings: Vec<Finding>,
     worst: Option<End>,
     current: u32,
+    shows: i64,
     next: Option<Time>,
 }
 
@@ -233,6 +236,7 @@ impl<'a> Assessment<'a> {
             findings: Vec::new(),
             worst: None,
             current: 0,
+            shows: 0,
             next: None,
         };
         for expires in view.records.iter().filter_map(|r| r.expires_at) {
@@ -389,6 +393,17 @@ impl<'a> Assessment<'a> {
                 let is_current = |fp: &Fingerprint| newest.leaves.contains(fp);
                 let up_to_date = |r: &&Record| r.good.is_some() && r.may_serve().all(|s| is_current(&s.leaf));
                 self.current = self.required.iter().flatten().copied().filter(up_to_date).count() as u32;
+                let own = self.view.secret.as_ref().map(|s| s.0);
+                let version = |leaf: &Fingerprint| match self.view.known.get(leaf) {
+                    _ if is_current(leaf) => newest.number,
+                    // The newest version, but not as this region may serve it, is none that counts.
+                    Some(k) if Some(k.secret) == own && k.version < newest.number => k.version,
+                    _ => 0,
+                };
+                let shown = |r: &Option<&Record>| {
+                    r.filter(|r| r.good.is_some()).and_then(|r| r.may_serve().map(|s| version(&s.leaf)).min()).unwrap_or(0)
+                };
+                self.shows = self.required.iter().map(shown).min().unwrap_or(0);
                 let mut older: BTreeMap<Fingerprint, i64> = BTreeMap::new();
                 let mut foreign: BTreeSet<Fingerprint> = BTreeSet::new();
                 for s in self.relevant.iter().flat_map(|r| r.may_serve()).filter(|s| !is_current(&s.leaf)) {
@@ -602,6 +617,7 @@ impl<'a> Assessment<'a> {
             worst: self.worst,
             current: self.current,
             required: self.required.len() as u32,
+            shows: self.shows,
             settled_since: if settled { oldest } else { None },
             evidence: self.required.iter().flatten().map(|r| r.id.0).collect(),
             findings: self.findings,

@@ -31,6 +31,7 @@ pub fn target(engine: &Engine, tx: &mut Tx<'_>, t: &target::Target, tick: &Tick)
     let margin_at = margin_at(&standing);
     let moved = t.served != standing.served
         || t.worst != standing.worst
+        || t.shows != standing.shows
         || t.current != i64::from(standing.current)
         || t.required != i64::from(standing.required);
     target::update_standing(tx, t.facts.id, &standing, margin_at, t.observed_at)?;

@@ -407,6 +407,7 @@ fn target_of(stored: Option<&target::Target>, w: &model::Target, secret: SecretI
         served: stored.map_or(Served::Unknown, |s| s.served),
         worst: stored.and_then(|s| s.worst),
         current: stored.map_or(0, |s| s.current),
+        shows: stored.map_or(0, |s| s.shows),
         required: stored.map_or(0, |s| s.required),
         level: stored.map_or(domain::policy::Level::Info, |s| s.level),
         observed_at: stored.and_then(|s| s.observed_at),

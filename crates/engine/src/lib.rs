@@ -25,6 +25,7 @@ pub mod look;
 pub mod message;
 pub mod own;
 pub mod ports;
+pub mod releases;
 mod retire;
 pub mod secrets;
 pub mod sweep;

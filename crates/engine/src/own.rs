@@ -212,6 +212,7 @@ impl Engine {
                 served: domain::target::Served::Unknown,
                 worst: None,
                 current: 0,
+                shows: 0,
                 required: 0,
                 level: Level::Info,
                 observed_at: None,

@@ -9,8 +9,8 @@ mod read;
 mod trains;
 
 pub use carry::{Found, MAX_ITEMS, MAX_TEXT, Thing};
-pub use read::{Detail, Item, MAX_PAGE};
 pub(crate) use read::fix;
+pub use read::{Detail, Item, MAX_PAGE};
 
 use crate::{Engine, Error, Refusal, Result, Tick, loops};
 use domain::{
@@ -24,7 +24,6 @@ use store::{
     Actor, Tx,
     journal::Entry,
     model::{calendar, inventory, release, target},
-    timer,
 };
 
 /// Longest name of a build, in bytes: commit hashes, image digests and versions are shorter.
@@ -296,7 +295,8 @@ fn same(tx: &mut Tx<'_>, there: Release, new: &New<'_>) -> Result<ReleaseId> {
     let mut wanted = new.carries.to_vec();
     wanted.sort();
     wanted.dedup();
-    let stages = new.stages.iter().all(|(region, at)| there.stages.iter().any(|s| s.region == *region && (at.is_none() || s.planned_at == *at)));
+    let stages =
+        new.stages.iter().all(|(region, at)| there.stages.iter().any(|s| s.region == *region && (at.is_none() || s.planned_at == *at)));
     let date = match &new.when {
         Some(When::At(at)) => there.first_planned_at == *at,
         // Where it stands in a train is what others made of it since.
@@ -305,7 +305,8 @@ fn same(tx: &mut Tx<'_>, there: Release, new: &New<'_>) -> Result<ReleaseId> {
     if date && stages && declared == wanted {
         return Ok(there.id);
     }
-    let problem = format!("{} exists already with other dates or contents; change that one: perennial release show {}", there.title(), there.id);
+    let problem =
+        format!("{} exists already with other dates or contents; change that one: perennial release show {}", there.title(), there.id);
     Err(Error::refused("release-exists", problem))
 }
 
@@ -369,7 +370,10 @@ fn reread(tx: &mut Tx<'_>, r: &mut Release) -> Result<()> {
 fn put_stages(tx: &mut Tx<'_>, r: &mut Release, stages: &[(String, Option<Time>)], status: Option<Status>, now: Time) -> Result<()> {
     for (region, planned) in stages {
         if inventory::row(tx, inventory::REGION, region)?.is_none() {
-            return Err(Error::refused("unknown-region", format!("there is no region {}; declare it: perennial apply", pki::text::escape(region))));
+            return Err(Error::refused(
+                "unknown-region",
+                format!("there is no region {}; declare it: perennial apply", pki::text::escape(region)),
+            ));
         }
         planned.map_or(Ok(()), |at| in_reach(at, now))?;
         let known = r.stages.iter().position(|s| s.region == *region);

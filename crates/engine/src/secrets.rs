@@ -159,6 +159,7 @@ pub(crate) fn assess(tx: &mut Tx<'_>, id: SecretId, owners: &mut Owners, tick: &
     }
     own_lines(tx, &s, &standing, &team, tick)?;
     rotation(tx, &s)?;
+    crate::releases::wake(tx, id, now)?;
     if changed || s.served != standing.served {
         let body = json!({
             "served": tell::served_text(standing.served),

@@ -5,6 +5,7 @@ pub mod digest;
 use crate::{
     Result,
     message::{Kind, Message, Place, Severity},
+    releases,
 };
 use domain::{
     Time,
@@ -130,11 +131,13 @@ pub fn incident_to(tx: &mut Tx<'_>, it: &incident::Incident, news: News, teams: 
     let (mut places, mut regions, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
     let mut secret_name = None;
     let mut should_be = None;
+    let mut release = None;
     for line in &lines {
         if secret_name.is_none()
             && let Some(s) = secret::get(tx, line.secret)?
         {
             should_be = (s.newest_version > 0).then(|| format!("version {}", s.newest_version));
+            release = releases::fix(tx, s.id, now)?;
             secret_name = Some(s.name);
         }
         if !line.evidence.is_empty() && !evidence.contains(&line.evidence) {
@@ -177,7 +180,7 @@ pub fn incident_to(tx: &mut Tx<'_>, it: &incident::Incident, news: News, teams: 
         since: Some(f.opened_at.to_string()),
         served_until: f.until.map(|t| t.to_string()),
         remaining_seconds: f.until.map(|t| policy::remaining(t, now).as_secs()),
-        release: NO_RELEASE.into(),
+        release: release.unwrap_or_else(|| NO_RELEASE.into()),
         next_step: next_step.into(),
         evidence,
         started_unix: f.opened_at.unix(),
@@ -211,11 +214,12 @@ pub fn notice(tx: &mut Tx<'_>, s: &secret::Secret, telling: &Telling, team: &str
         });
     }
     let versions = secret::versions(tx, s.id, 1)?;
+    let release = releases::fix(tx, s.id, now)?.unwrap_or_else(|| NO_RELEASE.into());
     let release = match versions.first() {
         Some(v) if telling.rung.is_some() && behind => {
-            format!("version {} has been stored since {} and production does not serve it; {NO_RELEASE}", v.number, v.stored_at)
+            format!("version {} has been stored since {} and production does not serve it; {release}", v.number, v.stored_at)
         }
-        _ => NO_RELEASE.into(),
+        _ => release,
     };
     let mut teams = vec![team.to_owned()];
     if telling.escalate {

@@ -225,6 +225,8 @@ CREATE TABLE target (
   lifetime INTEGER,
   current INTEGER NOT NULL,
   required INTEGER NOT NULL,
+  -- The oldest version that it shows anywhere, 0 for none.
+  shows INTEGER NOT NULL DEFAULT 0,
   level TEXT NOT NULL,
   observed_at INTEGER,
   claimed_at INTEGER
@@ -238,6 +240,8 @@ CREATE INDEX target_by_served ON target (secret_id, served_kind, served_until, i
 CREATE INDEX target_by_worst ON target
   (secret_id, (CASE WHEN production = 1 AND state IN ('active', 'drained') THEN 0 ELSE 1 END), (worst_until - worst_incident), id)
   WHERE retired_at IS NULL AND worst_until IS NOT NULL;
+CREATE INDEX target_by_shows ON target (secret_id, shows, id)
+  WHERE production = 1 AND state IN ('active', 'drained') AND retired_at IS NULL;
 CREATE INDEX target_behind ON target (secret_id, id) WHERE retired_at IS NULL AND (required = 0 OR current <> required);
 CREATE TABLE target_tally (
   secret_id INTEGER PRIMARY KEY,

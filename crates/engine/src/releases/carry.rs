@@ -144,9 +144,9 @@ fn keys(tx: &mut Tx<'_>, found: &[Found]) -> Result<BTreeSet<Key>> {
         };
         match whose {
             [] => keys.extend([key(What::Unknown, 0, 0)]),
-            some => keys.extend(some.iter().map(|(secret, version, newest)| {
-                key(if *newest { What::Version } else { What::Older }, secret.0, *version)
-            })),
+            some => keys.extend(
+                some.iter().map(|(secret, version, newest)| key(if *newest { What::Version } else { What::Older }, secret.0, *version)),
+            ),
         }
     }
     Ok(keys)
@@ -199,7 +199,8 @@ fn item(id: i64, release: ReleaseId, k: &Key, now: Time) -> Item {
 pub(super) fn declare(tx: &mut Tx<'_>, id: ReleaseId, names: &[String], now: Time) -> Result<Vec<String>> {
     for name in names.iter().collect::<BTreeSet<_>>() {
         let refused = |why: &str| Error::refused("unknown-secret", format!("{} {why}", pki::text::escape(name)));
-        let s = secret::by_name(tx, name)?.filter(|s| s.retired_at.is_none()).ok_or_else(|| refused("is no secret: perennial secret list"))?;
+        let s =
+            secret::by_name(tx, name)?.filter(|s| s.retired_at.is_none()).ok_or_else(|| refused("is no secret: perennial secret list"))?;
         if s.kind != Kind::Certificate || s.newest_version == 0 {
             return Err(refused("has no certificate that a release could carry; store one: perennial secret put"));
         }

@@ -30,7 +30,10 @@ pub(super) fn board(tx: &mut Tx<'_>, r: &mut Release, train: &str, before: Optio
     let mut line: Vec<ReleaseId> = release::waiting(tx, train, MAX_WAITING + 1)?.iter().map(|w| w.facts.id).collect();
     line.retain(|id| *id != r.id);
     if line.len() as i64 >= MAX_WAITING {
-        return Err(Error::refused("train-is-full", format!("{MAX_WAITING} releases wait for the train {name}; build or cancel some of them")));
+        return Err(Error::refused(
+            "train-is-full",
+            format!("{MAX_WAITING} releases wait for the train {name}; build or cancel some of them"),
+        ));
     }
     let at = match before {
         None => line.len(),
@@ -67,7 +70,13 @@ pub(crate) fn plan(tx: &mut Tx<'_>, train: &str, now: Time) -> Result<()> {
     let departures = rule.departures(&calendar, now, DEPARTURES);
     let planned = seats(&departures, rule.capacity(), &waiting);
     // Rows are taken in the order of their numbers, as everywhere.
-    let mut moves: Vec<_> = line.iter().zip(planned).map(|(w, (id, at))| (w.facts.planned_at, id, at.unwrap_or(Time::NO_EXPIRY))).filter(|(was, _, at)| was != at).map(|(_, id, at)| (id, at)).collect();
+    let mut moves: Vec<_> = line
+        .iter()
+        .zip(planned)
+        .map(|(w, (id, at))| (w.facts.planned_at, id, at.unwrap_or(Time::NO_EXPIRY)))
+        .filter(|(was, _, at)| was != at)
+        .map(|(_, id, at)| (id, at))
+        .collect();
     moves.sort_unstable();
     for (id, at) in moves {
         let Some(stored) = release::lock(tx, id)? else { continue };

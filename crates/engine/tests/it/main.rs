@@ -9,6 +9,7 @@ mod laws;
 mod looks;
 mod notices;
 mod paths;
+mod releases;
 mod retiring;
 mod rules;
 mod sweeps;

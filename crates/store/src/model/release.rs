@@ -326,7 +326,9 @@ pub fn carries(tx: &mut Tx<'_>, id: ReleaseId) -> Result<Vec<Carry>> {
 
 /// How many different things of a kind a build carries, and where the first of them lie: path and subject.
 pub fn finds(tx: &mut Tx<'_>, id: ReleaseId, what: What, limit: i64) -> Result<(i64, Vec<(String, String)>)> {
-    let count = tx.query_one("SELECT COUNT(*) FROM release_item WHERE release_id = $1 AND what = $2", &[id.0.into(), what.as_str().into()])?.int(0)?;
+    let count = tx
+        .query_one("SELECT COUNT(*) FROM release_item WHERE release_id = $1 AND what = $2", &[id.0.into(), what.as_str().into()])?
+        .int(0)?;
     if count == 0 {
         return Ok((0, Vec::new()));
     }

@@ -50,6 +50,8 @@ pub struct Target {
     pub current: i64,
     /// Required combinations.
     pub required: i64,
+    /// The oldest version that some required combination shows, 0 for none.
+    pub shows: i64,
     /// The highest level among its findings.
     pub level: Level,
     /// When it was last looked at.
@@ -59,9 +61,9 @@ pub struct Target {
 const COLUMNS: &str = "id, name, secret_id, kind, protocol, host, port, server_name, region, stamp, service, team, state, drained_until, \
      production, backends, roots, vantages, optional_vantages, offers, check_name, baseline, baseline_until, declared_at, retired_at, \
      served_kind, served_until, worst_about, worst_position, worst_until, worst_notice, worst_incident, current, required, level, \
-     observed_at, names_without_sni, key_types, required_since, retired_until, retired_leaves, worst_lifetime";
+     observed_at, names_without_sni, key_types, required_since, retired_until, retired_leaves, worst_lifetime, shows";
 /// How many of them there are.
-const COLUMN_COUNT: usize = 42;
+const COLUMN_COUNT: usize = 43;
 
 fn from_row(r: &Row) -> Result<Target> {
     let baseline = r.text(21)?;
@@ -107,6 +109,7 @@ fn from_row(r: &Row) -> Result<Target> {
         worst: end(r, 27, 41)?,
         current: r.int(32)?,
         required: r.int(33)?,
+        shows: r.int(42)?,
         level: word(r, 34, Level::parse)?,
         observed_at: r.opt_time(35)?,
     })
@@ -331,7 +334,7 @@ pub fn update_standing(tx: &mut Tx<'_>, id: TargetId, s: &Standing, margin_at: i
     tx.execute(
         "UPDATE target SET served_kind=$2, served_until=$3, worst_about=$4, worst_position=$5, worst_until=$6, worst_notice=$7, \
          worst_incident=$8, margin_at=$9, lifetime=$10, current=$11, required=$12, level=$13, observed_at=$14, \
-         worst_lifetime=$15 WHERE id=$1",
+         worst_lifetime=$15, shows=$16 WHERE id=$1",
         &[
             id.0.into(),
             kind.into(),
@@ -348,6 +351,7 @@ pub fn update_standing(tx: &mut Tx<'_>, id: TargetId, s: &Standing, margin_at: i
             level.as_str().into(),
             observed_at.into(),
             worst.map(|w| w.lifetime.as_secs()).into(),
+            s.shows.into(),
         ],
     )?;
     Ok(())
@@ -419,6 +423,20 @@ pub fn all_current(tx: &mut Tx<'_>, secret: SecretId) -> Result<bool> {
         &[secret.0.into()],
     )?;
     row.bool(0)
+}
+
+/// Production targets of a secret that do not show a version or a later one everywhere: how many, counted up to `limit`, and the names
+/// of the first of them. The first entries of an index.
+pub fn not_showing(tx: &mut Tx<'_>, secret: SecretId, version: i64, limit: i64, named: i64) -> Result<(i64, Vec<String>)> {
+    let of = format!("FROM target WHERE secret_id = $1 AND {PRODUCTION} AND retired_at IS NULL AND shows < $2");
+    let params = |limit: i64| [Value::from(secret.0), version.into(), limit.into()];
+    let sql = format!("SELECT COUNT(*) FROM (SELECT 1 {of} LIMIT $3) behind");
+    let count = tx.query_one(&sql, &params(limit))?.int(0)?;
+    if count == 0 {
+        return Ok((0, Vec::new()));
+    }
+    let rows = tx.query(&format!("SELECT name {of} ORDER BY shows, id LIMIT $3"), &params(named))?;
+    Ok((count, rows.iter().map(|r| Ok(r.text(0)?.to_owned())).collect::<Result<_>>()?))
 }
 
 /// Secrets between two numbers for which [`aggregate`] says more than [`no_targets`].
