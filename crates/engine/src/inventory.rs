@@ -1,5 +1,9 @@
 //! Putting the declared inventory in place: idempotent, all or nothing; what leaves is retired, never forgotten.
 
+mod planning;
+
+pub use planning::wake_plans;
+
 use crate::{Engine, Error, Refusal, Result, Tick, assess, intent::Intent, look::wake_vantages, loops, own::PREFIX, retire, vault::blank};
 use api::fleet::{self as model, self as fleet, Fleet};
 use domain::{
@@ -57,9 +61,12 @@ pub struct Options {
 impl Engine {
     /// Applies an inventory.
     pub fn apply(&self, fleet: &Fleet, options: &Options, actor: &Actor, tick: &Tick) -> Result<Applied> {
-        fleet::validate_received(fleet, tick.now.unix()).map_err(|problems| {
-            Error::Refused(Refusal { code: "bad-fleet", problems: problems.iter().map(ToString::to_string).collect() })
-        })?;
+        let form = fleet::validate_received(fleet, tick.now.unix()).err().unwrap_or_default();
+        let mut problems: Vec<String> = form.iter().map(ToString::to_string).collect();
+        planning::problems(fleet, tick.now, &mut problems);
+        if !problems.is_empty() {
+            return Err(Error::Refused(Refusal { code: "bad-fleet", problems }));
+        }
         let run = |tx: &mut Tx<'_>| -> Result<Applied> {
             let mut apply = Apply { now: tick.now, options, changes: Vec::new(), writes: !options.dry_run };
             apply.settings(tx, fleet)?;
@@ -68,6 +75,7 @@ impl Engine {
                 // Owners, policies and roots reach everything that stands under them.
                 target::wake_the_fleet(tx, loops::SECRET, loops::TARGET, tick.now)?;
             }
+            apply.planning(tx, fleet)?;
             let secrets = apply.secrets(tx, fleet)?;
             apply.targets(tx, fleet, &secrets)?;
             let plan = pki::Fingerprint::of(format!("{:?}", apply.changes).as_bytes()).to_string();
@@ -125,9 +133,14 @@ impl Apply<'_> {
         let teams =
             fleet.teams.iter().map(|t| (t.name.clone(), vec![json(&t.contacts).into(), t.escalation.clone().unwrap_or_default().into()]));
         self.table(tx, rows::TEAM, teams.collect())?;
-        let services = fleet.services.iter().map(|s| (s.name.clone(), vec![(&s.team).into(), "".into(), "".into(), "".into()]));
+        let name = |n: &Option<String>| n.clone().unwrap_or_default().into();
+        let services = fleet.services.iter().map(|s| {
+            let values = vec![(&s.team).into(), name(&s.calendar), name(&s.train), name(&s.partition)];
+            (s.name.clone(), values)
+        });
         self.table(tx, rows::SERVICE, services.collect())?;
-        self.table(tx, rows::REGION, fleet.regions.iter().map(|r| (r.name.clone(), vec!["[]".into()])).collect())?;
+        let regions = fleet.regions.iter().map(|r| (r.name.clone(), vec![store::model::list_column(&r.needs).into()]));
+        self.table(tx, rows::REGION, regions.collect())?;
         self.table(tx, rows::STAMP, fleet.stamps.iter().map(|s| (s.name.clone(), vec![(&s.region).into()])).collect())?;
         self.table(tx, rows::VANTAGE, fleet.vantages.iter().map(|v| (v.name.clone(), vec![v.required.into()])).collect())?;
         let roots = fleet.roots.iter().map(|r| (r.name.clone(), vec![r.pem.clone().unwrap_or_default().into()]));
@@ -325,6 +338,8 @@ fn declare(base: secret::Secret, w: &model::Secret) -> secret::Secret {
         override_reason: w.overrides.as_ref().map(|o| o.reason.clone()).unwrap_or_default(),
         names: w.names.clone(),
         issuers: w.issuers.clone(),
+        validation: w.validation.clone().unwrap_or_default(),
+        dns_provider: w.dns_provider.clone().unwrap_or_default(),
         // What is attested or stored later is not overwritten by what was declared at first.
         expires_at: base.expires_at.or(w.expires.map(|m| Time::from_unix(m.unix()))),
         declared: true,
@@ -452,6 +467,8 @@ fn secret_diff(b: &secret::Secret, a: &secret::Secret) -> Vec<Field> {
         ("override.reason", b.override_reason.clone(), a.override_reason.clone()),
         ("names", b.names.join(", "), a.names.join(", ")),
         ("issuers", b.issuers.join(", "), a.issuers.join(", ")),
+        ("validation", b.validation.clone(), a.validation.clone()),
+        ("dns_provider", b.dns_provider.clone(), a.dns_provider.clone()),
         ("expires", b.expires_at.map(|t| t.to_string()).unwrap_or_default(), a.expires_at.map(|t| t.to_string()).unwrap_or_default()),
         ("declared", b.declared.to_string(), a.declared.to_string()),
         ("retired", b.retired_at.is_some().to_string(), a.retired_at.is_some().to_string()),

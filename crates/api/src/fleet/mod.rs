@@ -8,6 +8,7 @@
 mod check;
 mod model;
 mod place;
+mod planning;
 mod read;
 mod values;
 mod write;
@@ -23,8 +24,9 @@ pub use model::{
     Settings, Stamp, Target, TargetKind, TargetState, Team, Vantage,
 };
 pub use place::Path;
+pub use planning::{Calendar, Freeze, Partition, Train};
 pub use values::{
-    Day, Endpoint, MAX_HOST_BYTES, MAX_PERIOD_SECONDS, Moment, Period, Protocol, ValueError, check_certificate_name, check_dns_name,
+    Civil, Day, Endpoint, MAX_HOST_BYTES, MAX_PERIOD_SECONDS, Moment, Period, Protocol, ValueError, check_certificate_name, check_dns_name,
     check_host,
 };
 pub use write::{Notes, write, write_with_notes};
@@ -39,6 +41,12 @@ pub const MAX_TARGETS: usize = 1_000_000;
 pub const MAX_SECRETS: usize = 1_000_000;
 /// Most teams, and most services, regions, stamps, vantages, root sets and policies of each kind.
 pub const MAX_OTHERS: usize = 100_000;
+/// Most calendars, and most trains and partitions.
+pub const MAX_PLANNED: usize = 1_000;
+/// Most freezes of a calendar.
+pub const MAX_FREEZES: usize = 100;
+/// Most freezes of all calendars together.
+pub const MAX_ALL_FREEZES: usize = 10_000;
 /// Most contacts of a team.
 pub const MAX_CONTACTS: usize = 32;
 /// Most items of a list inside a secret or a target: names, issuers, vantages.
@@ -146,7 +154,9 @@ fn parse_with(text: &str, now: Option<i64>) -> Result<Fleet, Vec<FleetError>> {
     let fleet = read::fleet(root.get_ref(), &mut problems);
     let malformed: BTreeSet<Path> = problems.iter().map(|p| p.path.clone()).collect();
     // What could not be read was replaced by a default; complaining about the default helps nobody.
-    let meant = check::all(&fleet, now).into_iter().filter(|p| !malformed.contains(&p.path));
+    // Nor does complaining about a whole table because of it; what lies inside a path follows it in the set.
+    let understood = |path: &Path| malformed.range(path..).next().is_none_or(|m| !m.lies_in(path));
+    let meant = check::all(&fleet, now).into_iter().filter(|p| understood(&p.path));
     problems.extend(meant);
     if problems.is_empty() {
         return Ok(fleet);

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::planning::{Calendar, Partition, Train};
 use super::values::{Day, Endpoint, Moment, Period};
 
 /// A whole inventory: who owns what, where it runs, and where it must be seen.
@@ -36,6 +37,15 @@ pub struct Fleet {
     /// Policies, by name.
     #[serde(rename = "policy", skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<Policy>,
+    /// Calendars: when nothing ships.
+    #[serde(rename = "calendar", skip_serializing_if = "Vec::is_empty")]
+    pub calendars: Vec<Calendar>,
+    /// Trains: when releases leave.
+    #[serde(rename = "train", skip_serializing_if = "Vec::is_empty")]
+    pub trains: Vec<Train>,
+    /// Partitions: how certificates may be shared, and when they may end.
+    #[serde(rename = "partition", skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<Partition>,
     /// Secrets.
     #[serde(rename = "secret", skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<Secret>,
@@ -107,6 +117,15 @@ pub struct Service {
     pub name: String,
     /// The owning team.
     pub team: String,
+    /// When it ships nothing; always open if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calendar: Option<String>,
+    /// The train that its releases ride if they say nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train: Option<String>,
+    /// How its certificates may be shared, and when they may end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<String>,
 }
 
 /// A part of the world that fails alone.
@@ -115,6 +134,9 @@ pub struct Service {
 pub struct Region {
     /// Unique among regions.
     pub name: String,
+    /// Regions that it cannot work without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<String>,
 }
 
 /// One deployment unit inside a region.
@@ -230,6 +252,13 @@ pub struct Secret {
     /// Issuers that are expected, for external certificates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub issuers: Vec<String>,
+    /// How its issuer validates, such as `dns-01`: what its renewal depends on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "dns-01")]
+    pub validation: Option<String>,
+    /// Who answers the DNS questions of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns_provider: Option<String>,
     /// When it ends, for `opaque` and `tracked` secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]

@@ -27,6 +27,11 @@ impl Path {
         self
     }
 
+    /// Whether this is the other path, or something inside it.
+    pub(super) fn lies_in(&self, other: &Path) -> bool {
+        self.0.starts_with(&other.0)
+    }
+
     /// The path, one list item deeper.
     pub(super) fn index(mut self, index: usize) -> Path {
         self.0.push(Step::Index(index));

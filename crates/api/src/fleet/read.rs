@@ -16,6 +16,7 @@ use super::model::{
     Settings, Stamp, Target, TargetKind, TargetState, Team, Vantage,
 };
 use super::place::Path;
+use super::planning::{Calendar, Freeze, Partition, Train};
 use super::values::quoted;
 
 /// Reads the tree; whatever was wrong is appended to `problems`.
@@ -24,12 +25,25 @@ pub(super) fn fleet(root: &DeTable<'_>, problems: &mut Vec<Problem>) -> Fleet {
     let fleet = Fleet {
         fleet: t.table("fleet", |t| Settings { default_owner: t.text("default_owner"), baseline: t.value("baseline") }).unwrap_or_default(),
         teams: t.tables("team", team),
-        services: t.tables("service", |t| Service { name: t.needed("name"), team: t.needed("team") }),
-        regions: t.tables("region", |t| Region { name: t.needed("name") }),
+        services: t.tables("service", |t| Service {
+            name: t.needed("name"),
+            team: t.needed("team"),
+            calendar: t.text("calendar"),
+            train: t.text("train"),
+            partition: t.text("partition"),
+        }),
+        regions: t.tables("region", |t| Region { name: t.needed("name"), needs: t.texts("needs").unwrap_or_default() }),
         stamps: t.tables("stamp", |t| Stamp { name: t.needed("name"), region: t.needed("region") }),
         vantages: t.tables("vantage", |t| Vantage { name: t.needed("name"), required: t.flag("required", true) }),
         roots: t.tables("roots", |t| RootSet { name: t.needed("name"), pem: t.text("pem"), file: t.text("file") }),
         policies: t.tables("policy", policy),
+        calendars: t.tables("calendar", |t| Calendar {
+            name: t.needed("name"),
+            zone: t.needed("zone"),
+            freezes: t.tables("freeze", freeze),
+        }),
+        trains: t.tables("train", train),
+        partitions: t.tables("partition", partition),
         secrets: t.tables("secret", secret),
         targets: t.tables("target", target),
     };
@@ -70,6 +84,45 @@ fn policy(t: &mut Reader<'_, '_>) -> Policy {
     }
 }
 
+fn freeze(t: &mut Reader<'_, '_>) -> Freeze {
+    Freeze {
+        why: t.needed("why"),
+        from: t.value("from"),
+        until: t.value("until"),
+        weekly: t.text("weekly"),
+        start: t.value("start"),
+        lasts: t.value("lasts"),
+        rule: t.text("rule"),
+    }
+}
+
+fn train(t: &mut Reader<'_, '_>) -> Train {
+    let absent = Train::default();
+    if t.table.get("start").is_none() {
+        t.missing("start", "add start = \"2026-01-06T10:00\"");
+    }
+    Train {
+        name: t.needed("name"),
+        calendar: t.text("calendar"),
+        start: t.value("start").unwrap_or(absent.start),
+        rule: t.needed("rule"),
+        capacity: t.number("capacity").unwrap_or(absent.capacity),
+    }
+}
+
+fn partition(t: &mut Reader<'_, '_>) -> Partition {
+    Partition {
+        name: t.needed("name"),
+        one_region_per_certificate: t.flag("one_region_per_certificate", false),
+        max_targets_per_certificate: t.number("max_targets_per_certificate"),
+        no_expiry_in_freeze: t.flag("no_expiry_in_freeze", false),
+        no_expiry_on: t.texts("no_expiry_on").unwrap_or_default(),
+        min_days_between: t.number("min_days_between"),
+        max_share_percent: t.number("max_share_percent"),
+        window: t.value("window"),
+    }
+}
+
 fn secret(t: &mut Reader<'_, '_>) -> Secret {
     Secret {
         name: t.needed("name"),
@@ -87,6 +140,8 @@ fn secret(t: &mut Reader<'_, '_>) -> Secret {
         }),
         names: t.texts("names").unwrap_or_default(),
         issuers: t.texts("issuers").unwrap_or_default(),
+        validation: t.text("validation"),
+        dns_provider: t.text("dns_provider"),
         expires: t.value("expires"),
     }
 }
@@ -222,6 +277,20 @@ impl<'a> Reader<'a, '_> {
             self.wrong_type(key, "true or false (without quotes)", value.get_ref());
             absent
         })
+    }
+
+    /// A whole number that is not negative.
+    fn number(&mut self, key: &'static str) -> Option<u32> {
+        let value = self.find(key)?;
+        let Some(number) = value.get_ref().as_integer() else {
+            self.wrong_type(key, "a whole number (without quotes)", value.get_ref());
+            return None;
+        };
+        let parsed = u32::from_str_radix(number.as_str(), number.radix()).ok();
+        if parsed.is_none() {
+            self.problem(key, format!("{key}: {} is not a whole number from 0 to {}", quoted(number.as_str()), u32::MAX));
+        }
+        parsed
     }
 
     fn word<T: Copy + Default>(&mut self, key: &'static str, words: &[(&str, T)]) -> T {

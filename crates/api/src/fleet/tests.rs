@@ -81,7 +81,7 @@ offers = ["all", "dsa"]
 drained_until = 2026-12-01T00:00:00Z
 "#
     ), @r#"
-    2:1: unknown key "colour"; possible here: fleet, policy, region, roots, secret, service, stamp, target, team, vantage
+    2:1: unknown key "colour"; possible here: calendar, fleet, partition, policy, region, roots, secret, service, stamp, target, team, train, vantage
     4:17: default_owner should be a text in quotes, not a number
     5:12: baseline: "2026-02-29" is not a day; write it like "2026-11-22"
     6:1: name is missing; add name = "…"
@@ -251,6 +251,138 @@ service = "no-such-service"
     94:8: no team is called "no-such-team"; declare it with [[team]] or correct the name
     95:11: no service is called "no-such-service"; declare it with [[service]] or correct the name
     "#);
+}
+
+#[test]
+fn every_problem_of_what_is_planned_by() {
+    insta::assert_snapshot!(errors(
+        r#"
+[[team]]
+name = "core"
+contacts = [{ channel = "log" }]
+[[service]]
+name = "web"
+team = "core"
+calender = "eu"
+train = "weekly"
+partition = "lax"
+[[region]]
+name = "eu"
+needs = ["eu", "us", "us"]
+[[calendar]]
+name = "eu"
+[[calendar.freeze]]
+why = " "
+from = 2026-12-15
+until = 2026-12-15T00:00:00
+[[calendar.freeze]]
+why = "tomorrow"
+from = "tomorrow"
+[[calendar.freeze]]
+why = "half a rule"
+start = "2026-01-31"
+[[calendar.freeze]]
+why = "two of three"
+weekly = "fri 16:00 - mon 08:00"
+from = "2026-12-15"
+[[calendar.freeze]]
+why = "no beginning"
+until = "2026-12-15T08:00"
+[[calendar.freeze]]
+why = "nothing"
+[[calendar.freeze]]
+why = "no rule"
+start = "2026-01-31T25:00"
+lasts = "two days"
+rule = 4
+[[train]]
+name = "weekly"
+calendar = "us"
+capacity = 0
+[[train]]
+name = "daily"
+start = "2026-01-06T10:00"
+rule = "FREQ=DAILY"
+capacity = -1
+[[train]]
+name = "weekly"
+start = "2026-01-06T10:00"
+rule = ""
+capacity = "1"
+[[partition]]
+name = "nothing"
+window = "2d"
+[[partition]]
+name = "much"
+max_targets_per_certificate = 0
+min_days_between = 367
+max_share_percent = 101
+no_expiry_on = ["sat", "sat", "saturday", "2027-02-29", "sun", "mon", "tue", "wed", "thu", "fri"]
+window = "367d"
+[[secret]]
+name = "s"
+kind = "certificate"
+validation = "dns 01"
+dns_provider = ""
+"#
+    ), @r#"
+    8:1: unknown key "calender"; did you mean calendar?
+    10:13: no partition is called "lax"; declare it with [[partition]] or correct the name
+    13:10: a region always needs itself; leave it out
+    13:16: no region is called "us"; declare it with [[region]] or correct the name
+    13:22: said twice; leave one out (see line 13)
+    14:1: zone is missing; add zone = "…"
+    17:7: a freeze needs a reason that people can read; add why = "…"
+    19:9: it ends before it begins (2026-12-15); until is the first day or minute after the freeze
+    22:8: from: "tomorrow" is not a day or a minute; write it in the time of the calendar's zone, like "2026-12-15" or "2026-12-15T18:00"
+    23:1: a recurring freeze needs start, lasts and rule; add lasts and rule
+    26:1: a freeze is one of three: from with until, weekly, or start with lasts and rule; write one of them
+    30:1: from is missing; add the first day of the freeze
+    33:1: a freeze is one of three: from with until, weekly, or start with lasts and rule; write one of them
+    37:9: start: "2026-01-31T25:00" is not a day or a minute; write it in the time of the calendar's zone, like "2026-12-15" or "2026-12-15T18:00"
+    38:9: lasts: "two days" is not a length of time; write it like "90d", "12h", "36m", "45s" or "1d12h"
+    39:8: rule should be a text in quotes, not a number
+    40:1: rule is missing; add rule = "…"
+    40:1: start is missing; add start = "2026-01-06T10:00"
+    42:12: no calendar is called "us"; declare it with [[calendar]] or correct the name
+    43:12: write a number from 1 to 10000
+    48:12: capacity: "-1" is not a whole number from 0 to 4294967295
+    50:8: there is another train "weekly"; choose a different name (see line 41)
+    52:8: a train needs its rule; add rule = "FREQ=WEEKLY;INTERVAL=4"
+    53:12: capacity should be a whole number (without quotes), not a text
+    54:1: nothing is asked for; add a rule such as one_region_per_certificate = true, or leave the partition out
+    59:31: write a number from 1 to 4294967295
+    60:20: write a number from 1 to 366
+    61:21: write a number from 1 to 100
+    62:16: every day is listed, so nothing could ever end; leave one day of the week out
+    62:24: said twice; leave one out (see line 62)
+    62:31: "saturday" is not a day; write mon, tue, wed, thu, fri, sat, sun or "2026-12-24"
+    62:43: "2027-02-29" is not a day; write mon, tue, wed, thu, fri, sat, sun or "2026-12-24"
+    63:10: a window is at most 366d wide
+    67:14: write a short word such as "dns-01"; letters, digits and . _ - : @ + *
+    68:16: write a short word such as "dns-01"; letters, digits and . _ - : @ + *
+    "#);
+}
+
+#[test]
+fn what_is_planned_by_has_limits() {
+    let many: String =
+        (0..=MAX_FREEZES).map(|i| format!("[[calendar.freeze]]\nwhy = \"f{i}\"\nweekly = \"sat 00:00 - sun 24:00\"\n")).collect();
+    let text = format!("[[calendar]]\nname = \"c\"\nzone = \"UTC\"\n{many}");
+    assert!(errors(&text).contains("a calendar has at most 100 freezes"), "{}", errors(&text));
+    let calendars = |names: std::ops::Range<usize>, freezes: usize| {
+        let freeze = "[[calendar.freeze]]\nwhy = \"w\"\nweekly = \"sat 00:00 - sun 24:00\"\n";
+        names.map(|i| format!("[[calendar]]\nname = \"c{i}\"\nzone = \"UTC\"\n{}", freeze.repeat(freezes))).collect::<String>()
+    };
+    assert!(parse(&calendars(0..MAX_PLANNED, 10)).is_ok());
+    assert!(errors(&calendars(0..MAX_PLANNED + 1, 0)).contains("more than 1000 of them"));
+    assert!(
+        errors(&(calendars(0..MAX_PLANNED - 1, 10) + &calendars(MAX_PLANNED - 1..MAX_PLANNED, 11))).contains("freezes in all calendars")
+    );
+    let numbers = "[[partition]]\nname = \"p\"\nmax_targets_per_certificate = ";
+    for (number, accepted) in [("1", true), ("0x10", true), ("4294967295", true), ("4294967296", false), ("-1", false), ("1.0", false)] {
+        assert_eq!(parse(&format!("{numbers}{number}\n")).is_ok(), accepted, "{number}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use jiff::civil::Date;
+use jiff::civil::{Date, DateTime, Time};
 use serde::{Deserialize, Serialize};
 
 /// Longest length of time that a fleet may name: a hundred years of 365 days, in seconds.
@@ -144,6 +144,56 @@ impl FromStr for Day {
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
+    }
+}
+
+/// A day, or a minute of it, on the wall of a calendar's zone: `2026-12-15` or `2026-12-15T18:00`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Civil {
+    /// The beginning of the day, where it is a day.
+    moment: DateTime,
+    whole_day: bool,
+}
+
+impl Default for Civil {
+    fn default() -> Civil {
+        Civil { moment: DateTime::constant(1970, 1, 1, 0, 0, 0, 0), whole_day: true }
+    }
+}
+
+impl Civil {
+    /// Whether it comes before another moment on the same wall.
+    pub fn is_before(self, other: Civil) -> bool {
+        self.moment < other.moment
+    }
+}
+
+impl FromStr for Civil {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Civil, ValueError> {
+        // TOML's own dates come with seconds.
+        let (date, clock) = text
+            .split_once('T')
+            .map_or((text, None), |(date, clock)| (date, Some(clock.strip_suffix(":00").filter(|c| c.len() == 5).unwrap_or(clock))));
+        let day = if date.len() == 10 && date.starts_with(|c: char| c.is_ascii_digit()) { date.parse::<Date>().ok() } else { None };
+        let time = match clock {
+            None => Some(Time::midnight()),
+            Some(clock) if clock.len() == 5 && clock.as_bytes()[2] == b':' => clock.parse::<Time>().ok(),
+            Some(_) => None,
+        };
+        day.zip(time).map(|(day, time)| Civil { moment: day.to_datetime(time), whole_day: clock.is_none() }).ok_or_else(|| {
+            let how = "write it in the time of the calendar's zone, like \"2026-12-15\" or \"2026-12-15T18:00\"";
+            ValueError(format!("{} is not a day or a minute; {how}", quoted(text)))
+        })
+    }
+}
+
+impl fmt::Display for Civil {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.moment.date())?;
+        if self.whole_day { Ok(()) } else { write!(f, "T{:02}:{:02}", self.moment.hour(), self.moment.minute()) }
     }
 }
 
@@ -373,7 +423,7 @@ macro_rules! travels_as_text {
     )*};
 }
 
-travels_as_text!(Period, Moment, Day, Endpoint);
+travels_as_text!(Period, Moment, Day, Civil, Endpoint);
 
 #[cfg(test)]
 mod tests {
@@ -430,6 +480,35 @@ mod tests {
         for wrong in ["2027-02-29", "20270222", "2027-2-2", "", "2027-02-22T00:00:00"] {
             assert!(wrong.parse::<Day>().is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn days_and_minutes_on_the_wall() {
+        for (text, expected) in [
+            ("2026-12-15", Some("2026-12-15")),
+            ("2026-12-15T18:00", Some("2026-12-15T18:00")),
+            ("2026-12-15T18:00:00", Some("2026-12-15T18:00")),
+            ("2026-12-15T00:00", Some("2026-12-15T00:00")),
+            ("2026-12-15T18:00:30", None),
+            ("2026-12-15T18", None),
+            ("2026-12-15T24:00", None),
+            ("2026-12-15T18:00Z", None),
+            ("2026-12-15 18:00", None),
+            ("2027-02-29", None),
+            ("+002026-12-15", None),
+            ("-2026-12-15", None),
+            ("20261215", None),
+            ("2026-12-15Té:00", None),
+            ("", None),
+        ] {
+            assert_eq!(text.parse::<Civil>().ok().map(|c| c.to_string()).as_deref(), expected, "{text:?}");
+        }
+        let before = |a: &str, b: &str| a.parse::<Civil>().unwrap().is_before(b.parse().unwrap());
+        assert!(
+            before("2026-12-15", "2026-12-15T00:01")
+                && !before("2026-12-15", "2026-12-15T00:00")
+                && !before("2026-12-15T00:00", "2026-12-15")
+        );
     }
 
     #[test]

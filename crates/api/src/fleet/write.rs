@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::model::{Contact, Fleet, Management, Override, Policy, Renewal, Secret, Target};
+use super::planning::{Calendar, Partition, Train};
 use super::read::{BACKENDS, CLASSES, KEY_TYPES, MANAGEMENTS, OFFERS, RENEWALS, SECRET_KINDS, TARGET_KINDS, TARGET_STATES};
 use super::values::Period;
 
@@ -44,10 +45,14 @@ pub fn write_with_notes(fleet: &Fleet, notes: &Notes) -> String {
         o.head("[[service]]", &[]);
         o.text("name", &service.name);
         o.text("team", &service.team);
+        o.text_if("calendar", service.calendar.as_ref());
+        o.text_if("train", service.train.as_ref());
+        o.text_if("partition", service.partition.as_ref());
     }
     for region in &fleet.regions {
         o.head("[[region]]", &[]);
         o.text("name", &region.name);
+        o.list("needs", region.needs.iter().map(String::as_str));
     }
     for stamp in &fleet.stamps {
         o.head("[[stamp]]", &[]);
@@ -67,6 +72,15 @@ pub fn write_with_notes(fleet: &Fleet, notes: &Notes) -> String {
     }
     for p in &fleet.policies {
         policy(&mut o, p);
+    }
+    for c in &fleet.calendars {
+        calendar(&mut o, c);
+    }
+    for t in &fleet.trains {
+        train(&mut o, t);
+    }
+    for p in &fleet.partitions {
+        partition(&mut o, p);
     }
     for s in &fleet.secrets {
         o.head("[[secret]]", notes.secrets.get(&s.name).map_or(&[], Vec::as_slice));
@@ -89,6 +103,45 @@ fn policy(o: &mut Out, p: &Policy) {
     o.text_if("unobserved_after", p.unobserved_after.as_ref());
 }
 
+fn calendar(o: &mut Out, c: &Calendar) {
+    o.head("[[calendar]]", &[]);
+    o.text("name", &c.name);
+    o.text("zone", &c.zone);
+    for f in &c.freezes {
+        o.head("[[calendar.freeze]]", &[]);
+        o.text("why", &f.why);
+        o.text_if("from", f.from.as_ref());
+        o.text_if("until", f.until.as_ref());
+        o.text_if("weekly", f.weekly.as_ref());
+        o.text_if("start", f.start.as_ref());
+        o.text_if("lasts", f.lasts.as_ref());
+        o.text_if("rule", f.rule.as_ref());
+    }
+}
+
+fn train(o: &mut Out, t: &Train) {
+    o.head("[[train]]", &[]);
+    o.text("name", &t.name);
+    o.text_if("calendar", t.calendar.as_ref());
+    o.text("start", &t.start.to_string());
+    o.text("rule", &t.rule);
+    if t.capacity != Train::default().capacity {
+        o.raw("capacity", &t.capacity.to_string());
+    }
+}
+
+fn partition(o: &mut Out, p: &Partition) {
+    o.head("[[partition]]", &[]);
+    o.text("name", &p.name);
+    o.flag("one_region_per_certificate", p.one_region_per_certificate, false);
+    o.number_if("max_targets_per_certificate", p.max_targets_per_certificate);
+    o.flag("no_expiry_in_freeze", p.no_expiry_in_freeze, false);
+    o.list("no_expiry_on", p.no_expiry_on.iter().map(String::as_str));
+    o.number_if("min_days_between", p.min_days_between);
+    o.number_if("max_share_percent", p.max_share_percent);
+    o.text_if("window", p.window.as_ref());
+}
+
 fn secret(o: &mut Out, s: &Secret) {
     o.text("name", &s.name);
     o.text("kind", word(s.kind, &SECRET_KINDS));
@@ -109,6 +162,8 @@ fn secret(o: &mut Out, s: &Secret) {
     }
     o.list("names", s.names.iter().map(String::as_str));
     o.list("issuers", s.issuers.iter().map(String::as_str));
+    o.text_if("validation", s.validation.as_ref());
+    o.text_if("dns_provider", s.dns_provider.as_ref());
     o.text_if("expires", s.expires.as_ref());
 }
 
@@ -252,6 +307,12 @@ impl Out {
     fn text_if(&mut self, key: &str, value: Option<&impl ToString>) {
         if let Some(value) = value {
             self.text(key, &value.to_string());
+        }
+    }
+
+    fn number_if(&mut self, key: &str, value: Option<u32>) {
+        if let Some(value) = value {
+            self.raw(key, &value.to_string());
         }
     }
 

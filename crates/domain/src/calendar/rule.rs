@@ -24,7 +24,7 @@ pub const MAX_ITEMS: usize = 100;
 /// A rule that does not occur for so many years has ended; one that does not occur in so many years after its start never will.
 pub const MAX_SILENT_YEARS: i16 = 100;
 /// Most periods that are gone through to find where a `COUNT` ends.
-pub const MAX_COUNTED_PERIODS: usize = 200_000;
+pub const MAX_COUNTED_PERIODS: usize = 20_000;
 
 /// How long a period is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

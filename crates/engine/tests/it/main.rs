@@ -9,6 +9,7 @@ mod laws;
 mod looks;
 mod notices;
 mod paths;
+mod planned_by;
 mod releases;
 mod retiring;
 mod rules;

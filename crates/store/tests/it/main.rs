@@ -13,6 +13,7 @@ mod model;
 mod open;
 mod paths;
 mod peers;
+mod planned;
 mod timers;
 mod transactions;
 
@@ -33,6 +34,7 @@ macro_rules! conformance {
 }
 
 conformance![
+    planned::plans_come_back_and_keep_their_numbers,
     open::identity_is_drawn_once,
     open::many_may_create_one_database,
     open::a_newer_schema_is_refused,

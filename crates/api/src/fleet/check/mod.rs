@@ -3,6 +3,7 @@
 //! One pass per list over hash tables, so 100,000 targets take a fraction of a second. The tables are
 //! only asked, never walked: the order of problems is that of the fleet.
 
+mod planning;
 mod targets;
 mod trust;
 
@@ -12,9 +13,10 @@ use super::model::{Fleet, Management, Policy, Secret, SecretKind};
 use super::place::Path;
 use super::values::{Period, check_certificate_name, quoted};
 use super::{
-    MAX_INTERVAL_SECONDS, MAX_LIST, MAX_NAME_BYTES, MAX_OTHERS, MAX_PROBLEMS, MAX_SECRETS, MAX_TARGETS, MAX_TEXT_BYTES,
+    MAX_INTERVAL_SECONDS, MAX_LIST, MAX_NAME_BYTES, MAX_OTHERS, MAX_PLANNED, MAX_PROBLEMS, MAX_SECRETS, MAX_TARGETS, MAX_TEXT_BYTES,
     MIN_INTERVAL_SECONDS, Problem,
 };
+use planning::planning;
 use targets::target;
 pub(super) use trust::pem;
 use trust::{roots, teams};
@@ -67,6 +69,9 @@ pub(super) fn all(fleet: &Fleet, now: Option<i64>) -> Vec<Problem> {
         vantages: c.index("vantage", MAX_OTHERS, fleet.vantages.iter().map(|x| x.name.as_str())),
         roots: c.index("roots", MAX_OTHERS, fleet.roots.iter().map(|x| x.name.as_str())),
         policies: c.index("policy", MAX_OTHERS, fleet.policies.iter().map(|x| x.name.as_str())),
+        calendars: c.index("calendar", MAX_PLANNED, fleet.calendars.iter().map(|x| x.name.as_str())),
+        trains: c.index("train", MAX_PLANNED, fleet.trains.iter().map(|x| x.name.as_str())),
+        partitions: c.index("partition", MAX_PLANNED, fleet.partitions.iter().map(|x| x.name.as_str())),
         secrets: c.index("secret", MAX_SECRETS, fleet.secrets.iter().map(|x| x.name.as_str())),
     };
     c.index("target", MAX_TARGETS, fleet.targets.iter().map(|x| x.name.as_str()));
@@ -84,6 +89,7 @@ pub(super) fn all(fleet: &Fleet, now: Option<i64>) -> Vec<Problem> {
     for (i, p) in fleet.policies.iter().enumerate() {
         policy(c, p, &|| Path::item("policy", i));
     }
+    planning(c, fleet, &names);
     for (i, s) in fleet.secrets.iter().enumerate() {
         secret(c, fleet, &names, s, &|| Path::item("secret", i));
     }
@@ -103,6 +109,9 @@ struct Names<'f> {
     vantages: Index<'f>,
     roots: Index<'f>,
     policies: Index<'f>,
+    calendars: Index<'f>,
+    trains: Index<'f>,
+    partitions: Index<'f>,
     secrets: Index<'f>,
 }
 
