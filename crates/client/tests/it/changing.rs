@@ -58,7 +58,7 @@ fn a_wrong_fleet_is_said_with_its_places_before_anything_is_sent() {
     assert_snapshot!(server.run("apply --file @fleet.toml"), @r#"
     ! perennial: @fleet.toml has 2 problems; nothing was sent
     ! @fleet.toml:12:8: no team is called "nobody"; declare it with [[team]] or correct the name
-    ! @fleet.toml:13:1: unknown key "colour"; possible here: expires, issuers, kind, management, name, names, override, policy, release_bound, renewal, service, team
+    ! @fleet.toml:13:1: unknown key "colour"; possible here: dns_provider, expires, issuers, kind, management, name, names, override, policy, release_bound, renewal, service, team, validation
     exit 2
     "#);
     server.file("broken.toml", b"[fleet\n");
@@ -82,6 +82,17 @@ fn what_the_server_says_by_path_is_shown_by_line() {
     !   - something else
     exit 1
     "#);
+}
+
+#[test]
+fn a_dry_run_shows_what_is_wrong_with_a_rule_by_line() {
+    let wrong = "calendar[0].freeze[1].rule: FREQ=HOURLY is not supported";
+    let server = Canned::new(vec![("POST /v1/fleet", 422, problem(422, "bad-fleet", wrong, &[wrong]))]);
+    let text = "[[calendar]]\nname = \"eu\"\nzone = \"Europe/Dublin\"\n[[calendar.freeze]]\nwhy = \"weekend\"\nweekly = \"fri 16:00 - mon 08:00\"\n\
+                [[calendar.freeze]]\nwhy = \"night\"\nstart = \"2026-01-01\"\nlasts = \"8h\"\nrule = \"FREQ=HOURLY\"\n";
+    server.file("fleet.toml", text.as_bytes());
+    let answer = server.run("apply --dry-run --file @fleet.toml").to_string();
+    assert!(answer.contains("@fleet.toml:11:8: FREQ=HOURLY is not supported"), "{answer}");
 }
 
 #[test]
