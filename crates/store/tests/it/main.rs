@@ -14,6 +14,7 @@ mod open;
 mod paths;
 mod peers;
 mod planned;
+mod releases;
 mod timers;
 mod transactions;
 
@@ -77,5 +78,9 @@ conformance![
     model::ends_are_summed_by_certificate,
     paths::a_path_is_kept_once_and_let_go_when_nobody_names_it,
     paths::production_as_columns_in_whole_and_for_one_service,
+    releases::a_release_comes_back_as_it_was,
+    releases::the_queue_has_the_undated_first_and_what_carries_nothing_last,
+    releases::what_is_carried_is_what_production_still_waits_for,
+    releases::lead_samples_are_the_newest,
     kill::nothing_answered_is_lost,
 ];

@@ -113,6 +113,7 @@ pub(crate) fn a_target(id: i64, secret: i64) -> target::Target {
         worst: None,
         current: 0,
         required: 0,
+        shows: 0,
         level: Level::Info,
         observed_at: None,
     }
@@ -157,6 +158,7 @@ fn standing(chance: &mut Lcg, secret: i64) -> Standing {
         }),
         current: chance.below(2) as u32,
         required: chance.below(2) as u32,
+        shows: (until - NOW).as_secs() / 86_400 % 4,
         settled_since: None,
         evidence: Vec::new(),
         findings,
@@ -249,6 +251,14 @@ pub(crate) fn sums_are_kept(database: &Database) {
                     assert_eq!(target::aggregate(tx, SecretId(secret))?, anew, "round {round}, secret {secret}");
                     assert_eq!(target::all_current(tx, SecretId(secret))?, all_current, "round {round}, secret {secret}");
                     assert_eq!(target::currency(tx, SecretId(secret))?, currency, "round {round}, secret {secret}");
+                    for version in 0..4 {
+                        let of = "FROM target WHERE secret_id = $1 AND production = 1 AND state IN ('active', 'drained') \
+                                  AND retired_at IS NULL AND shows < $2";
+                        let rows = tx.query(&format!("SELECT name {of} ORDER BY shows, id"), &[secret.into(), version.into()])?;
+                        let names: Vec<String> = rows.iter().take(2).map(|r| Ok(r.text(0)?.into())).collect::<store::Result<_>>()?;
+                        let anew = ((rows.len() as i64).min(3), names);
+                        assert_eq!(target::not_showing(tx, SecretId(secret), version, 3, 2)?, anew, "round {round}, version {version}");
+                    }
                 }
                 let anew = tx.query_one("SELECT count(*) FROM target WHERE retired_at IS NULL", &[])?.int(0)?;
                 assert_eq!((tx.counted(TARGETS)?, tx.counted(SECRETS)?), (anew, 3), "round {round}");
@@ -580,6 +590,7 @@ fn place(id: i64, secret: SecretId, state: TargetState, retired_at: Option<Time>
         worst: None,
         current: 0,
         required: 0,
+        shows: 0,
         level: Level::Info,
         observed_at: None,
     }

@@ -165,6 +165,7 @@ fn nothing() -> domain::target::Standing {
         worst: None,
         current: 0,
         required: 0,
+        shows: 0,
         settled_since: None::<Time>,
         evidence: Vec::new(),
         findings: Vec::new(),
