@@ -14,6 +14,7 @@ pub mod clock;
 pub mod concern;
 pub mod delivery;
 pub mod finding;
+pub mod forecast;
 pub mod incident;
 pub mod ladder;
 pub mod observation;

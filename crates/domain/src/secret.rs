@@ -3,10 +3,11 @@
 use crate::{
     Fingerprint, Span, Time,
     finding::{Code, End, Finding, Subject},
+    forecast::breach::Entered,
     ladder::{self, Ending},
     policy::{self, Level, Thresholds},
     target::Served,
-    told::{self, Due, REMIND_AFTER, Told},
+    told::{self, AGAIN_AFTER, Due, REMIND_AFTER, Told},
     words::{Kind, Management, Renewal, SecretId},
 };
 use alloc::{
@@ -74,6 +75,10 @@ pub struct View {
     pub shares_key_with: Vec<String>,
     /// What its targets add up to.
     pub targets: Targets,
+    /// Breaks that entered the forecast, in the order of their keys.
+    pub breaches: Vec<Entered>,
+    /// When time alone changes the forecast.
+    pub forecast_next: Option<Time>,
     /// What the owner was told before: the latest of each key that still stands, that is recent, or that is a rung of an end to come.
     pub told: Vec<Told>,
 }
@@ -200,6 +205,24 @@ pub fn assess(view: &View, now: Time) -> Standing {
         });
     }
 
+    // A break that enters the forecast is told at once, and once: its own thresholds say the rest.
+    view.forecast_next.into_iter().for_each(&mut at);
+    for entered in &view.breaches {
+        let (about, until, detail) = (entered.about, Some(entered.until), entered.detail.clone());
+        findings.push(Finding { about, until, ..find(Code::ForecastBreach, Level::Notice, detail.clone()) });
+        match view.told.iter().find(|t| t.key == entered.key) {
+            Some(t) if t.stands => continue,
+            // It went and is back.
+            Some(t) if t.at <= now && now < t.at + AGAIN_AFTER => {
+                at(t.at + AGAIN_AFTER);
+                continue;
+            }
+            _ => {}
+        }
+        let (key, code, targets) = (entered.key.clone(), Code::ForecastBreach, entered.targets);
+        tell.push(Telling { key, code, rung: None, again: false, escalate: false, about, until, detail, targets });
+    }
+
     // Findings at notice level are told once, and again weekly while they stay. Ends have the ladder, incidents their own way.
     let own = findings.iter().map(|f| {
         let subject = match f.about {
@@ -208,11 +231,11 @@ pub fn assess(view: &View, now: Time) -> Standing {
         };
         Tally { subject, code: f.code, level: f.level, targets: 0, detail: f.detail.clone() }
     });
-    let mut standing: Vec<String> = Vec::new();
+    let mut standing: Vec<String> = view.breaches.iter().map(|b| b.key.clone()).collect();
     for tally in view.targets.findings.iter().cloned().chain(own) {
         standing.push(tally.subject.clone());
-        let by_ladder = matches!(tally.code, Code::LeafExpiring | Code::PathExpiring | Code::SecretExpiring);
-        if tally.level != Level::Notice || by_ladder {
+        let elsewhere = matches!(tally.code, Code::LeafExpiring | Code::PathExpiring | Code::SecretExpiring | Code::ForecastBreach);
+        if tally.level != Level::Notice || elsewhere {
             continue;
         }
         let again = match told::due(&view.told, &tally.subject, REMIND_AFTER, now) {
@@ -313,6 +336,8 @@ mod tests {
                 ends: [Ending { end: end(until), targets: 3, active: true }].into(),
                 findings: Vec::new(),
             },
+            breaches: Vec::new(),
+            forecast_next: None,
             told: Vec::new(),
         }
     }
@@ -478,6 +503,37 @@ mod tests {
             let before = assess(&v, at(0));
             assert_eq!(before.tell.iter().map(|t| t.code).collect::<Vec<_>>(), [Code::PathExpiring], "{lifetime}");
         }
+    }
+
+    #[test]
+    fn a_break_that_enters_the_forecast_is_told_once_for_each_episode() {
+        let until = Time::from_unix(2_000_000_000);
+        let now = until - Span::days(300);
+        let mut v = view(until);
+        let entered = |key: &str| Entered {
+            key: key.into(),
+            about: Some(Fingerprint::from_bytes([7; 32])),
+            until,
+            targets: 3,
+            detail: "as things are planned now".into(),
+        };
+        v.forecast_next = Some(now + Span::hours(5));
+        assert_eq!(assess(&v, now).next, Some(now + Span::hours(5)));
+        v.breaches.push(entered("forecast-breach/7/a"));
+        let s = assess(&v, now);
+        assert_eq!(s.findings.iter().map(|f| (f.code, f.level)).collect::<Vec<_>>(), [(Code::ForecastBreach, Level::Notice)]);
+        assert_eq!(tell(&mut v, now), [(Code::ForecastBreach, None, false)], "half a year before any threshold");
+        assert_eq!(tell(&mut v, now + Span::days(30)), [], "its thresholds say the rest");
+        v.breaches[0] = entered("forecast-breach/7/b");
+        assert_eq!(tell(&mut v, now + Span::days(31)), [(Code::ForecastBreach, None, false)], "another date is another breach");
+        v.breaches.clear();
+        assert_eq!(tell(&mut v, now + Span::days(32)), []);
+        assert_eq!(assess(&v, now + Span::days(32)).over, [""; 0], "the episode has ended");
+        v.breaches.push(entered("forecast-breach/7/b"));
+        assert_eq!(tell(&mut v, now + Span::days(33)), [(Code::ForecastBreach, None, false)]);
+        v.told[1].stands = false;
+        assert_eq!(tell(&mut v, now + Span::days(33) + AGAIN_AFTER - Span::seconds(1)), []);
+        assert_eq!(tell(&mut v, now + Span::days(33) + AGAIN_AFTER), [(Code::ForecastBreach, None, false)]);
     }
 
     #[test]

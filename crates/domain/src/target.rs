@@ -136,6 +136,8 @@ pub struct Standing {
     pub served: Served,
     /// The end with the least margin.
     pub worst: Option<End>,
+    /// The end that `served` is, where it is that of a certificate: of several the one nearest to the leaf.
+    pub ends: Option<End>,
     /// Required combinations that show the newest version (or what is expected).
     pub current: u32,
     /// Required combinations.
@@ -185,6 +187,8 @@ struct Assessment<'a> {
     served: Served,
     findings: Vec<Finding>,
     worst: Option<End>,
+    /// Every end of what may be served.
+    ends: Vec<End>,
     current: u32,
     shows: i64,
     next: Option<Time>,
@@ -235,6 +239,7 @@ impl<'a> Assessment<'a> {
             served,
             findings: Vec::new(),
             worst: None,
+            ends: Vec::new(),
             current: 0,
             shows: 0,
             next: None,
@@ -338,6 +343,7 @@ impl<'a> Assessment<'a> {
 
     fn end(&mut self, end: &End, p: &Presented, told: &mut BTreeSet<(Code, Fingerprint)>) {
         let remaining = end.remaining(self.now);
+        self.ends.push(*end);
         if self.worst.is_none_or(|w| end.margin(self.now) < w.margin(self.now)) {
             self.worst = Some(*end);
         }
@@ -612,9 +618,16 @@ impl<'a> Assessment<'a> {
         let oldest = self.required.iter().flatten().map(|r| r.streak_since).min();
         let chains = self.required.iter().flatten().flat_map(|r| r.may_serve()).filter(|_| self.view.target.state != TargetState::Retired);
         let paths = chains.filter_map(|s| self.view.presented.get(&s.chain)?.path_taken.clone()).collect();
+        let now = self.now;
+        let is_it = |e: &&End| match self.served {
+            Served::Until(t) => e.until == t,
+            Served::Broken => e.until <= now,
+            Served::Unknown => false,
+        };
         Standing {
             served: self.served,
             worst: self.worst,
+            ends: self.ends.iter().filter(is_it).min_by_key(|e| (e.position, e.about)).copied(),
             current: self.current,
             required: self.required.len() as u32,
             shows: self.shows,

@@ -221,6 +221,10 @@ CREATE TABLE target (
   worst_notice INTEGER,
   worst_incident INTEGER,
   worst_lifetime INTEGER,
+  -- The certificate whose end served_until is, where it is one's.
+  ends_about BLOB,
+  ends_position INTEGER,
+  ends_lifetime INTEGER,
   margin_at INTEGER NOT NULL,
   lifetime INTEGER,
   current INTEGER NOT NULL,

@@ -117,15 +117,29 @@ CREATE INDEX concern_by_age ON concern (gone_at) WHERE gone_at IS NOT NULL;
 CREATE TABLE forecast (
   secret_id INTEGER NOT NULL,
   region TEXT NOT NULL,
+  -- Null where it does not as far as anybody can see.
   breaks_at INTEGER,
   about BLOB,
+  position INTEGER,
   -- The planned release that the answer rests on, 0 for none.
   release_id INTEGER NOT NULL,
+  -- Until when the worst target there was observed to serve, and whether one was never observed.
+  served_until INTEGER,
+  unknown INTEGER NOT NULL,
+  first_at INTEGER NOT NULL,
+  -- A break that entered the forecast: what was said before (null: none), and what would have saved it, in words.
+  breach INTEGER NOT NULL,
+  instead_of INTEGER,
+  rescue TEXT NOT NULL,
+  -- When time alone changes the answer.
+  next_at INTEGER,
   assessed_at INTEGER NOT NULL,
   PRIMARY KEY (secret_id, region)
 );
--- The first break of each region without a look at all of a secret's targets.
-CREATE INDEX target_by_region ON target (secret_id, region, served_kind, served_until, id)
+-- The first break of each region without a look at all of a secret's targets, and all that a forecast of everything needs without a
+-- look at their rows.
+CREATE INDEX target_by_region ON target (secret_id, region, served_kind, served_until, id, service, current, required, ends_about,
+  ends_position, ends_lifetime)
   WHERE production = 1 AND state IN ('active', 'drained') AND retired_at IS NULL;
 
 -- The paths that targets serve, once each: leaf, its key, the issuing intermediate and the root.

@@ -7,11 +7,12 @@ use crate::{Result, Tx, timer};
 
 /// What has happened, by table. Dates that somebody chose (expiries, due dates, drains) are not among them, nor is the journal: that
 /// says what the clock said.
-const HAPPENED: [(&str, &[&str]); 18] = [
+const HAPPENED: [(&str, &[&str]); 19] = [
     ("address", &["first_seen", "left_at"]),
     ("chain", &["kept_at"]),
     ("concern", &["told_at", "gone_at"]),
     ("corrective_action", &["told_at", "done_at"]),
+    ("forecast", &["first_at", "assessed_at"]),
     ("incident", &["opened_at", "acknowledged_at", "mitigated_at", "ended_at", "told_at", "reviewed_at"]),
     ("incident_line", &["opened_at", "closed_at"]),
     ("intent", &["done_at"]),
@@ -72,6 +73,7 @@ mod tests {
         "planned_at",
         "first_planned_at",
         "breaks_at",
+        "next_at", // everything is made due
     ];
 
     #[test]

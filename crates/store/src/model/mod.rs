@@ -5,6 +5,7 @@ pub mod calendar;
 pub mod concern;
 pub mod delivery_key;
 pub mod finding;
+pub mod forecast;
 pub mod future;
 pub mod incident;
 pub mod inventory;

@@ -334,7 +334,7 @@ pub fn update_standing(tx: &mut Tx<'_>, id: TargetId, s: &Standing, margin_at: i
     tx.execute(
         "UPDATE target SET served_kind=$2, served_until=$3, worst_about=$4, worst_position=$5, worst_until=$6, worst_notice=$7, \
          worst_incident=$8, margin_at=$9, lifetime=$10, current=$11, required=$12, level=$13, observed_at=$14, \
-         worst_lifetime=$15, shows=$16 WHERE id=$1",
+         worst_lifetime=$15, shows=$16, ends_about=$17, ends_position=$18, ends_lifetime=$19 WHERE id=$1",
         &[
             id.0.into(),
             kind.into(),
@@ -352,6 +352,9 @@ pub fn update_standing(tx: &mut Tx<'_>, id: TargetId, s: &Standing, margin_at: i
             observed_at.into(),
             worst.map(|w| w.lifetime.as_secs()).into(),
             s.shows.into(),
+            s.ends.map(|e| *e.about.as_bytes()).map_or(Value::Null, Value::from),
+            s.ends.map(|e| e.position as i64).into(),
+            s.ends.map(|e| e.lifetime.as_secs()).into(),
         ],
     )?;
     Ok(())

@@ -156,6 +156,7 @@ fn standing(chance: &mut Lcg, secret: i64) -> Standing {
             thresholds: Thresholds { notice: incident, incident },
             lifetime: Span::days(90),
         }),
+        ends: None,
         current: chance.below(2) as u32,
         required: chance.below(2) as u32,
         shows: (until - NOW).as_secs() / 86_400 % 4,
