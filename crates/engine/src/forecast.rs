@@ -155,7 +155,7 @@ impl Engine {
     /// When production breaks if all goes as planned, or as asked.
     ///
     /// # Errors
-    /// `unknown-release`, `unknown-region`, `unknown-secret`, `unknown-service` or `bad-forecast`, or whatever the database says.
+    /// A release, region, secret or service that is not known, `release-ended`, `bad-forecast`, or whatever the database says.
     pub fn forecast(&self, ask: &Ask, tick: &Tick) -> Result<Forecast> {
         self.store.try_read(|tx| scan(tx, ask, tick.now))
     }
@@ -167,13 +167,13 @@ fn scan(tx: &mut Tx<'_>, ask: &Ask, now: Time) -> Result<Forecast> {
         return Err(Error::refused("bad-forecast", format!("a page holds 1 to {MOST} lines, not {}", ask.limit)));
     }
     let what_if = what_if(tx, ask)?;
-    let only = ask.secret.as_ref().map(|name| secret::by_name(tx, name)?.ok_or_else(|| unknown("secret", name))).transpose()?;
+    let only = ask.secret.as_ref().map(|name| secret::by_name(tx, name)?.ok_or_else(|| Error::not_found("secret", name))).transpose()?;
     if let Some(service) = &ask.service
         && inventory::service_team(tx, service)?.is_none()
     {
-        return Err(unknown("service", service));
+        return Err(Error::not_found("service", service));
     }
-    let releases = coming::Releases::open(tx)?;
+    let mut releases = coming::Releases::default();
     let mut it = Scan { ask, now, until, totals: Totals::default(), kept: BTreeMap::new(), unknown: Vec::new(), more: false };
     let mut after = only.as_ref().map_or(SecretId(i64::MIN), |s| SecretId(s.id.0 - 1));
     loop {
@@ -201,16 +201,6 @@ fn scan(tx: &mut Tx<'_>, ask: &Ask, now: Time) -> Result<Forecast> {
     it.finish(tx)
 }
 
-fn unknown(what: &str, name: &str) -> Error {
-    let code = match what {
-        "release" => "unknown-release",
-        "region" => "unknown-region",
-        "secret" => "unknown-secret",
-        _ => "unknown-service",
-    };
-    Error::refused(code, format!("there is no {what} {}", pki::text::escape(name)))
-}
-
 /// What is asked to be otherwise, with the numbers of what it names.
 fn what_if(tx: &mut Tx<'_>, ask: &Ask) -> Result<WhatIf> {
     let changes = ask.delay.len() + ask.cancel.len() + ask.silence.len();
@@ -230,7 +220,7 @@ fn what_if(tx: &mut Tx<'_>, ask: &Ask) -> Result<WhatIf> {
     }
     for region in &ask.silence {
         if inventory::row(tx, inventory::REGION, region)?.is_none() {
-            return Err(unknown("region", region));
+            return Err(Error::not_found("region", region));
         }
         it.silenced.insert(region.clone());
     }

@@ -15,6 +15,7 @@ mod concern;
 pub mod deliver;
 mod delivery_keys;
 mod error;
+pub mod forecast;
 pub mod housekeeping;
 pub mod incidents;
 pub mod intent;

@@ -3,6 +3,7 @@
 use crate::{
     Engine, Result, Tick,
     assess::{Place, open_line, secret_policy, team_of},
+    forecast::kept::{self, Kept},
     loops, rules,
     tell::{self, digest},
 };
@@ -21,7 +22,7 @@ use std::collections::BTreeMap;
 use store::{
     Tx,
     journal::Entry,
-    model::{NO_MARGIN, UNKNOWN_MARGIN, finding, incident, notice, secret, target},
+    model::{NO_MARGIN, UNKNOWN_MARGIN, finding, forecast, incident, notice, secret, target},
     timer,
 };
 
@@ -69,6 +70,7 @@ impl Owners {
 struct Around {
     targets: Targets,
     shares: Vec<String>,
+    forecast: Kept,
     told: Vec<Told>,
 }
 
@@ -79,12 +81,14 @@ pub(crate) fn stand_all(tx: &mut Tx<'_>, page: &[secret::Secret], now: Time) -> 
     let aggregated = target::aggregated_between(tx, first.id, last.id)?;
     let sharing = secret::sharing_between(tx, first.id, last.id)?;
     let mut told = notice::told_between(tx, first.id, last.id, now)?;
+    let mut said = forecast::of_between(tx, first.id, last.id)?;
     let mut owners = Owners::default();
     let mut all = Vec::with_capacity(page.len());
     for s in page {
         let around = Around {
             targets: if aggregated.contains(&s.id) { target::aggregate(tx, s.id)? } else { target::no_targets() },
             shares: if sharing.contains(&s.id) { shares(tx, s)? } else { Vec::new() },
+            forecast: Kept::of(&said.remove(&s.id).unwrap_or_default()),
             told: told.remove(&s.id).unwrap_or_default(),
         };
         let team = owners.of(tx, s)?;
@@ -114,6 +118,8 @@ fn view(tx: &mut Tx<'_>, s: &secret::Secret, around: Around, team: &str) -> Resu
         expires: s.expires_at.filter(|_| s.kind != Kind::Certificate).map(|e| (e, known_since)),
         shares_key_with: around.shares.iter().map(|n| pki::text::escape(n)).collect(),
         targets: around.targets,
+        breaches: around.forecast.breaches,
+        forecast_next: around.forecast.next,
         told: around.told,
     })
 }
@@ -123,10 +129,14 @@ pub(crate) fn assess(tx: &mut Tx<'_>, id: SecretId, owners: &mut Owners, tick: &
     let now = tick.now;
     let Some(s) = secret::lock(tx, id)? else { return Ok(None) };
     if s.retired_at.is_some() {
+        forecast::forget_all(tx, id)?;
         return Ok(None);
     }
     let team = owners.of(tx, &s)?;
-    let around = Around { targets: target::aggregate(tx, id)?, shares: shares(tx, &s)?, told: notice::told(tx, id, now)? };
+    let targets = target::aggregate(tx, id)?;
+    // What was only stored breaks nowhere, and most of a large store is only stored.
+    let forecast = if targets.count > 0 || s.target_count > 0 { kept::assess(tx, &s, now)? } else { Kept::default() };
+    let around = Around { targets, shares: shares(tx, &s)?, forecast, told: notice::told(tx, id, now)? };
     let view = view(tx, &s, around, &team)?;
     let standing = domain::secret::assess(&view, now);
     let changed = finding::replace(tx, id, None, &standing.findings)?;

@@ -195,8 +195,9 @@ pub fn incident_to(tx: &mut Tx<'_>, it: &incident::Incident, news: News, teams: 
 /// Tells the owner of a secret, and its escalation contact where the rules say so.
 pub fn notice(tx: &mut Tx<'_>, s: &secret::Secret, telling: &Telling, team: &str, now: Time) -> Result<()> {
     let worst = match &telling.about {
-        Some(about) => target::serving(tx, s.id, about, TARGETS_SHOWN)?,
-        None => target::by_margin(tx, Some(s.id), None, TARGETS_SHOWN)?.into_iter().map(|(_, t)| t).collect(),
+        // Of a break that is far away no target says anything yet.
+        Some(about) if telling.code != Code::ForecastBreach => target::serving(tx, s.id, about, TARGETS_SHOWN)?,
+        _ => target::by_margin(tx, Some(s.id), None, TARGETS_SHOWN)?.into_iter().map(|(_, t)| t).collect(),
     };
     let mut places = Vec::new();
     let mut regions = Vec::new();

@@ -139,7 +139,9 @@ pub fn standing(regions: &[(String, Remembered)]) -> Vec<Entered> {
         let key = format!("{}/{about}/{until}", Code::ForecastBreach);
         match all.iter_mut().find(|(e, ..)| e.key == key) {
             Some((_, regions, ..)) => regions.push(name),
-            None => all.push((Entered { key, about: r.about, until, targets: 0, detail: String::new() }, alloc::vec![name], breach, r.position)),
+            None => {
+                all.push((Entered { key, about: r.about, until, targets: 0, detail: String::new() }, alloc::vec![name], breach, r.position))
+            }
         }
     }
     all.sort_by(|a, b| a.0.key.cmp(&b.0.key));
@@ -149,7 +151,8 @@ pub fn standing(regions: &[(String, Remembered)]) -> Vec<Entered> {
             None => String::from("nothing was to break before"),
         };
         let (until, place, places) = (e.until, place(position), shown(&regions));
-        let detail = format!("as things are planned now, production breaks {until} in {places}, when {place} ends; {before}; {}", breach.rescue);
+        let detail =
+            format!("as things are planned now, production breaks {until} in {places}, when {place} ends; {before}; {}", breach.rescue);
         Entered { detail, ..e }
     };
     all.into_iter().map(with_sentence).collect()

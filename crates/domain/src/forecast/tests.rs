@@ -25,7 +25,9 @@ fn plan(rescues: &[Rescue]) -> Plan {
 }
 
 /// When it breaks, because of which certificate, on which release that rests, and which one is how much too late.
-fn says(o: &Outlook) -> (Breaks, Option<Fingerprint>, Option<i64>, Option<(i64, Option<i64>)>) {
+type Says = (Breaks, Option<Fingerprint>, Option<i64>, Option<(i64, Option<i64>)>);
+
+fn says(o: &Outlook) -> Says {
     (o.breaks, o.about, o.rests_on, o.missed.as_ref().map(|m| (m.release, m.late.map(Span::as_secs))))
 }
 
@@ -248,10 +250,13 @@ fn regions_that_break_together_are_told_together() {
     ];
     let told = standing(&regions);
     let keys: Vec<_> = told.iter().map(|e| e.key.clone()).collect();
-    assert_eq!(keys, [
-        alloc::format!("forecast-breach/{}/2033-05-18T03:33:20Z", fp(1)),
-        alloc::format!("forecast-breach/{}/2033-05-18T03:33:21Z", fp(2))
-    ]);
+    assert_eq!(
+        keys,
+        [
+            alloc::format!("forecast-breach/{}/2033-05-18T03:33:20Z", fp(1)),
+            alloc::format!("forecast-breach/{}/2033-05-18T03:33:21Z", fp(2))
+        ]
+    );
     assert_eq!(
         told[0].detail,
         "as things are planned now, production breaks 2033-05-18T03:33:20Z in asia, eu, when the leaf ends; nothing was to break before; \

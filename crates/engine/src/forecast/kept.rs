@@ -53,7 +53,7 @@ pub(crate) fn assess(tx: &mut Tx<'_>, s: &secret::Secret, now: Time) -> Result<K
     while let Some(region) = forecast::region_after(tx, s.id, behind.as_deref())? {
         if behind.is_none() {
             let before = SecretId(s.id.0 - 1);
-            coming = Releases::open(tx)?.between(tx, before, s.id)?.remove(&s.id);
+            coming = Releases::default().between(tx, before, s.id)?.remove(&s.id);
         }
         if let Some(is) = of_region(tx, s, &region, coming.as_ref(), now)? {
             let was = known(&region);

@@ -4,6 +4,7 @@
 mod clock;
 mod delivery;
 mod fleet_2013;
+mod forecast;
 mod intents;
 mod laws;
 mod looks;

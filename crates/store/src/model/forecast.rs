@@ -61,17 +61,18 @@ fn seen(r: &Row) -> Result<Seen> {
     })
 }
 
+/// The pass over targets, from one index alone.
+pub const EACH: &str = "SELECT secret_id, region, served_kind, served_until, id, service, current, required, ends_about, ends_position, \
+     ends_lifetime FROM target WHERE secret_id > $1 AND secret_id <= $2 AND production = 1 AND state IN ('active', 'drained') \
+     AND retired_at IS NULL ORDER BY secret_id, region, served_kind, served_until, id";
+
 /// Hands over the production targets of the secrets behind `after` and up to `last`, those of one secret after the other, from one
 /// index and in bounded memory.
 ///
 /// # Errors
 /// What `each` says, or whatever the database refuses.
 pub fn each_between(tx: &mut Tx<'_>, after: SecretId, last: SecretId, mut each: impl FnMut(Seen) -> Result<()>) -> Result<()> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM target WHERE secret_id > $1 AND secret_id <= $2 AND {PRODUCTION} AND retired_at IS NULL \
-         ORDER BY secret_id, region, served_kind, served_until, id"
-    );
-    tx.for_each(&sql, &[after.0.into(), last.0.into()], |r| each(seen(&r)?))
+    tx.for_each(EACH, &[after.0.into(), last.0.into()], |r| each(seen(&r)?))
 }
 
 /// The first region of a secret behind another that has production targets.
@@ -248,9 +249,9 @@ pub struct Item {
     pub version: i64,
 }
 
-/// Versions of which something is still to come: release items of releases that are not over.
-const CARRIED: &str = "FROM release_item i JOIN release r ON r.id = i.release_id WHERE i.secret_id > $1 AND i.secret_id <= $2 \
-                       AND i.secret_id <> 0 AND i.what = 'version' AND r.ended_at IS NULL AND r.status <> 'cancelled'";
+/// What is still to come: as in [`super::release::carried`].
+const CARRIED: &str = "FROM release_item i WHERE i.secret_id > $1 AND i.secret_id <= $2 AND i.secret_id <> 0 AND i.open = 1 \
+                       AND i.observed_at IS NULL AND i.version > 0";
 
 /// What releases that are not over carry of the secrets behind `after` and up to `last`.
 ///

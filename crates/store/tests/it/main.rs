@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod disk;
+mod forecast;
 mod harness;
 mod journal;
 mod kill;
@@ -82,5 +83,8 @@ conformance![
     releases::the_queue_has_the_undated_first_and_what_carries_nothing_last,
     releases::what_is_carried_is_what_production_still_waits_for,
     releases::lead_samples_are_the_newest,
+    forecast::the_first_of_each_region_and_all_in_order,
+    forecast::what_was_said_comes_back,
+    forecast::what_is_on_its_way,
     kill::nothing_answered_is_lost,
 ];
