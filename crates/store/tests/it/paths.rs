@@ -162,6 +162,7 @@ fn a_service_is_read_by_index() {
 fn nothing() -> domain::target::Standing {
     domain::target::Standing {
         served: Served::Unknown,
+        ends: None,
         worst: None,
         current: 0,
         required: 0,
