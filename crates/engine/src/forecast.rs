@@ -6,12 +6,10 @@
 mod coming;
 pub(crate) mod kept;
 
-pub(crate) use coming::Coming;
-
 use crate::{Engine, Error, Result, Tick};
 use domain::{
     Fingerprint, Span, Time,
-    forecast::{Breaks, Missed, Outlook, Serves, Serving, WhatIf, outlook},
+    forecast::{Breaks, Coming, Missed, Outlook, Serves, Serving, WhatIf, outlook},
     words::{SecretId, TargetId},
 };
 use std::{
@@ -232,7 +230,7 @@ struct Batch<'a> {
     owners: &'a [forecast::Owner],
     /// Where the owner of the latest target stands.
     at: usize,
-    coming: &'a BTreeMap<SecretId, Coming>,
+    coming: &'a BTreeMap<SecretId, Vec<Coming>>,
     what_if: &'a WhatIf,
     /// The latest target and the answer for it.
     latest: Option<(forecast::Seen, Arc<Answer>)>,
@@ -258,8 +256,8 @@ impl Batch<'_> {
         }
         let owner = self.owners.get(self.at).filter(|o| o.id == seen.secret);
         let coming = self.coming.get(&seen.secret);
-        let plan = self.what_if.plan(&seen.region, coming.map_or(&[], |c| &c.releases), owner.is_some_and(|o| o.automatic));
-        let version = serves(seen, owner.map_or(0, |o| o.newest), coming);
+        let plan = self.what_if.plan(&seen.region, coming.map_or(&[], Vec::as_slice), owner.is_some_and(|o| o.automatic));
+        let version = serves(seen, owner.map_or(0, |o| o.newest));
         let before = self.latest.as_ref().filter(|(s, _)| s.secret == seen.secret).map(|(_, a)| a.secret.clone());
         let service = if seen.service.is_empty() { owner.map_or("", |o| &o.service) } else { &seen.service };
         let answer = Arc::new(Answer {
@@ -273,13 +271,11 @@ impl Batch<'_> {
 }
 
 /// Which version a target was seen to serve.
-pub(crate) fn serves(seen: &forecast::Seen, newest: i64, coming: Option<&Coming>) -> Serves {
-    let leaf = seen.cause.filter(|c| c.position == 0).map(|c| c.about);
-    match (coming, leaf) {
+pub(crate) fn serves(seen: &forecast::Seen, newest: i64) -> Serves {
+    match seen.shows {
         _ if seen.current => Serves::Version(newest),
-        // Of what is older than everything that is on its way nothing else matters.
-        (Some(c), Some(leaf)) => Serves::Version(c.leaves.get(&leaf).copied().unwrap_or(0)),
-        _ => Serves::NotYet(newest),
+        0 => Serves::NotYet(newest),
+        version => Serves::Version(version),
     }
 }
 

@@ -214,6 +214,7 @@ impl Engine {
             alter(tx, &mut r)?;
             if r != before {
                 release::update(tx, &r)?;
+                release::wake_carried(tx, id, loops::SECRET, tick.now)?;
                 tx.journal(Entry::new(action, r.subject(), reason, &difference(&before, &r)))?;
             }
             // What the rules say of it is told by the transaction that changed it.
@@ -285,6 +286,7 @@ fn create(tx: &mut Tx<'_>, new: &New<'_>, tick: &Tick) -> Result<ReleaseId> {
     let body = json!({ "service": r.service, "build": r.build, "planned_at": r.planned_at.to_string(), "train": r.train, "place": r.place,
         "carries": declared, "stages": stages_json(&r) });
     tx.journal(Entry::new("release.created", r.subject(), new.reason, &body))?;
+    release::wake_carried(tx, r.id, loops::SECRET, now)?;
     assess::now(tx, r.id, tick)?;
     Ok(r.id)
 }

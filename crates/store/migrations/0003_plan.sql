@@ -138,7 +138,7 @@ CREATE TABLE forecast (
 );
 -- The first break of each region without a look at all of a secret's targets, and all that a forecast of everything needs without a
 -- look at their rows.
-CREATE INDEX target_by_region ON target (secret_id, region, served_kind, served_until, id, service, current, required, ends_about,
+CREATE INDEX target_by_region ON target (secret_id, region, served_kind, served_until, id, service, current, required, shows, ends_about,
   ends_position, ends_lifetime, production, state, retired_at)
   WHERE production = 1 AND state IN ('active', 'drained') AND retired_at IS NULL;
 

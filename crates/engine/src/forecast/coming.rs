@@ -2,7 +2,8 @@
 
 use crate::{Error, Result};
 use domain::{
-    Fingerprint, Span, Time, forecast,
+    Fingerprint, Span, Time,
+    forecast::Coming,
     release::{self as rules, Release, Status},
     words::{ReleaseId, SecretId},
 };
@@ -11,15 +12,6 @@ use store::{
     Tx,
     model::{forecast as rows, release},
 };
-
-/// What is on its way for a secret.
-#[derive(Debug, Default)]
-pub(crate) struct Coming {
-    /// The releases that carry a version of it which production was not seen serving.
-    pub(crate) releases: Vec<forecast::Coming>,
-    /// Whose version a leaf is, from the oldest version that is on its way.
-    pub(crate) leaves: BTreeMap<Fingerprint, i64>,
-}
 
 /// Releases that were read, each once, with the lead time of its service.
 #[derive(Default)]
@@ -30,16 +22,15 @@ pub(crate) struct Releases {
 
 impl Releases {
     /// What is on its way for the secrets behind `after` and up to `last`.
-    pub(crate) fn between(&mut self, tx: &mut Tx<'_>, after: SecretId, last: SecretId) -> Result<BTreeMap<SecretId, Coming>> {
+    pub(crate) fn between(&mut self, tx: &mut Tx<'_>, after: SecretId, last: SecretId) -> Result<BTreeMap<SecretId, Vec<Coming>>> {
         let items = rows::carried_between(tx, after, last)?;
-        let mut all: BTreeMap<SecretId, Coming> = BTreeMap::new();
+        let mut all: BTreeMap<SecretId, Vec<Coming>> = BTreeMap::new();
         if items.is_empty() {
             return Ok(all);
         }
         // For each version and scope the leaf that ends first: a dual setup breaks with the first of its two.
         let mut brings: BTreeMap<(SecretId, i64), BTreeMap<String, (Time, Fingerprint)>> = BTreeMap::new();
         for l in rows::leaves_between(tx, after, last)? {
-            all.entry(l.secret).or_default().leaves.insert(l.leaf, l.version);
             let one = brings.entry((l.secret, l.version)).or_default().entry(l.scope).or_insert((l.not_after, l.leaf));
             *one = (*one).min((l.not_after, l.leaf));
         }
@@ -47,7 +38,7 @@ impl Releases {
             let Some((release, lead)) = self.release(tx, item.release)? else { continue };
             let arrives = |region: &str| rules::arrives_at(release, region, *lead);
             let stages = release.stages.iter();
-            all.entry(item.secret).or_default().releases.push(forecast::Coming {
+            all.entry(item.secret).or_default().push(Coming {
                 release: item.release,
                 name: format!("{}/{}", pki::text::escape(&release.service), pki::text::escape(&release.build)),
                 version: item.version,

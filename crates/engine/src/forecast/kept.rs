@@ -1,15 +1,12 @@
 //! The forecast of one secret, asked again whenever something about it changed: what was said last is kept, so that a break that
 //! enters is news.
 
-use super::{
-    coming::{Coming, Releases},
-    serves,
-};
+use super::{coming::Releases, serves};
 use crate::{Result, tell};
 use domain::{
     Time,
     forecast::{
-        Breaks, Outlook, Serving, WhatIf,
+        Breaks, Coming, Outlook, Serving, WhatIf,
         breach::{self, Entered, Region, Remembered, remember},
         outlook,
     },
@@ -47,15 +44,15 @@ impl Kept {
 pub(crate) fn assess(tx: &mut Tx<'_>, s: &secret::Secret, now: Time) -> Result<Kept> {
     let before = forecast::of_secret(tx, s.id)?;
     let known = |region: &str| before.iter().find(|(r, _)| r == region).map(|(_, b)| b);
-    let mut coming: Option<Coming> = None;
+    let mut coming: Vec<Coming> = Vec::new();
     let mut rows = Vec::new();
     let mut behind: Option<String> = None;
     while let Some(region) = forecast::region_after(tx, s.id, behind.as_deref())? {
         if behind.is_none() {
             let before = SecretId(s.id.0 - 1);
-            coming = Releases::default().between(tx, before, s.id)?.remove(&s.id);
+            coming = Releases::default().between(tx, before, s.id)?.remove(&s.id).unwrap_or_default();
         }
-        if let Some(is) = of_region(tx, s, &region, coming.as_ref(), now)? {
+        if let Some(is) = of_region(tx, s, &region, &coming, now)? {
             let was = known(&region);
             let it = remember(was, &is, now);
             if was != Some(&it) {
@@ -73,12 +70,12 @@ pub(crate) fn assess(tx: &mut Tx<'_>, s: &secret::Secret, now: Time) -> Result<K
 }
 
 /// The first break of a secret in a region; none while nothing there was ever observed.
-fn of_region(tx: &mut Tx<'_>, s: &secret::Secret, region: &str, coming: Option<&Coming>, now: Time) -> Result<Option<Region>> {
+fn of_region(tx: &mut Tx<'_>, s: &secret::Secret, region: &str, coming: &[Coming], now: Time) -> Result<Option<Region>> {
     let unknown = forecast::first_in_region(tx, s.id, region, 0, now)?.is_some();
     let self_renewing = s.renewal == Renewal::Automatic && !s.release_bound;
-    let plan = WhatIf::default().plan(region, coming.map_or(&[], |c| &c.releases), self_renewing && s.completed_unaided);
+    let plan = WhatIf::default().plan(region, coming, self_renewing && s.completed_unaided);
     let answer = |seen: &forecast::Seen| {
-        let version = serves(seen, s.newest_version, coming);
+        let version = serves(seen, s.newest_version);
         outlook(&Serving { served: seen.served, cause: seen.cause, version }, &plan, now)
     };
     let whole = |outlook: Outlook, served_until| Some(Region { outlook, served_until, unknown, self_renewing });

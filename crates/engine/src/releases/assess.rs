@@ -85,6 +85,8 @@ fn one(tx: &mut Tx<'_>, id: ReleaseId, tick: &Tick) -> Result<Option<Time>> {
     }
     if r != before {
         release::update(tx, &r)?;
+        // How long releases of the service take may have changed with it.
+        release::wake_carried_for(tx, &r.service, loops::SECRET, now)?;
         let (action, reason) = match (r.ended_at, r.deployed_at) {
             (Some(_), _) => ("release.ended", "production was observed serving what it carries"),
             (None, None) => ("release.observed", "production was observed serving what it carries, and nobody said that it was deployed"),

@@ -1,7 +1,7 @@
 //! What a build carries: what a scan of it found, or what a person says.
 
 use super::{Detail, allowed, assess, read, taken};
-use crate::{Engine, Error, Result, Tick};
+use crate::{Engine, Error, Result, Tick, loops};
 use domain::{
     Fingerprint, Time,
     release::Status,
@@ -70,6 +70,8 @@ impl Engine {
             }
             let wanted: BTreeSet<Key> = keys(tx, found)?;
             let stored = release::items(tx, id, 0, i64::MAX)?;
+            // What it no longer carries is not planned for those secrets any more.
+            release::wake_carried(tx, id, loops::SECRET, tick.now)?;
             let mut kept = BTreeSet::new();
             let mut gone = 0;
             for item in stored.iter().filter(|i| !i.path.is_empty()) {
@@ -88,6 +90,7 @@ impl Engine {
                 }
             }
             if gone > 0 || !new.is_empty() {
+                release::wake_carried(tx, id, loops::SECRET, tick.now)?;
                 let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
                 wanted.iter().for_each(|k| *counts.entry(k.what.as_str()).or_default() += 1);
                 let versions: Vec<String> = named(tx, id)?;

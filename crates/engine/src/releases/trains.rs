@@ -84,6 +84,7 @@ pub(crate) fn plan(tx: &mut Tx<'_>, train: &str, now: Time) -> Result<()> {
         release::update(tx, &moved)?;
         tx.journal(Entry::new("release.moved", moved.subject(), "its train was planned anew", &difference(&stored.facts, &moved)))?;
         timer::set_earlier(tx, loops::RELEASE, id.0, now)?;
+        release::wake_carried(tx, id, loops::SECRET, now)?;
     }
     Ok(())
 }

@@ -30,23 +30,26 @@ pub struct Seen {
     pub cause: Option<Cause>,
     /// Whether each required combination shows the newest version.
     pub current: bool,
+    /// The oldest version that one of them shows, 0 where that is not known.
+    pub shows: i64,
 }
 
 impl Seen {
     /// Whether another target of the same secret and region was seen to serve the same.
     pub fn serves_as(&self, other: &Seen) -> bool {
-        (self.secret, self.served, self.cause, self.current) == (other.secret, other.served, other.cause, other.current)
+        (self.secret, self.served, self.cause) == (other.secret, other.served, other.cause)
+            && (self.current, self.shows) == (other.current, other.shows)
             && (&self.region, &self.service) == (&other.region, &other.service)
     }
 }
 
 const COLUMNS: &str =
-    "secret_id, region, served_kind, served_until, id, service, current, required, ends_about, ends_position, ends_lifetime";
+    "secret_id, region, served_kind, served_until, id, service, current, required, shows, ends_about, ends_position, ends_lifetime";
 
 fn seen(r: &Row) -> Result<Seen> {
-    let cause = match (fingerprint(r, 8)?, r.opt_int(9)?) {
+    let cause = match (fingerprint(r, 9)?, r.opt_int(10)?) {
         (Some(about), Some(position)) => {
-            Some(Cause { about, position: position as usize, lifetime: Span::seconds(r.opt_int(10)?.unwrap_or(0)) })
+            Some(Cause { about, position: position as usize, lifetime: Span::seconds(r.opt_int(11)?.unwrap_or(0)) })
         }
         _ => None,
     };
@@ -58,11 +61,12 @@ fn seen(r: &Row) -> Result<Seen> {
         served: served(r.int(2)?, r.opt_int(3)?),
         cause,
         current: r.int(7)? > 0 && r.int(6)? == r.int(7)?,
+        shows: r.int(8)?,
     })
 }
 
 /// The pass over targets, from one index alone.
-pub const EACH: &str = "SELECT secret_id, region, served_kind, served_until, id, service, current, required, ends_about, ends_position, \
+pub const EACH: &str = "SELECT secret_id, region, served_kind, served_until, id, service, current, required, shows, ends_about, ends_position, \
      ends_lifetime FROM target WHERE secret_id > $1 AND secret_id <= $2 AND production = 1 AND state IN ('active', 'drained') \
      AND retired_at IS NULL ORDER BY secret_id, region, served_kind, served_until, id";
 
@@ -265,7 +269,7 @@ pub fn carried_between(tx: &mut Tx<'_>, after: SecretId, last: SecretId) -> Resu
         .collect()
 }
 
-/// A leaf of a carried version, or of a newer one.
+/// A leaf of a carried version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leaf {
     /// The secret.
@@ -280,14 +284,14 @@ pub struct Leaf {
     pub not_after: Time,
 }
 
-/// The leaves of those versions and of newer ones, in the order of their numbers.
+/// The leaves of those versions, in the order of their numbers.
 ///
 /// # Errors
 /// Whatever the database refuses.
 pub fn leaves_between(tx: &mut Tx<'_>, after: SecretId, last: SecretId) -> Result<Vec<Leaf>> {
     let sql = format!(
-        "SELECT n.secret_id, n.version, n.scope, n.leaf, n.not_after FROM (SELECT i.secret_id AS secret_id, min(i.version) AS least {CARRIED} \
-         GROUP BY i.secret_id) AS c JOIN instance n ON n.secret_id = c.secret_id AND n.version >= c.least AND n.key_type <> '' ORDER BY n.id"
+        "SELECT n.secret_id, n.version, n.scope, n.leaf, n.not_after FROM (SELECT DISTINCT i.secret_id, i.version {CARRIED}) AS c \
+         JOIN instance n ON n.secret_id = c.secret_id AND n.version = c.version AND n.key_type <> '' ORDER BY n.id"
     );
     tx.query(&sql, &[after.0.into(), last.0.into()])?
         .iter()

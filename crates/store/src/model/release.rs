@@ -435,6 +435,28 @@ pub fn wake_carriers(tx: &mut Tx<'_>, secret: SecretId, loop_name: &str, at: Tim
     )
 }
 
+/// Wakes a loop for every secret of which a release carries something: what is planned for it has changed.
+pub fn wake_carried(tx: &mut Tx<'_>, id: ReleaseId, loop_name: &str, at: Time) -> Result<u64> {
+    wake_secrets(tx, "release_id = $2 AND secret_id <> 0", id.0.into(), loop_name, at)
+}
+
+/// Wakes a loop for every secret of which a release of a service carries something that has not ended: how long releases take there
+/// has changed.
+pub fn wake_carried_for(tx: &mut Tx<'_>, service: &str, loop_name: &str, at: Time) -> Result<u64> {
+    let of = "open = 1 AND secret_id <> 0 AND release_id IN (SELECT id FROM release WHERE service = $2 AND ended_at IS NULL)";
+    wake_secrets(tx, of, service.into(), loop_name, at)
+}
+
+fn wake_secrets(tx: &mut Tx<'_>, of: &str, whose: Value, loop_name: &str, at: Time) -> Result<u64> {
+    let sql = format!(
+        "INSERT INTO timer (loop, subject, due_at, wakes, claimed_until, claimed_by, fence) \
+         SELECT $1, secret_id, $3, 1, 0, '', 0 FROM (SELECT DISTINCT secret_id FROM release_item WHERE {of}) carried ORDER BY secret_id \
+         ON CONFLICT (loop, subject) DO UPDATE SET wakes = timer.wakes + 1, \
+         due_at = CASE WHEN timer.due_at < excluded.due_at THEN timer.due_at ELSE excluded.due_at END"
+    );
+    tx.execute(&sql, &[loop_name.into(), whose, at.into()])
+}
+
 /// Writes how long a release took from built to observed.
 pub fn put_lead(tx: &mut Tx<'_>, id: ReleaseId, lead: Span) -> Result<()> {
     tx.execute("UPDATE release SET lead = $2 WHERE id = $1", &[id.0.into(), lead.as_secs().into()])?;
