@@ -10,6 +10,7 @@ mod laws;
 mod looks;
 mod notices;
 mod paths;
+mod plan_2013;
 mod planned_by;
 mod releases;
 mod retiring;
