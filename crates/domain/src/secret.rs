@@ -6,6 +6,7 @@ use crate::{
     forecast::breach::Entered,
     ladder::{self, Ending},
     policy::{self, Level, Thresholds},
+    release::{ENOUGH, cadence::cannot_ride},
     target::Served,
     told::{self, AGAIN_AFTER, Due, REMIND_AFTER, Told},
     words::{Kind, Management, Renewal, SecretId},
@@ -71,6 +72,8 @@ pub struct View {
     pub policy: policy::Policy,
     /// The end of an opaque or tracked secret, and since when that end is known (its lifetime runs from there).
     pub expires: Option<(Time, Time)>,
+    /// The releases that it rides, where it does.
+    pub rides: Option<Rides>,
     /// Other secrets that hold the same private key, escaped.
     pub shares_key_with: Vec<String>,
     /// What its targets add up to.
@@ -81,6 +84,19 @@ pub struct View {
     pub forecast_next: Option<Time>,
     /// What the owner was told before: the latest of each key that still stands, that is recent, or that is a rung of an end to come.
     pub told: Vec<Told>,
+}
+
+/// The releases that a certificate rides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rides {
+    /// The service whose releases they are, escaped; empty for none.
+    pub service: String,
+    /// How long these take from built to observed.
+    pub lead: Span,
+    /// How many measured spans that rests on.
+    pub measured: usize,
+    /// `notAfter − notBefore + 1 s` of what is renewed next.
+    pub lifetime: Span,
 }
 
 /// Something that the owner must be told now.
@@ -145,6 +161,19 @@ pub fn assess(view: &View, now: Time) -> Standing {
     if !view.shares_key_with.is_empty() {
         let others = view.shares_key_with.join(", ");
         findings.push(find(Code::SharedKey, Level::Notice, format!("its private key also lies in {others}")));
+    }
+
+    if let Some(r) = view.rides.as_ref().filter(|r| cannot_ride(r.lifetime, r.lead)) {
+        let (due, service) = (policy::renewal_due(r.lifetime), if r.service.is_empty() { "no service" } else { r.service.as_str() });
+        let known = if r.measured < ENOUGH { "are taken to need" } else { "take" };
+        findings.push(find(
+            Code::CannotRideReleases,
+            Level::Notice,
+            format!(
+                "cannot ride releases: it lives {}, so {due} are left when its renewal is due, and releases of {service} {known} {}, twice of which is more",
+                r.lifetime, r.lead
+            ),
+        ));
     }
 
     // An opaque or tracked secret ends by its own date, where no target of it says more.
@@ -239,6 +268,8 @@ pub fn assess(view: &View, now: Time) -> Standing {
             continue;
         }
         let again = match told::due(&view.told, &tally.subject, REMIND_AFTER, now) {
+            // Told once: nothing but another way to production changes it.
+            Due::Now { again: true } if tally.code == Code::CannotRideReleases => continue,
             Due::Now { again } => again,
             Due::At(then) => {
                 at(then);
@@ -327,6 +358,7 @@ mod tests {
             declared_at: Time::from_unix(0),
             policy: policy::Policy::default(),
             expires: None,
+            rides: None,
             shares_key_with: Vec::new(),
             targets: Targets {
                 count: 3,

@@ -77,6 +77,9 @@ impl Engine {
             }
             apply.planning(tx, fleet)?;
             let secrets = apply.secrets(tx, fleet)?;
+            if apply.writes && apply.changes.iter().any(|c| c.kind == "secret" && c.what != "left-over") {
+                wake_plans(tx, tick.now)?;
+            }
             apply.targets(tx, fleet, &secrets)?;
             let plan = pki::Fingerprint::of(format!("{:?}", apply.changes).as_bytes()).to_string();
             if options.plan.as_ref().is_some_and(|wanted| *wanted != plan) {
@@ -172,6 +175,9 @@ impl Apply<'_> {
             self.gone(table.kind, name);
             if self.writes && self.options.prune {
                 rows::retire(tx, table, name, self.now)?;
+                if table == rows::SERVICE {
+                    crate::services::retired(tx, name, self.now)?;
+                }
             }
         }
         Ok(())

@@ -29,6 +29,7 @@ pub mod ports;
 pub mod releases;
 mod retire;
 pub mod secrets;
+pub mod services;
 pub mod sweep;
 pub mod tell;
 pub mod vault;

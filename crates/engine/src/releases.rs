@@ -11,6 +11,7 @@ mod trains;
 pub use carry::{Found, MAX_ITEMS, MAX_TEXT, Thing};
 pub(crate) use read::fix;
 pub use read::{Detail, Item, MAX_PAGE};
+pub(crate) use trains::plan_all;
 
 use crate::{Engine, Error, Refusal, Result, Tick, loops};
 use domain::{

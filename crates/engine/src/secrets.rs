@@ -11,8 +11,9 @@ use domain::{
     Time,
     finding::Code,
     policy::Level,
+    release::lead,
     schedule,
-    secret::{Standing, Targets, View},
+    secret::{Rides, Standing, Targets, View},
     target::Served,
     told::Told,
     words::{Kind, SecretId},
@@ -22,7 +23,7 @@ use std::collections::BTreeMap;
 use store::{
     Tx,
     journal::Entry,
-    model::{NO_MARGIN, UNKNOWN_MARGIN, finding, forecast, incident, notice, secret, target},
+    model::{NO_MARGIN, UNKNOWN_MARGIN, finding, forecast, incident, notice, release, secret, target},
     timer,
 };
 
@@ -116,12 +117,23 @@ fn view(tx: &mut Tx<'_>, s: &secret::Secret, around: Around, team: &str) -> Resu
         policy: secret_policy(tx, s)?,
         // Its lifetime runs from when production was last said to use it, not from when the line of versions began.
         expires: s.expires_at.filter(|_| s.kind != Kind::Certificate).map(|e| (e, known_since)),
+        rides: rides(tx, s)?,
         shares_key_with: around.shares.iter().map(|n| pki::text::escape(n)).collect(),
         targets: around.targets,
         breaches: around.forecast.breaches,
         forecast_next: around.forecast.next,
         told: around.told,
     })
+}
+
+/// What a secret that is bound to releases rides: their lead time, held against its lifetime.
+fn rides(tx: &mut Tx<'_>, s: &secret::Secret) -> Result<Option<Rides>> {
+    if !s.release_bound || s.kind != Kind::Certificate {
+        return Ok(None);
+    }
+    let Some(lifetime) = crate::services::lifetime(tx, s)? else { return Ok(None) };
+    let samples = release::lead_samples(tx, &s.service)?;
+    Ok(Some(Rides { service: pki::text::escape(&s.service), lead: lead(&samples), measured: samples.len(), lifetime }))
 }
 
 /// Assesses a secret. Says when time alone will change the answer.

@@ -493,6 +493,10 @@ fn write(
         target::wake_all(tx, s.id, loops::TARGET, tick.now)?;
     }
     timer::set_earlier(tx, loops::SECRET, s.id.0, tick.now)?;
+    if s.release_bound {
+        // It may live shorter than the one before.
+        crate::services::wake(tx, &s.service, tick.now)?;
+    }
     let leaves: Vec<_> = p.instances.iter().map(leaf_of).collect();
     let body = json!({
         "version": number,

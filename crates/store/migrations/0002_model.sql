@@ -94,6 +94,7 @@ CREATE TABLE secret (
   required INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX secret_by_margin ON secret (margin_at, id);
+CREATE INDEX secret_release_bound ON secret (service, id) WHERE release_bound = 1 AND retired_at IS NULL;
 CREATE INDEX secret_by_owner ON secret (owner, margin_at, id);
 
 CREATE TABLE version (

@@ -103,6 +103,7 @@ impl Apply<'_> {
         let changed = self.changes.iter().any(|c| c.what != "left-over" && PLANNED_BY.contains(&c.kind));
         if self.writes && changed {
             wake_plans(tx, self.now)?;
+            crate::releases::plan_all(tx, self.now)?;
         }
         Ok(())
     }

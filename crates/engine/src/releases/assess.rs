@@ -1,7 +1,7 @@
 //! The loop over releases: by when each must be built, whether production shows what it carries, and who must hear of it.
 
 use super::{difference, trains, turn_of};
-use crate::{Engine, Result, Tick, concern, loops, rules};
+use crate::{Engine, Result, Tick, concern, loops, rules, services};
 use domain::{
     Span, Time,
     concern::Concern,
@@ -93,11 +93,9 @@ fn one(tx: &mut Tx<'_>, id: ReleaseId, tick: &Tick) -> Result<Option<Time>> {
             (None, Some(_)) => ("release.observed", "production was observed serving what it carries"),
         };
         tx.journal(Entry::new(action, r.subject(), reason, &difference(&before, &r)))?;
-        if r.ended_at.is_some()
-            && let Some(service) = calendar::service(tx, &r.service)?
-        {
-            timer::set_earlier(tx, loops::SERVICE, service.id, now)?;
-        }
+        // How long its releases take, and how far apart they are, is known better now.
+        secret::wake_release_bound(tx, &r.service, loops::SECRET, now)?;
+        services::wake(tx, &r.service, now)?;
     }
     let ended = r.ended_at.is_some();
     let concerns: &[Concern] = if ended { &[] } else { &standing.concerns };

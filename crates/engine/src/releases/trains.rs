@@ -61,14 +61,25 @@ pub(super) fn seated(r: &Release) -> Result<()> {
     Ok(())
 }
 
+/// Plans everybody who waits for any train: trains or calendars have changed.
+pub(crate) fn plan_all(tx: &mut Tx<'_>, now: Time) -> Result<()> {
+    for train in release::trains(tx)? {
+        tx.turn(&turn_of(&train))?;
+        plan(tx, &train, now)?;
+    }
+    Ok(())
+}
+
 /// Plans everybody who waits for a train, in the transaction that holds its turn; wakes whose date moved. Whom no departure is left for
 /// is planned for never.
 pub(crate) fn plan(tx: &mut Tx<'_>, train: &str, now: Time) -> Result<()> {
-    let Some((rule, calendar)) = calendar::train(tx, train)? else { return Ok(()) };
     let line = release::waiting(tx, train, MAX_WAITING + 1)?;
     let waiting: Vec<Waiting> = line.iter().map(|w| Waiting { id: w.facts.id, earliest: w.facts.earliest_at }).collect();
-    let departures = rule.departures(&calendar, now, DEPARTURES);
-    let planned = seats(&departures, rule.capacity(), &waiting);
+    let planned = match calendar::train(tx, train)? {
+        Some((rule, calendar)) => seats(&rule.departures(&calendar, now, DEPARTURES), rule.capacity(), &waiting),
+        // It left the inventory, and leaves no more.
+        None => seats(&[], 0, &waiting),
+    };
     // Rows are taken in the order of their numbers, as everywhere.
     let mut moves: Vec<_> = line
         .iter()

@@ -356,6 +356,12 @@ pub fn waiting(tx: &mut Tx<'_>, train: &str, limit: i64) -> Result<Vec<Stored>> 
     tx.query(&sql, &[train.into(), limit.into()])?.iter().map(from_row).collect()
 }
 
+/// Trains for which somebody waits, in the order of their names.
+pub fn trains(tx: &mut Tx<'_>) -> Result<Vec<String>> {
+    let sql = "SELECT DISTINCT train FROM release WHERE ended_at IS NULL AND train <> '' ORDER BY train";
+    tx.query(sql, &[])?.iter().map(|r| Ok(r.text(0)?.into())).collect()
+}
+
 /// Where a page of the queue ended: urgency, place, number.
 pub type QueueKey = (i64, i64, i64);
 

@@ -3,7 +3,7 @@
 use super::{fingerprint, list, list_column, served, served_columns, word};
 use crate::{Result, Row, StoreError, Tx, Value};
 use domain::{
-    Fingerprint, Time,
+    Fingerprint, Span, Time,
     target::Served,
     words::{Kind, Management, Renewal, SecretId},
 };
@@ -423,6 +423,32 @@ pub fn instances(tx: &mut Tx<'_>, secret: SecretId, version: Option<i64>) -> Res
     };
     let sql = format!("SELECT {INSTANCE} FROM instance WHERE secret_id = CAST($1 AS BIGINT) {only} ORDER BY version DESC, scope, key_type");
     tx.query(&sql, &params)?.iter().map(instance).collect()
+}
+
+/// Secrets of a service that ride its releases, in the order of their numbers.
+pub fn release_bound(tx: &mut Tx<'_>, service: &str, after: SecretId, limit: i64) -> Result<Vec<Secret>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM secret WHERE service = $1 AND release_bound = 1 AND retired_at IS NULL AND id > $2 ORDER BY id LIMIT $3"
+    );
+    tx.query(&sql, &[service.into(), after.0.into(), limit.into()])?.iter().map(from_row).collect()
+}
+
+/// Wakes a loop for every secret of a service that rides its releases.
+pub fn wake_release_bound(tx: &mut Tx<'_>, service: &str, loop_name: &str, at: Time) -> Result<u64> {
+    tx.execute(
+        "INSERT INTO timer (loop, subject, due_at, wakes, claimed_until, claimed_by, fence) \
+         SELECT $1, id, $3, 1, 0, '', 0 FROM secret WHERE service = $2 AND release_bound = 1 AND retired_at IS NULL ORDER BY id \
+         ON CONFLICT (loop, subject) DO UPDATE SET wakes = timer.wakes + 1, \
+         due_at = CASE WHEN timer.due_at < excluded.due_at THEN timer.due_at ELSE excluded.due_at END",
+        &[loop_name.into(), service.into(), at.into()],
+    )
+}
+
+/// The shortest `notAfter − notBefore + 1 s` among the certificates of a version.
+pub fn shortest_life(tx: &mut Tx<'_>, secret: SecretId, version: i64) -> Result<Option<Span>> {
+    let sql = "SELECT MIN(not_after - not_before) FROM instance WHERE secret_id = $1 AND version = $2 AND key_type <> ''";
+    let shortest = tx.query_one(sql, &[secret.0.into(), version.into()])?.opt_int(0)?;
+    Ok(shortest.map(|s| Span::seconds(s + 1)))
 }
 
 /// Instances in the order of their numbers, for the sweep.
