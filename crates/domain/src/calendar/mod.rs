@@ -7,7 +7,7 @@
 //! (RFC 5545 §3.3.6). 29 February occurs in leap years alone. The zones are compiled in and no file of the machine is read.
 //!
 //! Everything is looked up around the moment that is asked for, never counted from the beginning, so a freeze of 1990 costs what one of
-//! last week does; [`FREEZE_HORIZON`] and [`MAX_STEPS`] bound what is merged.
+//! last week does; [`FREEZE_HORIZON`] and [`MAX_LOOKS`] bound what is merged.
 
 mod civil;
 mod recur;
@@ -37,8 +37,9 @@ pub const MAX_FREEZES: usize = 100;
 pub const FREEZE_HORIZON: Span = Span::days(3_653);
 /// Longest `lasts` of a recurring freeze.
 pub const MAX_LASTS: Span = Span::days(366);
-/// Most rounds in which what overlaps or touches is merged, in each direction; a freeze made of more has no known beginning or end.
-pub const MAX_STEPS: usize = 4_000;
+/// How often freezes are looked up, in each direction, to merge what overlaps or touches; a freeze of more pieces has no known beginning or
+/// end. Enough for three declared freezes that touch day after day for ten years.
+pub const MAX_LOOKS: usize = 50_000;
 /// Most freezes in a row that a train is followed through without a departure.
 pub const MAX_SKIPPED_FREEZES: usize = 1_000;
 
@@ -169,24 +170,24 @@ impl Calendar {
         let (mut from, mut until) = self.around(at)?;
         let why: Vec<&str> = self.freezes.iter().filter(|(_, c)| c.around(&self.zone, at).is_some()).map(|(why, _)| why.as_str()).collect();
         let horizon = FREEZE_HORIZON.as_secs();
-        let mut steps = 0;
-        while steps <= MAX_STEPS && from >= at - horizon {
+        let mut looks = 0;
+        while looks <= MAX_LOOKS && from >= at - horizon {
             match self.reach(from - 1) {
                 Some((earlier, _)) => from = earlier,
                 None => break,
             }
-            steps += 1;
+            looks += 4 * self.freezes.len();
         }
-        let begins = (steps <= MAX_STEPS && from >= at - horizon).then(|| Time::from_unix(from));
-        steps = 0;
-        while steps <= MAX_STEPS && until <= at + horizon {
+        let begins = (looks <= MAX_LOOKS && from >= at - horizon).then(|| Time::from_unix(from));
+        looks = 0;
+        while looks <= MAX_LOOKS && until <= at + horizon {
             match self.reach(until) {
                 Some((_, later)) => until = later,
                 None => break,
             }
-            steps += 1;
+            looks += 4 * self.freezes.len();
         }
-        let ends = (steps <= MAX_STEPS && until <= at + horizon).then(|| Time::from_unix(until));
+        let ends = (looks <= MAX_LOOKS && until <= at + horizon).then(|| Time::from_unix(until));
         Some(Frozen { from: begins, until: ends, why: why.join(", ") })
     }
 
@@ -244,7 +245,8 @@ impl Calendar {
     /// As [`Calendar::around`], and each freeze is asked where the ones before it have come to already.
     fn reach(&self, at: i64) -> Option<(i64, i64)> {
         let mut found: Option<(i64, i64)> = None;
-        for (_, closed) in &self.freezes {
+        // There and back: in whichever order the pieces of a day are declared, one round gets past many of them.
+        for (_, closed) in self.freezes.iter().chain(self.freezes.iter().rev()) {
             let (from, until) = found.unwrap_or((at, at));
             for here in if found.is_some() { [from - 1, until] } else { [at, at] } {
                 if let Some((earlier, later)) = closed.around(&self.zone, here) {

@@ -133,7 +133,7 @@ fn what_never_ends_and_what_reaches_beyond_the_horizon() {
         (0..96).rev().map(|n| recurring(&format!("2020-01-01T{:02}:{:02}", n / 4, n % 4 * 15), Span::minutes(15), "FREQ=DAILY")).collect();
     let shut = calendar("UTC", &pieces);
     assert_eq!(
-        (shut.latest_open(t("2026-01-01T00:00:00Z")), shut.next_open(t("2020-01-01T00:00:00Z"))),
+        (shut.latest_open(t("2020-03-01T00:00:00Z")), shut.next_open(t("2020-01-01T00:00:00Z"))),
         (Some(t("2019-12-31T23:59:59Z")), None)
     );
 }

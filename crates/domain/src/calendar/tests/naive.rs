@@ -86,7 +86,7 @@ fn pieces(zone: &TimeZone, freeze: &Freeze, first: Date) -> Vec<(i64, i64)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(8))]
 
     #[test]
     fn it_agrees_minute_by_minute(zone in 0..ZONES.len(), epoch in 0..FIRST.len(), freezes in prop::collection::vec(drawn(), 0..4)) {
