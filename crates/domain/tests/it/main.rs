@@ -3,3 +3,4 @@
 
 mod blast;
 mod fleet;
+mod partition;
