@@ -1,7 +1,12 @@
 //! The data of `/v1`. Fields are only ever added; texts that come from certificates are escaped; times are RFC 3339 in UTC.
 
+mod partition;
 mod plan;
 
+pub use partition::{
+    AppliedPartition, ApplyPartition, Blast, Intent, IntentDetail, Partition, PartitionMeasure, PartitionService, PlannedCertificate,
+    Reach, ServiceReach,
+};
 pub use plan::PlanFinding;
 
 use serde::{Deserialize, Serialize};

@@ -35,7 +35,10 @@ pub fn target(engine: &Engine, tx: &mut Tx<'_>, t: &target::Target, tick: &Tick)
         || t.current != i64::from(standing.current)
         || t.required != i64::from(standing.required);
     target::update_standing(tx, t.facts.id, &standing, margin_at, t.observed_at)?;
-    path::replace(tx, t.facts.id, &standing.paths)?;
+    let hangs_on_others = path::replace(tx, t.facts.id, &standing.paths)?;
+    if hangs_on_others || t.served != standing.served {
+        crate::partition::wake(tx, service_of(t, owner.as_ref()), now)?;
+    }
 
     let waiting = lines(tx, t, owner.as_ref(), &standing, tick)?;
     if standing.findings.iter().any(|f| f.code == Code::CameBack) {
@@ -86,6 +89,11 @@ pub fn secret_policy(tx: &mut Tx<'_>, s: &secret::Secret) -> store::Result<Polic
     policy.notice = s.override_notice.map(Span::seconds).or(policy.notice);
     policy.incident = s.override_incident.map(Span::seconds).or(policy.incident);
     Ok(policy)
+}
+
+/// The service of a target: its own, or its secret's.
+pub(crate) fn service_of<'a>(t: &'a target::Target, owner: Option<&'a secret::Secret>) -> &'a str {
+    if t.service.is_empty() { owner.map_or("", |o| &o.service) } else { &t.service }
 }
 
 /// The team that answers for a target: its own, its secret's, its service's, or the default owner.
@@ -225,7 +233,7 @@ fn lines(tx: &mut Tx<'_>, t: &target::Target, owner: Option<&secret::Secret>, st
     new.sort_by(|a, b| a.0.cmp(&b.0));
     for (subject, finding) in new {
         let team = team_of(tx, &t.team, &t.service, owner)?;
-        let service = if t.service.is_empty() { owner.map_or("", |o| o.service.as_str()) } else { &t.service };
+        let service = service_of(t, owner);
         let place = Place { secret: t.secret, target: Some(t.facts.id), name: &t.facts.name, team: &team, service };
         touched.insert(open_line(tx, &subject, finding, &place, owner.map_or("", |o| o.name.as_str()), tick)?);
     }

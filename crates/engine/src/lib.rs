@@ -11,6 +11,7 @@
 //! at everything. [`vault`] stores versions under the key that [`keys`] holds.
 
 pub mod assess;
+pub mod blast;
 mod concern;
 pub mod deliver;
 mod delivery_keys;
@@ -25,6 +26,7 @@ pub mod keys;
 pub mod look;
 pub mod message;
 pub mod own;
+pub mod partition;
 pub mod ports;
 pub mod releases;
 mod retire;

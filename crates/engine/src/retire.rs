@@ -156,6 +156,8 @@ pub(crate) fn target(tx: &mut Tx<'_>, mut t: target::Target, evidence: &str, now
     t.retired_at = Some(now);
     target::put(tx, &t)?;
     path::replace(tx, t.facts.id, &BTreeSet::new())?;
+    let owner = secret::get(tx, t.secret)?;
+    crate::partition::wake(tx, assess::service_of(&t, owner.as_ref()), now)?;
     let lines = incident::open_lines_of_target(tx, t.facts.id)?;
     end_lines(tx, lines, evidence, now)?;
     wake_vantages(tx, &t, now + domain::policy::SHORTEST_INTERVAL + Span::seconds(1))?;

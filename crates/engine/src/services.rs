@@ -36,8 +36,9 @@ const MOST_BOUND: usize = 10_000;
 
 /// What one set of rules says about a service, and when time alone changes that.
 type Says = (Vec<Concern>, Option<Time>);
+type Rule = fn(&mut Tx<'_>, &ServicePlan, Time) -> Result<Says>;
 /// The sets of rules, one function each.
-const RULES: [fn(&mut Tx<'_>, &ServicePlan, Time) -> Result<Says>; 1] = [too_slow];
+const RULES: [Rule; 2] = [too_slow, crate::partition::concerns];
 
 impl Engine {
     /// Assesses the services that are due. Says how many there were.

@@ -46,6 +46,20 @@ const EXAMPLES: &[(&str, &str)] = &[
          perennial cert import www --chain rsa.pem --key rsa.key --more chain=ecdsa.pem,key=ecdsa.key\n\
          perennial cert import --bulk many.ndjson",
     ),
+    (
+        "blast",
+        "perennial blast                                     the widest of each kind, and the worst hour of the coming year\n\
+         perennial blast --by leaf --service storage --all --json\n\
+         perennial blast --window 3m --within 90d",
+    ),
+    (
+        "partition",
+        "perennial partition --service storage\n\
+         perennial partition --service storage --max-share 5 --window 12h\n\
+         perennial partition --service storage --apply --plan 5c0e… --reason \"no window above 10 %\"",
+    ),
+    ("intent list", "perennial intent list --state open"),
+    ("intent show", "perennial intent show 12"),
     ("cert list", "perennial cert list --team storage"),
     ("cert show", "perennial cert show www"),
     (

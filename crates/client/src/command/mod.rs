@@ -7,6 +7,7 @@ mod fleet_text;
 mod incident;
 mod keeping;
 mod look;
+mod reach;
 mod secret;
 mod standing;
 mod target;
@@ -39,6 +40,9 @@ pub enum Command {
     Observe(look::Args),
     Incident(incident::Args),
     Notice(incident::NoticeArgs),
+    Blast(reach::BlastArgs),
+    Partition(reach::PartitionArgs),
+    Intent(reach::IntentArgs),
     Sweep(keeping::SweepArgs),
     Audit(keeping::AuditArgs),
     Token(token::Args),
@@ -63,6 +67,9 @@ impl Command {
             Command::Observe(args) => &args.common,
             Command::Incident(args) => &args.common,
             Command::Notice(args) => &args.common,
+            Command::Blast(args) => &args.common,
+            Command::Partition(args) => &args.common,
+            Command::Intent(args) => &args.common,
             Command::Sweep(args) => &args.common,
             Command::Audit(args) => &args.common,
             Command::Token(args) => &args.common,
@@ -89,6 +96,9 @@ pub(crate) async fn run(command: Command, session: &mut Session<'_, '_>) -> Resu
         Command::Observe(args) => look::run(args, session).await,
         Command::Incident(args) => incident::run(args, session).await,
         Command::Notice(args) => incident::notices(args, session).await,
+        Command::Blast(args) => reach::blast(args, session).await,
+        Command::Partition(args) => reach::partition(args, session).await,
+        Command::Intent(args) => reach::intent(args, session).await,
         Command::Sweep(args) => keeping::sweep(args, session).await,
         Command::Audit(args) => keeping::audit(args, session).await,
         Command::Token(args) => token::run(args, session).await,

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 
 pub(crate) use rows::{Found, Listed, Runway};
 pub(crate) use table::{Cell, Column, Fields, Paint, Table};
-pub(crate) use when::{moment, served};
+pub(crate) use when::{moment, served, share};
 
 use pki::Time;
 

@@ -1,11 +1,11 @@
 //! What comes in lists, as rows.
 
-use api::v1::{AuditEntry, Ending, Finding, Incident, Notice, Secret, Sweep, Target, Token, WeekCount};
+use api::v1::{AuditEntry, Ending, Finding, Incident, Intent, Notice, Reach, Secret, Sweep, Target, Token, WeekCount};
 use pki::{Span, Time};
 use serde::de::DeserializeOwned;
 
 use super::table::Column::{Left, Right};
-use super::{Cell, Column, Paint, moment, served};
+use super::{Cell, Column, Paint, moment, served, share};
 
 /// Something that comes in lists.
 pub(crate) trait Listed: DeserializeOwned {
@@ -310,4 +310,58 @@ impl Listed for Sweep {
 
 fn optional(at: Option<&str>, now: Time) -> String {
     at.map(|at| moment(at, now)).unwrap_or_default()
+}
+
+impl Listed for Reach {
+    const COLUMNS: &'static [Column] = &[
+        Left("BY"),
+        Left("WHAT"),
+        Left("ENDS"),
+        Right("SHARE"),
+        Right("TARGETS"),
+        Right("SERVICES"),
+        Right("REGIONS"),
+        Right("STAMPS"),
+        Left("SHA-256"),
+    ];
+
+    fn row(&self, now: Time) -> Vec<Cell> {
+        let last = self.last.as_deref().zip(self.from.as_deref());
+        let within = last.and_then(|(last, from)| Some(Time::parse(last).ok()? - Time::parse(from).ok()?));
+        let what = match within {
+            Some(within) if within.as_secs() > 0 => format!("all within {within}"),
+            Some(_) => String::from("all at once"),
+            None => self.name.clone(),
+        };
+        let ends = self.from.as_deref().or(self.not_after.as_deref());
+        vec![
+            Cell::new(&self.window.as_ref().map_or_else(|| self.by.clone(), |w| format!("{} of {w}", self.by))),
+            Cell::new(&what),
+            Cell::new(&optional(ends, now)),
+            Cell::new(&share(self.share_per_mille, self.targets)),
+            Cell::number(self.targets.into()),
+            Cell::number(self.services.into()),
+            Cell::number(self.regions.into()),
+            Cell::number(self.stamps.into()),
+            Cell::maybe(self.fingerprint_sha256.as_deref()),
+        ]
+    }
+}
+
+impl Listed for Intent {
+    const COLUMNS: &'static [Column] =
+        &[Right("ID"), Left("WHAT"), Left("SUBJECT"), Left("STATE"), Left("DECIDED"), Left("BY"), Left("REASON")];
+
+    fn row(&self, now: Time) -> Vec<Cell> {
+        let paint = if self.state == "open" { Paint::Notice } else { Paint::Faint };
+        vec![
+            Cell::number(self.id),
+            Cell::new(&self.what),
+            Cell::new(&self.subject),
+            Cell::painted(&self.state, paint),
+            Cell::new(&moment(&self.created_at, now)),
+            Cell::new(&self.approved_by),
+            Cell::new(&self.reason),
+        ]
+    }
 }

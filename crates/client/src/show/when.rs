@@ -1,4 +1,4 @@
-//! Moments with their zone and with what is left.
+//! Moments with their zone and with what is left, and shares.
 
 use pki::text::escape;
 use pki::{Span, Time};
@@ -19,6 +19,11 @@ pub(crate) fn left(span: Span) -> String {
         seconds if seconds > 0 => format!("in {span}"),
         seconds => format!("{} ago", Span::seconds(seconds.saturating_neg())),
     }
+}
+
+/// A share in tenths of a percent: "12.3 %". What is something is never shown as nothing.
+pub(crate) fn share(per_mille: u32, part: u32) -> String {
+    if per_mille == 0 && part > 0 { "< 0.1 %".to_owned() } else { format!("{}.{} %", per_mille / 10, per_mille % 10) }
 }
 
 /// Until when production serves: a moment, "broken now", or "unknown" until every required look succeeded once.

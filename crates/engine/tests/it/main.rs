@@ -9,6 +9,7 @@ mod intents;
 mod laws;
 mod looks;
 mod notices;
+mod partition;
 mod paths;
 mod plan_2013;
 mod planned_by;

@@ -11,6 +11,7 @@ mod hostile;
 mod kill;
 mod messages;
 mod nights;
+mod reach;
 mod release;
 mod scan;
 mod sealed;

@@ -19,6 +19,7 @@ mod page;
 pub(crate) mod peers;
 pub mod permission;
 mod problem;
+mod reach;
 mod read;
 mod routes;
 mod secrets;

@@ -109,11 +109,13 @@ pub enum Action {
     Plan,
     /// Registering what a build carries.
     Carry,
+    /// Putting a plan that divides production up in place.
+    Divide,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Action; 21] = [
+    pub const ALL: [Action; 22] = [
         Action::Read,
         Action::Store,
         Action::Attest,
@@ -135,6 +137,7 @@ impl Action {
         Action::Report,
         Action::Plan,
         Action::Carry,
+        Action::Divide,
     ];
 }
 
@@ -163,6 +166,7 @@ impl Action {
             Action::Report => "report what was seen",
             Action::Plan => "plan for a service",
             Action::Carry => "register what a build carries",
+            Action::Divide => "put a partition plan in place",
         }
     }
 }
@@ -248,7 +252,8 @@ pub(crate) fn rule(role: Role, action: Action) -> Rule {
             | A::Backup
             | A::Report
             | A::Plan
-            | A::Carry,
+            | A::Carry
+            | A::Divide,
         ) => Rule::Always,
         (Role::Vantage, A::Work | A::Report) => Rule::OwnVantage,
         (Role::Build, A::Carry) => Rule::OwnServices,
@@ -459,7 +464,8 @@ mod tests {
             Work    viewer ...... owner ...... admin ...... vantage y..... build ......
             Report  viewer ...... owner .y...y admin yyyyyy vantage ...... build ......
             Plan    viewer ...... owner .y...y admin yyyyyy vantage ...... build ......
-            Carry   viewer ...... owner .y...y admin yyyyyy vantage ...... build ....y.";
+            Carry   viewer ...... owner .y...y admin yyyyyy vantage ...... build ....y.
+            Divide  viewer ...... owner ...... admin yyyyyy vantage ...... build ......";
         let resources = [Resource::Store, owned("storage"), owned("web"), owned(""), service("shop", "web"), service("blob", "storage")];
         let mut got = String::new();
         for action in Action::ALL {

@@ -15,7 +15,7 @@ use super::{
     observations, openapi,
     openapi::{Schema, list, page, schema},
     permission::Action,
-    secrets, status, targets, tokens, upkeep,
+    reach, secrets, status, targets, tokens, upkeep,
 };
 
 /// Who may call a route.
@@ -216,6 +216,35 @@ pub(crate) static ROUTES: &[Route] = &[
         post(incidents::action_done)
     }),
     read("/v1/notices", "Notices that went to owners, the newest first", PAGED, page::<v1::Notice>, || get(findings::notices)),
+    read(
+        "/v1/blast",
+        "How wide one expiry reaches: the widest of each kind, or all of one kind",
+        &["by", "service", "window", "within", "after", "limit"],
+        schema::<v1::Blast>,
+        || get(reach::blast),
+    )
+    .long(),
+    read(
+        "/v1/partition",
+        "How production could be divided up; changes nothing",
+        &["service", "max_share", "window", "after", "limit"],
+        schema::<v1::Partition>,
+        || get(reach::plan),
+    )
+    .long(),
+    write(
+        "/v1/partition/apply",
+        Action::Divide,
+        "Put a plan that was looked at in place: an intent for each certificate",
+        schema::<v1::ApplyPartition>,
+        schema::<v1::AppliedPartition>,
+        || post(reach::apply),
+    )
+    .long(),
+    read("/v1/intents", "What was decided and is to be done, the newest first", &["state", "after", "limit"], page::<v1::Intent>, || {
+        get(reach::intents)
+    }),
+    read("/v1/intents/{id}", "An intent with all that it asks for", &[], schema::<v1::IntentDetail>, || get(reach::intent)),
     write("/v1/fleet", Action::Apply, "Put an inventory in place", openapi::apply, schema::<v1::Applied>, || post(fleet::apply))
         .brings(Brings::Fleet)
         .long(),

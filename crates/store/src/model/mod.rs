@@ -8,6 +8,7 @@ pub mod finding;
 pub mod forecast;
 pub mod future;
 pub mod incident;
+pub mod intent;
 pub mod inventory;
 pub mod notice;
 pub mod observation;

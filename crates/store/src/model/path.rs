@@ -35,8 +35,8 @@ fn hash(p: &Path) -> [u8; 32] {
     hash
 }
 
-/// Writes which paths a target may answer with. Nothing is written where that is what is known.
-pub fn replace(tx: &mut Tx<'_>, target: TargetId, paths: &BTreeSet<Path>) -> Result<()> {
+/// Writes which paths a target may answer with. Nothing is written where that is what is known; says whether something was.
+pub fn replace(tx: &mut Tx<'_>, target: TargetId, paths: &BTreeSet<Path>) -> Result<bool> {
     let sql = "SELECT p.hash, p.id FROM target_path t JOIN path p ON p.id = t.path_id WHERE t.target_id = $1 ORDER BY p.id";
     let mut known = Vec::new();
     for r in tx.query(sql, &[target.0.into()])? {
@@ -44,14 +44,17 @@ pub fn replace(tx: &mut Tx<'_>, target: TargetId, paths: &BTreeSet<Path>) -> Res
     }
     // In one order, so that two targets never wait for each other.
     let wanted: std::collections::BTreeMap<[u8; 32], &Path> = paths.iter().map(|p| (hash(p), p)).collect();
+    let mut changed = false;
     for (_, gone) in known.iter().filter(|(hash, _)| !wanted.keys().any(|w| w == hash.as_slice())) {
         tx.execute("DELETE FROM target_path WHERE target_id = $1 AND path_id = $2", &[target.0.into(), (*gone).into()])?;
+        changed = true;
     }
     for (hash, path) in wanted.iter().filter(|(hash, _)| !known.iter().any(|(k, _)| k == hash)) {
         let id = intern(tx, hash, path)?;
         tx.execute("INSERT INTO target_path (target_id, path_id) VALUES ($1, $2)", &[target.0.into(), id.into()])?;
+        changed = true;
     }
-    Ok(())
+    Ok(changed)
 }
 
 /// The number of a path, which stays until this transaction ends: whoever lets go of paths waits for it.

@@ -449,6 +449,29 @@ pub fn aggregated_between(tx: &mut Tx<'_>, first: SecretId, last: SecretId) -> R
     tx.query(sql, &[first.0.into(), last.0.into()])?.iter().map(|r| Ok(SecretId(r.int(0)?))).collect()
 }
 
+/// What a target is called, and what it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Its name.
+    pub name: String,
+    /// The server name that is asked for, empty for none.
+    pub server_name: String,
+    /// The name or address that is dialled.
+    pub host: String,
+}
+
+/// The names of targets, in the order of the names.
+pub fn names(tx: &mut Tx<'_>, ids: &[i64]) -> Result<Vec<Named>> {
+    let mut all = Vec::with_capacity(ids.len());
+    for id in ids {
+        if let Some(r) = tx.query_opt("SELECT name, server_name, host FROM target WHERE id = $1", &[(*id).into()])? {
+            all.push(Named { name: r.text(0)?.into(), server_name: r.text(1)?.into(), host: r.text(2)?.into() });
+        }
+    }
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(all)
+}
+
 /// The addresses of a target, for every vantage.
 pub fn addresses(tx: &mut Tx<'_>, id: TargetId) -> Result<Vec<Address>> {
     let sql = "SELECT vantage, address, first_seen, left_at FROM address WHERE target_id = $1 ORDER BY vantage, address";
