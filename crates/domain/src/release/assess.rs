@@ -250,11 +250,14 @@ fn reason(view: &View, parts: &[Part<'_>]) -> String {
 fn is_late(view: &View, missed: &[&Part<'_>], first: &Part<'_>, builds_at: Time) -> Concern {
     let r = &view.release;
     let by = missed.iter().filter_map(|p| p.ship_by).min().unwrap_or(builds_at);
-    let late = Span::seconds((builds_at - by).as_secs().max(1));
+    let late = match builds_at - by {
+        late if late > Span::ZERO => format!("{late} late"),
+        _ => String::from("and must be built at once"),
+    };
     let when = match (!r.builds_from_now(), r.planned_at.is_no_expiry()) {
-        (true, _) => format!("was built {builds_at}, {late} late"),
+        (true, _) => format!("was built {builds_at}, {late}"),
         (_, true) => String::from("has no departure of its train left"),
-        _ => format!("is planned {}, {late} late", r.planned_at),
+        _ => format!("is planned {}, {late}", r.planned_at),
     };
     let names = names(missed.iter().map(|p| p.of.name.as_str()));
     let until = missed.iter().filter_map(|p| if let Served::Until(t) = p.of.serves.served { Some(t) } else { None }).min();
