@@ -22,7 +22,6 @@ pub(crate) const PLAN: domain::words::SecretId = domain::words::SecretId(-1);
 
 /// Replaces what is known about a subject by what the rules say now, in the transaction that decided it; tells whoever must hear of
 /// it, at once. Says when time alone makes something due again.
-
 pub(crate) fn replace(tx: &mut Tx<'_>, subject: &str, concerns: &[Concern], now: Time) -> Result<Option<Time>> {
     let before = concern::of(tx, subject)?;
     let mut next: Option<Time> = None;

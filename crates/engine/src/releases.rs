@@ -141,6 +141,7 @@ impl Engine {
     ///
     /// # Errors
     /// `unknown-region`, `too-many-stages`, `release-ended`, `release-cancelled`.
+    #[expect(clippy::too_many_arguments, reason = "who, why and when come with every operation")]
     pub fn stage_release(
         &self,
         id: ReleaseId,

@@ -124,5 +124,5 @@ pub(crate) fn lifetime(tx: &mut Tx<'_>, s: &secret::Secret) -> Result<Option<Spa
     if s.newest_version > 0 {
         return Ok(secret::shortest_life(tx, s.id, s.newest_version)?);
     }
-    Ok(target::aggregate(tx, s.id)?.worst.filter(|w| w.position == 0).map(|w| w.lifetime))
+    Ok(target::ends(tx, s.id)?.worst.filter(|w| w.position == 0).map(|w| w.lifetime))
 }

@@ -136,7 +136,7 @@ mod tests {
             assert_eq!(b.window(lead), window, "{lifetime}");
             for (more, slow) in [(-1, false), (0, false), (1, true)] {
                 let gap = Gap::Measured { widest: window + Span::seconds(more), of: 5 };
-                let said = assess("storage", "storage", Some(&gap), lead, &[b.clone()]);
+                let said = assess("storage", "storage", Some(&gap), lead, core::slice::from_ref(&b));
                 assert_eq!(said.is_some(), slow, "{lifetime} {more}");
                 assert_eq!(said.map(|c| c.teams), slow.then(|| vec!["security".into(), "storage".into()]));
             }

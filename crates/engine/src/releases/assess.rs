@@ -136,7 +136,7 @@ fn view(tx: &mut Tx<'_>, r: &Release, carried: &[Carry]) -> Result<View> {
     let mut carries = Vec::with_capacity(carried.len());
     for c in carried {
         let Some(s) = secret::get(tx, c.secret)? else { continue };
-        let aggregate = target::aggregate(tx, c.secret)?;
+        let aggregate = target::ends(tx, c.secret)?;
         let (count, first) = target::not_showing(tx, c.secret, c.version, COUNTED + 1, NAMED)?;
         carries.push(Carries {
             secret: c.secret,
@@ -181,7 +181,7 @@ pub(super) fn owner(tx: &mut Tx<'_>, service: &str) -> Result<String> {
 
 /// By when a release must be built for the sake of one secret.
 pub(super) fn deadline_for(tx: &mut Tx<'_>, r: &Release, id: SecretId, now: Time) -> Result<Deadline> {
-    let aggregate = target::aggregate(tx, id)?;
+    let aggregate = target::ends(tx, id)?;
     let serves = Serves { served: aggregate.served, worst: aggregate.worst.filter(|_| aggregate.production > 0) };
     let plan = calendar::service(tx, &r.service)?;
     let open = calendar::calendar(tx, plan.as_ref().map_or("", |p| &p.calendar))?;

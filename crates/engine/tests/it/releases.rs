@@ -342,7 +342,7 @@ fn what_a_scan_finds_is_registered_and_the_same_again_changes_nothing() {
     let key = Found { thing: Thing::KeyInTheClear, path: "a.tar!etc/ssl/key.pem".into() };
     let found = [s.found(&s.new, "a.tar!new.pem"), s.found(&s.new, "b.tar!new.pem"), s.found(&stranger, "a.tar!x\u{1b}.pem"), key.clone()];
     let carry = |found: &[Found]| s.w.engine.carry(id(&d), found, "scan", &person(), &s.w.tick());
-    let entries = || s.w.engine.store().read(|tx| store::journal::head(tx)).unwrap().seq;
+    let entries = || s.w.engine.store().read(store::journal::head).unwrap().seq;
     let d1 = carry(&found).unwrap();
     assert_eq!(d1.carries, [("blob".to_owned(), 2, None)]);
     assert_eq!(d1.stored.ship_by, Some(t("2012-11-24T20:29:53Z")));
@@ -380,7 +380,7 @@ fn a_build_is_created_once_and_what_is_not_known_is_refused() {
     let blob = vec!["blob".to_owned()];
     let try_new = |n: &New<'_>| s.w.engine.create_release(n, &person(), &s.w.tick());
     let first = try_new(&new("1", at("2012-10-05T00:00:00Z"), &blob)).unwrap();
-    let seq = || s.w.engine.store().read(|tx| store::journal::head(tx)).unwrap().seq;
+    let seq = || s.w.engine.store().read(store::journal::head).unwrap().seq;
     let before = seq();
     assert_eq!(try_new(&new("1", at("2012-10-05T00:00:00Z"), &blob)).unwrap(), first);
     assert_eq!(seq(), before, "nothing is written twice");

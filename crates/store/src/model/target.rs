@@ -362,12 +362,22 @@ pub fn update_standing(tx: &mut Tx<'_>, id: TargetId, s: &Standing, margin_at: i
 
 /// What the targets of a secret add up to. Each part is the first entry of an index or a count that is kept.
 pub fn aggregate(tx: &mut Tx<'_>, secret: SecretId) -> Result<Targets> {
+    let ends = ends(tx, secret)?;
+    let findings = super::finding::tallies(tx, secret)?;
+    if ends.count == 0 {
+        // The common case of what was only stored: nothing is served, and no target ends.
+        return Ok(Targets { findings, ..no_targets() });
+    }
+    Ok(Targets { ends: super::finding::endings(tx, secret)?, findings, ..ends })
+}
+
+/// Of what the targets of a secret add up to, how many there are and until when they serve; the rest is left empty.
+pub fn ends(tx: &mut Tx<'_>, secret: SecretId) -> Result<Targets> {
     let id = || [Value::from(secret.0)];
     let counts = tx.query_opt("SELECT n, production FROM target_tally WHERE secret_id = $1", &id())?;
     let (count, production) = counts.map_or(Ok((0, 0)), |r| Ok::<_, crate::StoreError>((r.int(0)?, r.int(1)?)))?;
     if count == 0 {
-        // The common case of what was only stored: nothing is served, and no target ends.
-        return Ok(Targets { findings: super::finding::tallies(tx, secret)?, ..no_targets() });
+        return Ok(no_targets());
     }
     let first = tx.query_opt(
         &format!(
@@ -392,8 +402,7 @@ pub fn aggregate(tx: &mut Tx<'_>, secret: SecretId) -> Result<Targets> {
             None => Served::Unknown,
         },
         worst: worst.map(|r| end(&r, 0, 5)).transpose()?.flatten(),
-        ends: super::finding::endings(tx, secret)?,
-        findings: super::finding::tallies(tx, secret)?,
+        ..no_targets()
     })
 }
 

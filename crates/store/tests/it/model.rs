@@ -11,7 +11,7 @@ use domain::{
 };
 use store::{
     Store, Tx,
-    model::{SECRETS, TARGETS, delivery_key, finding, incident, notice, observation, outbox, prune, recount, secret, target},
+    model::{SECRETS, TARGETS, delivery_key, finding, incident, notice, observation, outbox, prune, recount, release, secret, target},
 };
 
 use crate::harness::{Database, Lcg, NOW, write};
@@ -386,6 +386,9 @@ fn cost_of_a_change(store: &Store, n: i64) -> f64 {
             incident::has_open_lines(tx, SecretId(1))?;
             incident::open_lines_of_secret(tx, SecretId(1))?;
             incident::count_lines(tx, IncidentId(1))?;
+            // What a release that carries it needs to know.
+            target::not_showing(tx, SecretId(1), 3, 100, 5)?;
+            release::wake_carriers(tx, SecretId(1), "release", NOW)?;
         }
         Ok(())
     });
