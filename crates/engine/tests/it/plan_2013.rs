@@ -2,9 +2,11 @@
 //! release was late already, when production would break, how wide, and how to divide it up.
 
 use crate::world::{Ca, World, person, t};
-use domain::{Span, Time, forecast::Breaks};
+use domain::{Span, Time, blast::NARROW_WINDOW, forecast::Breaks};
 use engine::{
+    blast::{Kind, Question},
     forecast::{Ask, Forecast},
+    partition::Wanted,
     releases::{Found, New, Thing, When},
 };
 use std::collections::BTreeSet;
@@ -137,6 +139,25 @@ fn on_the_day_of_the_renewal_everything_was_known() {
         let missed = group.missed.as_ref().expect("a release that comes too late");
         assert_eq!((missed.release, missed.arrives_at), (release.0, t("2013-02-26T18:00:00Z")));
     }
+
+    // How wide: all of the service, in all regions, within 179 seconds.
+    let asked = Question { service: Some("storage".into()), kind: Some(Kind::Window(NARROW_WINDOW)), limit: 10, ..Question::default() };
+    let (totals, windows) = w.engine.blast(&asked, &w.tick()).unwrap();
+    let widest = &windows[0];
+    assert_eq!(widest.falls, Some((t("2013-02-22T20:29:53Z"), t("2013-02-22T20:32:52Z"))));
+    assert_eq!(widest.falls.map(|(first, last)| last - first), Some(Span::seconds(179)));
+    assert_eq!((widest.reach.targets, widest.reach.regions, widest.reach.stamps), (96, 8, 32));
+    assert_eq!(totals.targets, 96, "which is all there is: {totals:?}");
+
+    // And how to divide it up: no window takes a tenth of it, and no certificate lives in two regions.
+    let wanted = Wanted { service: Some("storage".into()), ..Wanted::default() };
+    let plan = w.engine.partition(&wanted, &w.tick()).unwrap();
+    let proposal = &plan.services[0].proposal;
+    assert_eq!((proposal.before.worst, proposal.before.across_regions), (96, 3));
+    assert!(proposal.after.worst * 10 < 96 && proposal.after.across_regions == 0 && proposal.short.is_none(), "{:?}", proposal.after);
+    assert_eq!(plan.services[0].certificates.iter().map(|c| c.targets.len()).sum::<usize>(), 96, "each target has one");
+    let recorded = w.engine.apply_partition(&wanted, &plan.hash, "after the outage", &person(), &w.tick()).unwrap();
+    assert_eq!(recorded, plan.services[0].certificates.len());
 }
 
 fn new(build: &str) -> New<'_> {
