@@ -2,12 +2,17 @@
 
 mod partition;
 mod plan;
+mod release;
 
 pub use partition::{
     AppliedPartition, ApplyPartition, Blast, Intent, IntentDetail, Partition, PartitionMeasure, PartitionService, PlannedCertificate,
     Reach, ServiceReach,
 };
 pub use plan::PlanFinding;
+pub use release::{
+    Carried, CarriedVersion, CarryRelease, DelayRelease, FoundInBuild, NewRelease, PlanRelease, PlannedStage, Release, ReleaseDetail,
+    ReleaseIs, ReleaseItem, Stage, StageRelease, When,
+};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

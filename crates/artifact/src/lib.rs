@@ -65,6 +65,9 @@ pub struct Summary {
     pub files: u64,
     /// Findings, problems and notes; more than were told if there were more than [`Limits::findings`].
     pub found: u64,
+    /// False where the scan ended before all was looked at: the time was over, it was too much in all, there were more findings than
+    /// [`Limits::findings`], or nobody listened any more. Parts that could not be looked into are problems of their own.
+    pub complete: bool,
 }
 
 /// Looks into everything and tells what is found, in the same order each time.

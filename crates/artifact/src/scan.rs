@@ -89,7 +89,8 @@ pub(crate) fn scan(
         }
         scan.pass_on();
     }
-    Summary { bytes: meter.read(), files: scan.files, found: scan.found }
+    let complete = !meter.is_over() && scan.found <= limits.findings;
+    Summary { bytes: meter.read(), files: scan.files, found: scan.found, complete }
 }
 
 impl<'m> Scan<'m, '_> {

@@ -17,7 +17,7 @@ mod route;
 mod session;
 mod show;
 
-pub use command::{Command, ROOT_CAUSES};
+pub use command::{Command, ROOT_CAUSES, ReleaseCommand, WhenArgs, show_carried};
 pub use connection::{CLIENT_FILE, Connection, Environment, Settled};
 pub use error::{Error, Exit};
 pub use input::{Keyboard, Terminal};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::v1::{Page, Problem, Report, Work};
+use api::v1::{Carried, CarryRelease, Page, Problem, Report, Work};
 use outbound::{Blame, Bytes, Client, HeaderValue, Method, Phase, Request, StatusCode, header, roots_from_pem};
 use pki::text::escape;
 use serde::Serialize;
@@ -117,6 +117,16 @@ impl Remote {
     /// As [`Remote::get`].
     pub async fn report(&self, report: &Report) -> Result<(), Error> {
         self.post(&Route::to(&["observations"]), report).await.map(drop)
+    }
+
+    /// What was found in a build; what the store makes of it.
+    ///
+    /// # Errors
+    /// As [`Remote::get`].
+    pub async fn carry(&self, build: &CarryRelease) -> Result<(Value, Carried), Error> {
+        let answer = self.post(&Route::to(&["releases", "carry"]), build).await?;
+        let read = parse(&answer)?;
+        Ok((answer, read))
     }
 
     /// The same server without a token, for the one route that needs none.

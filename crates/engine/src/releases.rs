@@ -234,6 +234,10 @@ fn taken(tx: &mut Tx<'_>, id: ReleaseId) -> Result<Release> {
     release::lock(tx, id)?.map(|s| s.facts).ok_or_else(|| Error::not_found("release", &id.to_string()))
 }
 
+fn turn_of_service(service: &str) -> String {
+    format!("releases of {service}")
+}
+
 fn turn_of(train: &str) -> String {
     format!("train {train}")
 }
@@ -257,7 +261,7 @@ fn create(tx: &mut Tx<'_>, new: &New<'_>, tick: &Tick) -> Result<ReleaseId> {
     }
     let Some(service) = calendar::service(tx, new.service)? else { return Err(unknown_service(tx, new.service)?) };
     // One at a time, so that the same build is not created twice, nor refused because it was.
-    tx.turn(&format!("releases of {}", service.name))?;
+    tx.turn(&turn_of_service(&service.name))?;
     if let Some(there) = release::by_build(tx, new.service, build)? {
         return same(tx, there.facts, new);
     }

@@ -27,8 +27,28 @@ const EXAMPLES: &[(&str, &str)] = &[
         "release scan",
         "perennial release scan --offline ./dist app.jar app.deb\n\
          docker save shop:1 | perennial release scan --offline --json -\n\
-         perennial release scan --offline image.tar --password-file ./p12.pw --accept unsupported",
+         perennial release scan --offline image.tar --password-file ./p12.pw --accept unsupported\n\
+         perennial release scan ./dist --service shop --build 1.4.2 --planned 2027-01-15 --server https://store.example.com:7443",
     ),
+    (
+        "release create",
+        "perennial release create storage 2013.1 --train storage-monthly --carries blob --carries queue\n\
+         perennial release create shop 1.4.2 --planned 2027-01-15 --stage eu=2027-01-20 --stage us=2027-01-27",
+    ),
+    ("release list", "perennial release list --service storage"),
+    ("release queue", "perennial release queue --train storage-monthly\nperennial release queue --all --json"),
+    ("release show", "perennial release show 12\nperennial release show 12 --items"),
+    (
+        "release plan",
+        "perennial release plan 12 --train storage-monthly --before 11 --reason \"it carries certificates\"\n\
+         perennial release plan 12 --planned 2027-01-10",
+    ),
+    ("release delay", "perennial release delay 12 --by 14d --reason \"a fix of another release goes first\""),
+    ("release stage", "perennial release stage 12 eu --planned 2027-01-20\nperennial release stage 12 eu --status deployed"),
+    ("release built", "perennial release built 12"),
+    ("release deploying", "perennial release deploying 12"),
+    ("release deployed", "perennial release deployed 12                   production is looked at, and ends it"),
+    ("release cancel", "perennial release cancel 12 --reason \"14 holds all of it\""),
     (
         "apply",
         "perennial apply -f fleet.toml --dry-run       what would change, and the hash of that plan\n\

@@ -352,11 +352,20 @@ fn limits_of_number_time_and_total() {
     let mut got = Vec::new();
     let watch = Steps::of(Duration::from_secs(1));
     let limits = Limits { time: Duration::from_secs(3), ..Limits::default() };
-    scan(&mut [Source::Stream { name: "x", bytes: &mut bytes }], &limits, &[], &watch, &mut |finding| {
+    let summary = scan(&mut [Source::Stream { name: "x", bytes: &mut bytes }], &limits, &[], &watch, &mut |finding| {
         got.push(word(&finding, "x"));
         true
     });
-    assert_eq!(got, ["!a.pem: CN=one.example pem", ": ! time-over"]);
+    assert_eq!((got, summary.complete), (vec!["!a.pem: CN=one.example pem".into(), ": ! time-over".into()], false));
+    for (limits, complete) in [
+        (Limits::default(), true),
+        (Limits { total_bytes: 1_000_000, ..Limits::default() }, false),
+        (Limits { findings: 1, ..Limits::default() }, false),
+        // A part that was not looked into is a problem of its own.
+        (Limits { depth: 0, ..Limits::default() }, true),
+    ] {
+        assert_eq!(within(&large, &limits).1.complete, complete, "{limits:?}");
+    }
 }
 
 #[test]

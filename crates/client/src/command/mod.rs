@@ -8,6 +8,7 @@ mod incident;
 mod keeping;
 mod look;
 mod reach;
+mod release;
 mod secret;
 mod standing;
 mod target;
@@ -24,6 +25,7 @@ use crate::error::{Error, Exit};
 use crate::session::{Common, Session};
 
 pub use incident::ROOT_CAUSES;
+pub use release::{ReleaseCommand, WhenArgs, show_carried};
 
 /// What an operator can ask of a server.
 #[derive(Debug, Subcommand)]
@@ -43,6 +45,9 @@ pub enum Command {
     Blast(reach::BlastArgs),
     Partition(reach::PartitionArgs),
     Intent(reach::IntentArgs),
+    /// Releases, whose commands stand beside one that needs no server.
+    #[command(skip)]
+    Release(ReleaseCommand),
     Sweep(keeping::SweepArgs),
     Audit(keeping::AuditArgs),
     Token(token::Args),
@@ -70,6 +75,7 @@ impl Command {
             Command::Blast(args) => &args.common,
             Command::Partition(args) => &args.common,
             Command::Intent(args) => &args.common,
+            Command::Release(command) => command.common(),
             Command::Sweep(args) => &args.common,
             Command::Audit(args) => &args.common,
             Command::Token(args) => &args.common,
@@ -99,6 +105,7 @@ pub(crate) async fn run(command: Command, session: &mut Session<'_, '_>) -> Resu
         Command::Blast(args) => reach::blast(args, session).await,
         Command::Partition(args) => reach::partition(args, session).await,
         Command::Intent(args) => reach::intent(args, session).await,
+        Command::Release(command) => release::run(command, session).await,
         Command::Sweep(args) => keeping::sweep(args, session).await,
         Command::Audit(args) => keeping::audit(args, session).await,
         Command::Token(args) => token::run(args, session).await,

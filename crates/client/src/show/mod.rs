@@ -6,7 +6,7 @@ mod when;
 
 use std::io::{self, Write};
 
-pub(crate) use rows::{Found, Listed, Runway};
+pub(crate) use rows::{Found, Listed, Queued, Runway, slack};
 pub(crate) use table::{Cell, Column, Fields, Paint, Table};
 pub(crate) use when::{moment, served, share};
 

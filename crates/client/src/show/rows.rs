@@ -1,6 +1,9 @@
 //! What comes in lists, as rows.
 
-use api::v1::{AuditEntry, Ending, Finding, Incident, Intent, Notice, Reach, Secret, Sweep, Target, Token, WeekCount};
+use api::v1::{
+    AuditEntry, Ending, Finding, Incident, Intent, Notice, PlanFinding, Reach, Release, ReleaseItem, Secret, Sweep, Target, Token,
+    WeekCount,
+};
 use pki::{Span, Time};
 use serde::de::DeserializeOwned;
 
@@ -181,6 +184,105 @@ impl Listed for Found {
 
     fn is_due(&self) -> bool {
         self.level != "info"
+    }
+}
+
+impl Listed for PlanFinding {
+    const COLUMNS: &'static [Column] = &[Left("LEVEL"), Left("CODE"), Left("UNTIL"), Left("DETAIL"), Left("NEXT")];
+
+    fn row(&self, now: Time) -> Vec<Cell> {
+        vec![
+            Cell::painted(&self.level, Paint::of_level(&self.level)),
+            Cell::new(&self.code),
+            Cell::new(&optional(self.until.as_deref(), now)),
+            Cell::new(&self.detail),
+            Cell::new(&self.next_step),
+        ]
+    }
+
+    fn is_due(&self) -> bool {
+        self.level != "info"
+    }
+}
+
+/// "31 d left", "20 d late", or why neither can be said.
+pub(crate) fn slack(release: &Release) -> Cell {
+    let left = release.slack_seconds.map(|seconds| match seconds {
+        0.. => format!("{} left", Span::seconds(seconds)),
+        _ => format!("{} late", Span::seconds(seconds.saturating_neg())),
+    });
+    match (release.verdict.as_str(), left) {
+        ("late", left) => Cell::painted(&left.unwrap_or_else(|| "late".to_owned()), Paint::Bad),
+        ("undated", left) => Cell::painted(&left.map_or("unknown".to_owned(), |left| format!("{left}, or less")), Paint::Bad),
+        (_, left) => Cell::maybe(left.as_deref()),
+    }
+}
+
+impl Listed for Release {
+    const COLUMNS: &'static [Column] =
+        &[Right("ID"), Left("SERVICE"), Left("BUILD"), Left("STATUS"), Left("TRAIN"), Left("PLANNED"), Left("SHIP BY"), Left("SLACK")];
+
+    fn row(&self, now: Time) -> Vec<Cell> {
+        vec![
+            Cell::number(self.id),
+            Cell::new(&self.service),
+            Cell::new(&self.build),
+            Cell::new(&self.status),
+            Cell::maybe(self.train.as_deref()),
+            Cell::new(&optional(self.planned_at.as_deref(), now)),
+            Cell::new(&optional(self.ship_by.as_deref(), now)),
+            slack(self),
+        ]
+    }
+}
+
+/// A release by the order in which it should ship.
+#[derive(serde::Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Queued(Release);
+
+impl Listed for Queued {
+    const COLUMNS: &'static [Column] =
+        &[Right("ID"), Left("SERVICE"), Left("BUILD"), Left("STATUS"), Left("PLANNED"), Left("SHIP BY"), Left("SLACK"), Left("BECAUSE")];
+
+    fn row(&self, now: Time) -> Vec<Cell> {
+        let release = &self.0;
+        vec![
+            Cell::number(release.id),
+            Cell::new(&release.service),
+            Cell::new(&release.build),
+            Cell::new(&release.status),
+            Cell::new(&release.planned_at.as_deref().map_or("no departure left".to_owned(), |at| moment(at, now))),
+            Cell::new(&optional(release.ship_by.as_deref(), now)),
+            slack(release),
+            Cell::new(&release.reason),
+        ]
+    }
+
+    fn is_due(&self) -> bool {
+        matches!(self.0.verdict.as_str(), "late" | "undated")
+    }
+}
+
+impl Listed for ReleaseItem {
+    const COLUMNS: &'static [Column] =
+        &[Left("WHAT"), Left("SECRET"), Left("VERSION"), Left("SUBJECT"), Left("ENDS"), Left("PATH"), Left("SHA-256")];
+
+    fn row(&self, now: Time) -> Vec<Cell> {
+        let paint = match self.what.as_str() {
+            "key" => Paint::Bad,
+            "older" => Paint::Notice,
+            _ => Paint::Plain,
+        };
+        vec![
+            Cell::painted(&self.what, paint),
+            Cell::maybe(self.secret.as_deref()),
+            Cell::maybe(self.version.map(|version| version.to_string()).as_deref()),
+            Cell::new(&self.subject),
+            Cell::new(&optional(self.not_after.as_deref(), now)),
+            Cell::new(&self.path),
+            Cell::maybe(self.fingerprint_sha256.as_deref()),
+        ]
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::{fmt, io, thread};
 
 use clap::Parser;
-use client::{Command, Keyboard, Screen};
+use client::{Keyboard, Screen};
 use pki::Time;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -50,10 +50,19 @@ impl fmt::Display for Ended {
     }
 }
 
+/// As the program puts them together.
+#[derive(clap::Subcommand)]
+enum Calls {
+    #[command(flatten)]
+    Operate(client::Command),
+    #[command(subcommand)]
+    Release(client::ReleaseCommand),
+}
+
 #[derive(Parser)]
 struct Line {
     #[command(subcommand)]
-    command: Command,
+    command: Calls,
 }
 
 /// What lies on standard input, or what a person types when asked.
@@ -115,7 +124,12 @@ impl Canned {
     pub(crate) fn run(&self, line: &str) -> Ended {
         let folder = format!("{}/", self.folder.path().display());
         let words: Vec<String> = line.split_whitespace().map(|word| word.replace('@', &folder).replace('_', " ")).collect();
-        let parsed = Line::try_parse_from(std::iter::once("perennial".to_owned()).chain(words)).unwrap_or_else(|error| panic!("{error}"));
+        let Line { command } =
+            Line::try_parse_from(std::iter::once("perennial".to_owned()).chain(words)).unwrap_or_else(|error| panic!("{error}"));
+        let command = match command {
+            Calls::Operate(command) => command,
+            Calls::Release(command) => client::Command::Release(command),
+        };
         let (mut out, mut talk) = (Vec::new(), Vec::new());
         let mut screen = Screen { out: &mut out, talk: &mut talk, colours: self.colours, progress: false, now: Time::parse(NOW).unwrap() };
         let environment = |name: &str| match name {
@@ -123,9 +137,14 @@ impl Canned {
             "PERENNIAL_TOKEN" => Some("prn_test".to_owned()),
             _ => None,
         };
-        let exit = client::run(parsed.command, &environment, &mut screen, &mut self.keyboard.clone());
+        let exit = client::run(command, &environment, &mut screen, &mut self.keyboard.clone());
         let shown = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(&folder, "@").replace(&self.url, "http://server");
         Ended { exit: exit as u8, out: shown(out), talk: shown(talk) }
+    }
+
+    /// Whether this is a call at all.
+    pub(crate) fn is_call(line: &str) -> bool {
+        Line::try_parse_from(format!("perennial {line}").split_whitespace()).is_ok()
     }
 
     pub(crate) fn asked(&self) -> Vec<Asked> {

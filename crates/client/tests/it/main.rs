@@ -9,3 +9,4 @@ mod changing;
 mod failing;
 mod listing;
 mod looking;
+mod releases;

@@ -1,6 +1,6 @@
 //! What a build carries: what a scan of it found, or what a person says.
 
-use super::{Detail, allowed, assess, read, taken};
+use super::{Detail, New, allowed, assess, create, read, taken, turn_of_service};
 use crate::{Engine, Error, Result, Tick, loops};
 use domain::{
     Fingerprint, Time,
@@ -55,52 +55,85 @@ impl Engine {
     /// # Errors
     /// `too-many-items`, `bad-item`, or the release has ended.
     pub fn carry(&self, id: ReleaseId, found: &[Found], reason: &str, actor: &Actor, tick: &Tick) -> Result<Detail> {
-        if found.len() > MAX_ITEMS {
-            return Err(Error::refused("too-many-items", format!("{} things in one build; at most {MAX_ITEMS} are taken", found.len())));
-        }
-        if let Some(f) = found.iter().find(|f| f.path.is_empty() || f.path.len() > MAX_TEXT || subject(f).len() > MAX_TEXT) {
-            let path: String = f.path.chars().take(100).collect();
-            let problem = format!("{}: a path has 1 to {MAX_TEXT} bytes and a subject at most so many", pki::text::escape(&path));
-            return Err(Error::refused("bad-item", problem));
-        }
+        check(found)?;
         self.store.try_write(actor, tick.now, |tx| {
-            let r = taken(tx, id)?;
-            if r.status == Status::Cancelled || r.ended_at.is_some() {
-                allowed(&r, Status::Delayed)?;
-            }
-            let wanted: BTreeSet<Key> = keys(tx, found)?;
-            let stored = release::items(tx, id, 0, i64::MAX)?;
-            // What it no longer carries is not planned for those secrets any more.
-            release::wake_carried(tx, id, loops::SECRET, tick.now)?;
-            let mut kept = BTreeSet::new();
-            let mut gone = 0;
-            for item in stored.iter().filter(|i| !i.path.is_empty()) {
-                let key = key_of(item);
-                if wanted.contains(&key) && kept.insert(key) {
-                    continue;
-                }
-                release::delete_item(tx, item.id)?;
-                gone += 1;
-            }
-            let new: Vec<&Key> = wanted.iter().filter(|k| !kept.contains(*k)).collect();
-            if !new.is_empty() {
-                let ids = tx.next_ids("release_item", new.len() as i64)?;
-                for (number, key) in ids.into_iter().zip(&new) {
-                    release::insert_item(tx, &item(number, id, key, tick.now))?;
-                }
-            }
-            if gone > 0 || !new.is_empty() {
-                release::wake_carried(tx, id, loops::SECRET, tick.now)?;
-                let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-                wanted.iter().for_each(|k| *counts.entry(k.what.as_str()).or_default() += 1);
-                let versions: Vec<String> = named(tx, id)?;
-                let body = json!({ "found": counts, "carries": versions, "new": new.len(), "gone": gone });
-                tx.journal(Entry::new("release.scanned", r.subject(), reason, &body))?;
-            }
-            assess::now(tx, id, tick)?;
+            put(tx, id, found, reason, tick)?;
             read::detail(tx, id, tick.now)
         })
     }
+
+    /// The same for the release of a build, which is created where there is none; one that exists keeps its dates. Says whether it was
+    /// created. All of it or nothing.
+    ///
+    /// # Errors
+    /// As [`Engine::create_release`] and [`Engine::carry`].
+    pub fn register_build(&self, new: &New<'_>, found: &[Found], actor: &Actor, tick: &Tick) -> Result<(Detail, bool)> {
+        check(found)?;
+        self.store.try_write(actor, tick.now, |tx| {
+            tx.turn(&turn_of_service(new.service))?;
+            let there = release::by_build(tx, new.service, new.build)?;
+            let created = there.is_none();
+            let id = match there {
+                Some(there) => there.facts.id,
+                None => create(tx, new, tick)?,
+            };
+            put(tx, id, found, new.reason, tick)?;
+            Ok((read::detail(tx, id, tick.now)?, created))
+        })
+    }
+}
+
+fn check(found: &[Found]) -> Result<()> {
+    if found.len() > MAX_ITEMS {
+        return Err(Error::refused("too-many-items", format!("{} things in one build; at most {MAX_ITEMS} are taken", found.len())));
+    }
+    if let Some(f) = found.iter().find(|f| f.path.is_empty() || f.path.len() > MAX_TEXT || subject(f).len() > MAX_TEXT) {
+        let path: String = f.path.chars().take(100).collect();
+        let problem = format!("{}: a path has 1 to {MAX_TEXT} bytes and a subject at most so many", pki::text::escape(&path));
+        return Err(Error::refused("bad-item", problem));
+    }
+    Ok(())
+}
+
+/// Puts what was found in the place of what was found before, and assesses the release.
+fn put(tx: &mut Tx<'_>, id: ReleaseId, found: &[Found], reason: &str, tick: &Tick) -> Result<()> {
+    let r = taken(tx, id)?;
+    let wanted: BTreeSet<Key> = keys(tx, found)?;
+    let stored = release::items(tx, id, 0, i64::MAX)?;
+    let mut kept = BTreeSet::new();
+    let mut gone = Vec::new();
+    for item in stored.iter().filter(|i| !i.path.is_empty()) {
+        let key = key_of(item);
+        if !wanted.contains(&key) || !kept.insert(key) {
+            gone.push(item.id);
+        }
+    }
+    let new: Vec<&Key> = wanted.iter().filter(|k| !kept.contains(*k)).collect();
+    if gone.is_empty() && new.is_empty() {
+        // Who scans the same build again is told how it stands, even when it is over.
+        return if r.ended_at.is_some() { Ok(()) } else { assess::now(tx, id, tick) };
+    }
+    if r.status == Status::Cancelled || r.ended_at.is_some() {
+        allowed(&r, Status::Delayed)?;
+    }
+    // What it no longer carries is not planned for those secrets any more.
+    release::wake_carried(tx, id, loops::SECRET, tick.now)?;
+    for item in &gone {
+        release::delete_item(tx, *item)?;
+    }
+    if !new.is_empty() {
+        let ids = tx.next_ids("release_item", new.len() as i64)?;
+        for (number, key) in ids.into_iter().zip(&new) {
+            release::insert_item(tx, &item(number, id, key, tick.now))?;
+        }
+    }
+    release::wake_carried(tx, id, loops::SECRET, tick.now)?;
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    wanted.iter().for_each(|k| *counts.entry(k.what.as_str()).or_default() += 1);
+    let versions: Vec<String> = named(tx, id)?;
+    let body = json!({ "found": counts, "carries": versions, "new": new.len(), "gone": gone.len() });
+    tx.journal(Entry::new("release.scanned", r.subject(), reason, &body))?;
+    assess::now(tx, id, tick)
 }
 
 /// What makes two items the same.

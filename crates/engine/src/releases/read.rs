@@ -58,11 +58,18 @@ impl Engine {
         })
     }
 
-    /// Releases that have not ended, of one train or all, in the order in which they should ship, behind `after`
+    /// Releases that have not ended, of one train or service or all, in the order in which they should ship, behind `after`
     /// ([`release::queue_key`]); [`MAX_PAGE`] at most.
-    pub fn release_queue(&self, train: Option<&str>, after: Option<release::QueueKey>, limit: i64, tick: &Tick) -> Result<Vec<Detail>> {
+    pub fn release_queue(
+        &self,
+        train: Option<&str>,
+        service: Option<&str>,
+        after: Option<release::QueueKey>,
+        limit: i64,
+        tick: &Tick,
+    ) -> Result<Vec<Detail>> {
         self.store.try_read(|tx| {
-            let page = release::queue(tx, train, after, limit.clamp(1, MAX_PAGE))?;
+            let page = release::queue(tx, train, service, after, limit.clamp(1, MAX_PAGE))?;
             page.into_iter().map(|s| of(tx, s, tick.now)).collect()
         })
     }

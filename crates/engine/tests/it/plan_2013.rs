@@ -125,7 +125,7 @@ fn on_the_day_of_the_renewal_everything_was_known() {
     assert_eq!(it.stored.facts.planned_at, t("2013-02-12T18:00:00Z"), "three weeks later");
     assert!(told(&w, "release-late").len() >= heard + 2, "{:?}", told(&w, "release-late"));
     assert!(told(&w, "forecast-breach").contains(&"secrets".to_owned()), "{:?}", w.notices());
-    let first = &w.engine.release_queue(Some("storage-monthly"), None, 10, &w.tick()).unwrap()[0];
+    let first = &w.engine.release_queue(Some("storage-monthly"), None, None, 10, &w.tick()).unwrap()[0];
     assert_eq!(first.stored.facts.id, release, "it should ship first");
 
     // Now the forecast names the second, the three names and all regions, and what would have saved them.

@@ -195,7 +195,7 @@ fn who_is_overtaken_in_a_train_hears_that_day() {
     assert_eq!(s.told(), []);
     s.w.now = t("2012-10-01T00:00:00Z");
     // The queue says which one should ship first, and what carries nothing waits as it stands.
-    let queue = s.w.engine.release_queue(Some("weekly"), None, 10, &s.w.tick()).unwrap();
+    let queue = s.w.engine.release_queue(Some("weekly"), None, None, 10, &s.w.tick()).unwrap();
     assert_eq!(queue[..2].iter().map(|d| d.stored.facts.build.as_str()).collect::<Vec<_>>(), ["1", "filler 0"]);
 
     let first = s.create("important", train(Some(id(&d))), &[]);

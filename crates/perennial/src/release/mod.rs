@@ -1,6 +1,7 @@
 //! `perennial release`: what a build carries, and by when it must ship.
 
 mod lines;
+mod online;
 mod scan;
 
 use std::process::ExitCode;
@@ -17,11 +18,14 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Scan(scan::Args),
+    #[command(flatten)]
+    Operate(client::ReleaseCommand),
 }
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> ExitCode {
     match args.command {
         Command::Scan(args) => scan::run(&args),
+        Command::Operate(command) => crate::cli::run(client::Command::Release(command)),
     }
 }

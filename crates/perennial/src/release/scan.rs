@@ -1,4 +1,5 @@
-//! `perennial release scan`: finds certificates and keys in what was built. With `--offline` it needs no server and no configuration.
+//! `perennial release scan`: finds certificates and keys in what was built, and registers them with a server. With `--offline` it needs no
+//! server and no configuration.
 
 use std::{
     cell::{Cell, RefCell},
@@ -9,19 +10,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use api::v1::Carried;
 use artifact::{Code, Finding, Limits, Source, Watch, Zeroizing};
 use clap::Args as ClapArgs;
+use client::{Error, Exit, Screen};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pki::{Fingerprint, Time};
+use serde_json::Value;
 
-use super::lines::{self, Judged, Standing};
-
-/// Nothing in it needs anybody.
-const CLEAN: u8 = 0;
-/// An expired certificate, a private key in the clear, or something that could not be looked into.
-const FOUND: u8 = 1;
-/// The call itself was wrong.
-const WRONG_CALL: u8 = 2;
+use super::{
+    lines::{self, Judged, Standing},
+    online::{self, Online},
+};
 
 /// Longest password, in bytes.
 const MAX_PASSWORD: u64 = 4096;
@@ -33,8 +33,12 @@ const BAR_STEP: u64 = 16 * 1024 * 1024;
 /// What a thing is packed in is known by its content: tar, gzip, zstd, xz, zip and jar, deb, OCI image layouts and `docker save` archives; PEM
 /// in any text, DER, PKCS#7, PKCS#12, Java keystores. Nothing is unpacked to disk and nothing is changed. What cannot be looked into is told.
 ///
-/// Exit status: 0 nothing that needs anybody; 1 an expired certificate, a private key in the clear, or a part that could not be read;
-/// 2 the call itself was wrong.
+/// With --service and --build the certificates (what everybody may know of them, and never a key) are registered for that build as a whole;
+/// its release is created where there is none yet, and by when it must be built follows from what production was observed to serve.
+///
+/// Exit status: 0 nothing that needs anybody; 1 an expired certificate, a private key in the clear, a part that could not be read, or an older
+/// version than the newest one; 2 the call itself was wrong; 3 this build carries certificates and will miss a deadline; 4 the server did not
+/// answer.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
     /// Files and folders; - is standard input, as in `docker save IMAGE | perennial release scan --offline -`.
@@ -43,6 +47,14 @@ pub(crate) struct Args {
     /// Ask no server.
     #[arg(long)]
     offline: bool,
+    /// The service whose build this is.
+    #[arg(long, value_name = "S", conflicts_with = "offline")]
+    pub(super) service: Option<String>,
+    /// What its builders call it: a version, a commit, a digest.
+    #[arg(long, value_name = "ID", conflicts_with = "offline")]
+    pub(super) build: Option<String>,
+    #[command(flatten)]
+    pub(super) when: client::WhenArgs,
     /// Write one JSON object per line.
     #[arg(long)]
     json: bool,
@@ -61,6 +73,9 @@ pub(crate) struct Args {
     /// Containers inside each other that are looked into.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..=32))]
     depth: u8,
+    // Last: its heading stands over all that follows.
+    #[command(flatten)]
+    pub(super) connection: client::Connection,
 }
 
 /// What somebody looked at and found harmless.
@@ -85,30 +100,28 @@ impl Accepted {
 /// Runs the scan. Findings go to standard output; everything else goes to standard error.
 pub(crate) fn run(args: &Args) -> ExitCode {
     match scan(args) {
-        Ok(code) => ExitCode::from(code),
+        Ok(exit) => exit.into(),
         Err(wrong) => {
-            complain(&wrong);
-            ExitCode::from(WRONG_CALL)
+            complain(&wrong.to_string());
+            wrong.exit().into()
         }
     }
 }
 
-fn complain(what: &str) {
+pub(super) fn complain(what: &str) {
     // Nothing can be done about a standard error that is gone.
     let _ = writeln!(io::stderr(), "perennial release scan: {what}");
 }
 
-fn scan(args: &Args) -> Result<u8, String> {
-    if !args.offline {
-        return Err("registering what a build carries with a server is not there yet; add --offline to see what it carries".into());
-    }
+fn scan(args: &Args) -> Result<Exit, Error> {
     for path in args.paths.iter().filter(|path| !is_input(path)) {
-        std::fs::metadata(path).map_err(|error| format!("{}: {error}", shown(path)))?;
+        std::fs::metadata(path).map_err(|error| Error::Usage(format!("{}: {error}", shown(path))))?;
     }
     if args.paths.iter().filter(|path| is_input(path)).count() > 1 {
-        return Err("standard input can be read once only".into());
+        return Err(Error::Usage("standard input can be read once only".into()));
     }
-    let passwords = args.password_file.iter().map(|path| password(path)).collect::<Result<Vec<_>, _>>()?;
+    let passwords = args.password_file.iter().map(|path| password(path)).collect::<Result<Vec<_>, _>>().map_err(Error::Usage)?;
+    let mut online = if args.offline { None } else { Some(Online::begin(args)?) };
     let now = args.at.unwrap_or_else(crate::clock::now);
 
     let clock = Clock::start();
@@ -124,7 +137,10 @@ fn scan(args: &Args) -> Result<u8, String> {
         trouble: None,
     };
     let output = RefCell::new(output);
-    let mut tell = |finding: Finding| output.borrow_mut().put(&lines::judge(&finding, now, &args.accept));
+    let mut tell = |finding: Finding| {
+        online.iter_mut().for_each(|online| online.note(&finding));
+        output.borrow_mut().put(&lines::judge(&finding, now, &args.accept))
+    };
 
     let mut input = io::stdin();
     let mut bytes: Option<&mut dyn Read> = Some(&mut input);
@@ -145,17 +161,40 @@ fn scan(args: &Args) -> Result<u8, String> {
     output.flush();
     match output.trouble {
         // Whoever stops reading has seen enough.
-        Some(io::ErrorKind::BrokenPipe) => return Ok(CLEAN),
+        Some(io::ErrorKind::BrokenPipe) if online.is_none() => return Ok(Exit::Ok),
         Some(kind) => {
             complain(&format!("the output could not be written: {kind}"));
-            return Ok(FOUND);
+            return Ok(Exit::Due);
         }
         None => {}
     }
     if !args.json {
         let _ = writeln!(io::stderr(), "{}", output.summary(&summary));
     }
-    Ok(if output.bad { FOUND } else { CLEAN })
+    let found = Exit::due(output.bad);
+    let Some(online) = online else { return Ok(found) };
+    if !summary.complete {
+        complain("not everything was looked at, so nothing was registered; raise the limit that was reached, or scan less at once");
+        return Ok(Exit::Due);
+    }
+    let (answer, carried) = online.register()?;
+    tell_carried(args.json, &answer, &carried, now).map_err(Error::Output)?;
+    Ok(online::exit(found, &carried))
+}
+
+/// What the store makes of the build: behind what was found, as a line of its own kind or for people.
+fn tell_carried(json: bool, answer: &Value, carried: &Carried, now: Time) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        let mut line = answer.clone();
+        if let Some(fields) = line.as_object_mut() {
+            fields.insert("kind".into(), "release".into());
+        }
+        return writeln!(out, "{line}");
+    }
+    let colours = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let mut screen = Screen { out: &mut out, talk: &mut io::stderr(), colours, progress: false, now };
+    client::show_carried(carried, &mut screen)
 }
 
 fn is_input(path: &Path) -> bool {

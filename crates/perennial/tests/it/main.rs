@@ -3,6 +3,7 @@
 
 mod adopted;
 mod architecture;
+mod builds;
 mod clocks;
 mod demo;
 mod exits;

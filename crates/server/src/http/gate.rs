@@ -8,11 +8,11 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use domain::words::{IncidentId, Method};
+use domain::words::{IncidentId, Method, ReleaseId};
 use engine::{Engine, Tick, assess, inventory};
 use store::{
     Tx,
-    model::{incident, inventory as inventory_rows, secret, target},
+    model::{incident, inventory as inventory_rows, release, secret, target},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -209,8 +209,9 @@ pub(crate) enum Scope {
     /// A corrective action.
     Action(i64),
     /// A service, by name; one that does not exist belongs to nobody.
-    #[allow(dead_code, reason = "routes of releases and partitions come next")]
     Service(String),
+    /// A release, by number: what its service is.
+    Release(i64),
     /// A target, as somebody saw it.
     Seen(i64, Method),
 }
@@ -234,9 +235,11 @@ impl Scope {
                 let found = incident::action_by_id(tx, *id)?.ok_or_else(|| Problem::not_found("action", &id.to_string()))?;
                 Resource::Owned { teams: vec![found.owner] }
             }
-            Scope::Service(name) => {
-                let team = inventory_rows::service_team(tx, name)?;
-                Resource::Service { name: name.clone(), teams: team.into_iter().filter(|t| !t.is_empty()).collect() }
+            Scope::Service(name) => service(tx, name)?,
+            Scope::Release(id) => {
+                let no = || Problem::not_found("release", &id.to_string());
+                let found = release::get(tx, ReleaseId(*id))?.ok_or_else(no)?;
+                service(tx, &found.facts.service)?
             }
             Scope::Seen(id, method) => {
                 let no = || Problem::not_found("target", &id.to_string());
@@ -247,6 +250,11 @@ impl Scope {
             }
         })
     }
+}
+
+fn service(tx: &mut Tx<'_>, name: &str) -> Result<Resource, Problem> {
+    let team = inventory_rows::service_team(tx, name)?;
+    Ok(Resource::Service { name: name.to_owned(), teams: team.into_iter().filter(|t| !t.is_empty()).collect() })
 }
 
 fn incident_teams(tx: &mut Tx<'_>, id: IncidentId) -> Result<Vec<String>, Problem> {

@@ -8,6 +8,8 @@ pub const JSON_BYTES: usize = 1 << 20;
 pub const IMPORT_BYTES: usize = 4 << 20;
 /// Most bytes of a vantage's report: 30 handshakes with each of some addresses, each with its chain.
 pub const REPORT_BYTES: usize = 4 << 20;
+/// Most bytes of what a scan found in a build: 10,000 things with long paths.
+pub const CARRY_BYTES: usize = 16 << 20;
 /// Most bytes of an inventory.
 pub const FLEET_BYTES: usize = 64 << 20;
 /// Most bytes of a passphrase with its envelope.

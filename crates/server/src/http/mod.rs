@@ -21,6 +21,7 @@ pub mod permission;
 mod problem;
 mod reach;
 mod read;
+mod releases;
 mod routes;
 mod secrets;
 mod status;

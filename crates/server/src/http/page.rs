@@ -58,6 +58,11 @@ impl Paging {
         Ok(Paging { list, after, limit })
     }
 
+    /// Pages of a list that gives fewer items at once; what is behind them is on the next page.
+    pub(crate) fn at_most(self, limit: i64) -> Paging {
+        Paging { limit: self.limit.min(limit), ..self }
+    }
+
     /// The two numbers of the cursor.
     pub(crate) fn pair(&self) -> Option<(i64, i64)> {
         self.after.as_ref().map(|c| (c.0, c.1))

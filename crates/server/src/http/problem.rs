@@ -143,6 +143,16 @@ fn refused(refusal: engine::Refusal) -> Problem {
         | "kind-changed"
         | "wrong-kind"
         | "plan-changed"
+        | "release-exists"
+        | "release-ended"
+        | "release-cancelled"
+        | "release-built"
+        | "release-deployed"
+        | "release-deploying"
+        | "release-not-built"
+        | "not-in-train"
+        | "train-is-full"
+        | "train-ends"
         | "locked-kek" => StatusCode::CONFLICT,
         "cannot-open" => StatusCode::FORBIDDEN,
         "too-large" => StatusCode::PAYLOAD_TOO_LARGE,

@@ -11,11 +11,11 @@ use super::{
     bulk, findings, fleet,
     gate::{Shared, gate},
     incidents, keys,
-    limits::{BULK_CHUNK_BYTES, FLEET_BYTES, IMPORT_BYTES, JSON_BYTES, REPORT_BYTES, UNSEAL_BYTES},
+    limits::{BULK_CHUNK_BYTES, CARRY_BYTES, FLEET_BYTES, IMPORT_BYTES, JSON_BYTES, REPORT_BYTES, UNSEAL_BYTES},
     observations, openapi,
     openapi::{Schema, list, page, schema},
     permission::Action,
-    reach, secrets, status, targets, tokens, upkeep,
+    reach, releases, secrets, status, targets, tokens, upkeep,
 };
 
 /// Who may call a route.
@@ -36,6 +36,7 @@ pub(crate) enum Brings {
     Json,
     Import,
     Report,
+    Carry,
     Fleet,
     Unseal,
     Lines,
@@ -48,6 +49,7 @@ impl Brings {
             Brings::Nothing | Brings::Json => JSON_BYTES,
             Brings::Import => IMPORT_BYTES,
             Brings::Report => REPORT_BYTES,
+            Brings::Carry => CARRY_BYTES,
             Brings::Fleet => FLEET_BYTES,
             Brings::Unseal => UNSEAL_BYTES,
             Brings::Lines => BULK_CHUNK_BYTES,
@@ -184,6 +186,70 @@ pub(crate) static ROUTES: &[Route] = &[
     ),
     read("/v1/findings", "What the rules say now", &["secret", "after", "limit"], page::<v1::Finding>, || get(findings::findings)),
     read("/v1/plan/findings", "What the rules say now about what is planned", PAGED, page::<v1::PlanFinding>, || get(findings::plan)),
+    read("/v1/releases", "Releases, the newest first", &["service", "after", "limit"], page::<v1::Release>, || get(releases::list)),
+    write(
+        "/v1/releases",
+        Action::Plan,
+        "Create a release; the same again is the one that exists",
+        schema::<v1::NewRelease>,
+        schema::<v1::ReleaseDetail>,
+        || post(releases::create),
+    ),
+    read(
+        "/v1/releases/queue",
+        "Releases that are not over, in the order in which they should ship",
+        &["train", "service", "after", "limit"],
+        page::<v1::Release>,
+        || get(releases::queue),
+    ),
+    write(
+        "/v1/releases/carry",
+        Action::Carry,
+        "Register what a scan found in a build; its release is created where there is none",
+        schema::<v1::CarryRelease>,
+        schema::<v1::Carried>,
+        || post(releases::carry),
+    )
+    .brings(Brings::Carry),
+    read(
+        "/v1/releases/carry",
+        "What was registered for a build, and what the store makes of it now",
+        &["service", "build"],
+        schema::<v1::Carried>,
+        || get(releases::carries),
+    )
+    .needs(Action::Carry),
+    read("/v1/releases/{id}", "A release with what it carries and what the rules say of it", &[], schema::<v1::ReleaseDetail>, || {
+        get(releases::show)
+    }),
+    read("/v1/releases/{id}/items", "Everything that was found in its build", PAGED, page::<v1::ReleaseItem>, || get(releases::items)),
+    write(
+        "/v1/releases/{id}/plan",
+        Action::Plan,
+        "Give it another date, or another place in a train",
+        schema::<v1::PlanRelease>,
+        schema::<v1::ReleaseDetail>,
+        || post(releases::plan),
+    ),
+    write("/v1/releases/{id}/delay", Action::Plan, "Delay it", schema::<v1::DelayRelease>, schema::<v1::ReleaseDetail>, || {
+        post(releases::delay)
+    }),
+    write(
+        "/v1/releases/{id}/stage",
+        Action::Plan,
+        "Say what becomes of it in one region",
+        schema::<v1::StageRelease>,
+        schema::<v1::ReleaseDetail>,
+        || post(releases::stage),
+    ),
+    write(
+        "/v1/releases/{id}/status",
+        Action::Plan,
+        "Say that it is built, on its way, deployed, or cancelled",
+        schema::<v1::ReleaseIs>,
+        schema::<v1::ReleaseDetail>,
+        || post(releases::is),
+    ),
     read("/v1/incidents", "Incidents, the newest first; open ones, or all", &["all", "after", "limit"], page::<v1::Incident>, || {
         get(incidents::list)
     }),

@@ -11,5 +11,6 @@ mod leaks;
 mod limits;
 mod plan;
 mod problems;
+mod releases;
 mod support;
 mod vantage;

@@ -217,6 +217,8 @@ pub fn fleet() -> Value {
     json!({
         "team": [{ "name": "storage", "contacts": [{ "channel": "log" }] }, { "name": "web", "contacts": [{ "channel": "log" }] }],
         "vantage": [{ "name": "office" }, { "name": "moon" }],
+        "service": [{ "name": "blob-storage", "team": "storage" }, { "name": "shop", "team": "web" }],
+        "region": [{ "name": "eu" }],
         "secret": [
             { "name": "blob-tls", "kind": "certificate", "team": "storage" },
             { "name": "shop-tls", "kind": "certificate", "team": "web" },

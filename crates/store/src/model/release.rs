@@ -370,16 +370,22 @@ pub fn queue_key(s: &Stored) -> QueueKey {
     (s.urgency, s.facts.place, s.facts.id.0)
 }
 
-/// Releases that have not ended, of one train or all, in the order in which they should ship, behind `after`: those of which nobody can
+/// Releases that have not ended, of one train or service or all, in the order in which they should ship, behind `after`: those of which nobody can
 /// say by when, then by their deadline, and those on which nothing hangs last, as they stand.
-pub fn queue(tx: &mut Tx<'_>, train: Option<&str>, after: Option<QueueKey>, limit: i64) -> Result<Vec<Stored>> {
+pub fn queue(tx: &mut Tx<'_>, train: Option<&str>, service: Option<&str>, after: Option<QueueKey>, limit: i64) -> Result<Vec<Stored>> {
     let (urgency, place, id) = after.unwrap_or((i64::MIN, i64::MIN, i64::MIN));
-    let of = if train.is_some() { "AND train = $5" } else { "" };
+    let of = match (train, service) {
+        (Some(_), None) => "AND train = $5",
+        (None, Some(_)) => "AND service = $5",
+        (Some(_), Some(_)) => "AND train = $5 AND service = $6",
+        (None, None) => "",
+    };
     let sql = format!(
         "SELECT {COLUMNS} FROM release WHERE ended_at IS NULL {of} AND (urgency, place, id) > ($1, $2, $3) ORDER BY urgency, place, id LIMIT $4"
     );
     let mut params: Vec<Value> = vec![urgency.into(), place.into(), id.into(), limit.into()];
     params.extend(train.map(Value::from));
+    params.extend(service.map(Value::from));
     let rows = tx.query(&sql, &params)?;
     with_stages(tx, rows)
 }

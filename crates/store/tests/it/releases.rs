@@ -106,7 +106,7 @@ pub(crate) fn the_queue_has_the_undated_first_and_what_carries_nothing_last(data
     let pages = |train: Option<&str>| {
         let (mut after, mut builds) = (None, Vec::new());
         loop {
-            let page = store.read(|tx| release::queue(tx, train, after, 2)).unwrap();
+            let page = store.read(|tx| release::queue(tx, train, None, after, 2)).unwrap();
             let Some(last) = page.last() else { return builds };
             after = Some(queue_key(last));
             builds.extend(page.iter().map(|s| s.facts.build.clone()));
