@@ -123,6 +123,11 @@ pub(crate) fn secret(tx: &mut Tx<'_>, s: secret::Secret, evidence: &str, now: Ti
         required: 0,
     };
     secret::update_standing(tx, s.id, &nothing, now)?;
+    // What waits for it, or rests on it, hears that it is gone.
+    timer::set_earlier(tx, loops::SECRET, s.id.0, now)?;
+    if s.release_bound {
+        crate::services::wake(tx, &s.service, now)?;
+    }
     secret::update_declaration(tx, &secret::Secret { retired_at: s.retired_at.or(Some(now)), ..s })?;
     Ok(())
 }

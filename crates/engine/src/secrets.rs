@@ -142,6 +142,7 @@ pub(crate) fn assess(tx: &mut Tx<'_>, id: SecretId, owners: &mut Owners, tick: &
     let Some(s) = secret::lock(tx, id)? else { return Ok(None) };
     if s.retired_at.is_some() {
         forecast::forget_all(tx, id)?;
+        crate::releases::wake(tx, id, now)?;
         return Ok(None);
     }
     let team = owners.of(tx, &s)?;

@@ -72,7 +72,7 @@ fn one(tx: &mut Tx<'_>, id: ReleaseId, tick: &Tick) -> Result<Option<Time>> {
     let now = tick.now;
     let Some(stored) = release::lock(tx, id)? else { return Ok(None) };
     let before = stored.facts;
-    let carried = release::carries(tx, id)?;
+    let carried = kept(tx, id)?;
     let view = view(tx, &before, &carried)?;
     let standing = assess(&view, now);
     let mut r = before.clone();
@@ -128,6 +128,17 @@ fn observe(tx: &mut Tx<'_>, r: &mut Release, carried: &[Carry], over: &[(SecretI
         }
     }
     Ok(())
+}
+
+/// What a release carries of what is still kept: nobody waits for a secret that left the inventory.
+fn kept(tx: &mut Tx<'_>, id: ReleaseId) -> Result<Vec<Carry>> {
+    let mut kept = Vec::new();
+    for c in release::carries(tx, id)? {
+        if secret::get(tx, c.secret)?.is_some_and(|s| s.retired_at.is_none()) {
+            kept.push(c);
+        }
+    }
+    Ok(kept)
 }
 
 fn view(tx: &mut Tx<'_>, r: &Release, carried: &[Carry]) -> Result<View> {

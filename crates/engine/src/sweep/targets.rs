@@ -109,6 +109,9 @@ fn differences(tx: &mut Tx<'_>, t: &target::Target, standing: &Standing, tick: &
         let text = crate::tell::served_text;
         all.push(format!("it serves until {}, and until {} was said", text(standing.served), text(t.served)));
     }
+    if t.shows != standing.shows {
+        all.push(format!("shows version {} at least, and was said to show version {}", standing.shows, t.shows));
+    }
     if (t.current, t.required) != (current, required) {
         all.push(format!("{current} of {required} are current, and {} of {} were said to be", t.current, t.required));
     }

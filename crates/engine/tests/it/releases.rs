@@ -477,3 +477,20 @@ fn five_measured_releases_replace_the_assumption() {
     let d = s.create("next", at("2012-12-01T00:00:00Z"), &["blob"]);
     assert!(d.stored.reason.contains("releases of storage take 2 d (95 % of the newest 5)"), "{}", d.stored.reason);
 }
+
+#[test]
+fn nobody_waits_for_a_secret_that_left_the_inventory() {
+    let s = story("2013-01-07T00:00:00Z", "");
+    let d = s.create("1", at("2013-02-25T00:00:00Z"), &["blob"]);
+    assert!(d.late);
+    for target in ["blob-us", "blob-eu"] {
+        s.w.engine.retire_target(target, "gone", &person(), &s.w.tick()).unwrap();
+    }
+    s.w.settle();
+    assert_eq!(codes(&s.show(id(&d))), [Code::ReleaseUndated], "nothing says where it is used");
+    s.w.engine.retire_secret("blob", "gone", &person(), &s.w.tick()).unwrap();
+    s.w.settle();
+    assert_eq!(codes(&s.show(id(&d))), []);
+    s.says(id(&d), Status::Built);
+    assert!(s.says(id(&d), Status::Deployed).stored.facts.ended_at.is_some());
+}
