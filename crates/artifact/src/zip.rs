@@ -32,9 +32,10 @@ const LOCATOR64: &[u8; 4] = b"PK\x06\x07";
 /// True if a zip ends here, whatever its file begins with: nothing follows the comment of its directory (§4.3.16).
 pub(crate) fn is_end(tail: &[u8]) -> bool {
     let from = tail.len().saturating_sub(MAX_END as usize);
-    memmem::rfind(&tail[from..], END)
-        .and_then(|at| tail[from + at..].split_at_checked(22))
-        .is_some_and(|(end, comment)| usize::from(number16(end, 20)) == comment.len())
+    // Forwards, which is vectorised; backwards is not, and every file is asked.
+    memmem::find_iter(&tail[from..], END)
+        .filter_map(|at| tail[from + at..].split_at_checked(22))
+        .any(|(end, comment)| usize::from(number16(end, 20)) == comment.len())
 }
 
 /// A file, or memory.
