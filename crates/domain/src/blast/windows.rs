@@ -75,13 +75,18 @@ pub fn windows(s: &Snapshot, width: Span, now: Time, before: Time) -> Windows<'_
             begin += 1;
         }
     }
-    // Stable: they came in the order of time.
-    candidates.sort_by_key(|g| core::cmp::Reverse(g.reach.targets));
+    // The widest first, and of those the earliest: one number for each, since moving whole windows about costs more than all the rest.
+    let mut order: Vec<u64> = (0u64..).zip(&candidates).map(|(n, c)| (u64::from(u32::MAX - c.reach.targets) << 32) | n).collect();
+    order.sort_unstable();
     let mut taken: BTreeSet<i64> = BTreeSet::new();
-    candidates.retain(|c| {
-        let from = c.from.unix();
-        let free = taken.range(from - width + 1..from + width).next().is_none();
-        free && taken.insert(from)
-    });
-    Windows { snapshot: s, all: candidates, falling }
+    let mut all = Vec::new();
+    for n in order {
+        let candidate = candidates[(n & u64::from(u32::MAX)) as usize];
+        let from = candidate.from.unix();
+        if taken.range(from - width + 1..from + width).next().is_none() {
+            taken.insert(from);
+            all.push(candidate);
+        }
+    }
+    Windows { snapshot: s, all, falling }
 }

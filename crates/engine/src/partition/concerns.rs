@@ -18,7 +18,7 @@ use store::{
 /// Breaches of one rule that are told one by one; of more there is one sentence.
 pub const MOST_TOLD: usize = 20;
 /// A rollout changes many targets of a service within seconds; its rules are looked at once for all of them.
-const SETTLES: Span = Span::minutes(1);
+const SETTLES: Span = Span::seconds(15);
 
 /// What a target serves has changed: the rules of its service are to be looked at, where it has any.
 pub(crate) fn wake(tx: &mut Tx<'_>, service: &str, now: Time) -> Result<()> {
