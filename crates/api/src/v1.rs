@@ -1,9 +1,11 @@
 //! The data of `/v1`. Fields are only ever added; texts that come from certificates are escaped; times are RFC 3339 in UTC.
 
+mod forecast;
 mod partition;
 mod plan;
 mod release;
 
+pub use forecast::{Break, BreakGroup, Forecast, Missed, SinglePoint, SinglePoints};
 pub use partition::{
     AppliedPartition, ApplyPartition, Blast, Intent, IntentDetail, Partition, PartitionMeasure, PartitionService, PlannedCertificate,
     Reach, ServiceReach,

@@ -42,6 +42,18 @@ pub(crate) struct Paging {
 /// What marks a place in the first of two lists that are shown as one; no cursor has a dot.
 const FIRST_LIST: &str = "plan.";
 
+impl Paging {
+    /// How many lines are wanted at most.
+    pub(crate) fn wanted(&self) -> u64 {
+        if self.all { u64::MAX } else { self.limit }
+    }
+
+    /// Where to begin.
+    pub(crate) fn after(&self) -> Option<&str> {
+        self.after.as_deref()
+    }
+}
+
 impl Default for Paging {
     fn default() -> Paging {
         Paging { limit: 100, all: false, after: None }

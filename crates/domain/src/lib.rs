@@ -24,6 +24,7 @@ pub mod release;
 pub mod required;
 pub mod schedule;
 pub mod secret;
+pub mod spof;
 pub mod target;
 pub mod told;
 pub mod words;

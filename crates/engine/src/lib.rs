@@ -32,6 +32,7 @@ pub mod releases;
 mod retire;
 pub mod secrets;
 pub mod services;
+pub mod spof;
 pub mod sweep;
 pub mod tell;
 pub mod vault;

@@ -57,6 +57,12 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     ("status", "perennial status --data ./store\nperennial status --server https://store.example.com:7443 --ca ca.pem --token-file token"),
     ("runway", "perennial runway --data ./store\nperennial runway --team storage --all --json"),
+    (
+        "forecast",
+        "perennial forecast --until 2027-06-01\nperennial forecast --delay storage/2027.3=14d --silence-region eu\n\
+         perennial forecast --cancel 12 --service storage --all --json",
+    ),
+    ("spof", "perennial spof\nperennial spof --json"),
     ("findings", "perennial findings --secret www\nperennial findings --all --json"),
     ("expiring", "perennial expiring --within 30d\nperennial expiring --within 365d --weeks"),
     (

@@ -4,6 +4,7 @@ mod apply;
 mod bulk;
 mod cert;
 mod fleet_text;
+mod forecast;
 mod incident;
 mod keeping;
 mod look;
@@ -35,6 +36,8 @@ pub enum Command {
     Status(standing::StatusArgs),
     Runway(standing::RunwayArgs),
     Findings(standing::FindingsArgs),
+    Forecast(forecast::ForecastArgs),
+    Spof(forecast::SpofArgs),
     Expiring(standing::ExpiringArgs),
     Cert(cert::Args),
     Secret(secret::Args),
@@ -65,6 +68,8 @@ impl Command {
             Command::Status(args) => &args.common,
             Command::Runway(args) => &args.common,
             Command::Findings(args) => &args.common,
+            Command::Forecast(args) => &args.common,
+            Command::Spof(args) => &args.common,
             Command::Expiring(args) => &args.common,
             Command::Cert(args) => &args.common,
             Command::Secret(args) => &args.common,
@@ -95,6 +100,8 @@ pub(crate) async fn run(command: Command, session: &mut Session<'_, '_>) -> Resu
         Command::Status(_) => standing::status(session).await,
         Command::Runway(args) => standing::runway(args, session).await,
         Command::Findings(args) => standing::findings(args, session).await,
+        Command::Forecast(args) => forecast::forecast(args, session).await,
+        Command::Spof(_) => forecast::spof(session).await,
         Command::Expiring(args) => standing::expiring(args, session).await,
         Command::Cert(args) => cert::run(args, session).await,
         Command::Secret(args) => secret::run(args, session).await,

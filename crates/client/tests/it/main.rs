@@ -7,6 +7,7 @@
 mod canned;
 mod changing;
 mod failing;
+mod forecast;
 mod listing;
 mod looking;
 mod releases;

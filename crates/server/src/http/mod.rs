@@ -8,6 +8,7 @@ mod bulk;
 mod convert;
 mod findings;
 mod fleet;
+mod forecast;
 mod gate;
 mod incidents;
 mod keys;

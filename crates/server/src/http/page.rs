@@ -45,9 +45,14 @@ pub(crate) struct Paging {
 impl Paging {
     /// From the query. `list` keeps the cursor of one list from being shown to another.
     pub(crate) fn new(list: &'static str, after: Option<&str>, limit: Option<i64>) -> Result<Paging, Problem> {
+        Paging::within(list, after, limit, MOST_PER_PAGE)
+    }
+
+    /// The same of a list whose pages may be longer or must be shorter than others.
+    pub(crate) fn within(list: &'static str, after: Option<&str>, limit: Option<i64>, most: i64) -> Result<Paging, Problem> {
         let limit = limit.unwrap_or(PAGE);
-        if !(1..=MOST_PER_PAGE).contains(&limit) {
-            return Err(Problem::bad("bad-query", format!("limit is {limit}; it can be 1 to {MOST_PER_PAGE}")));
+        if !(1..=most).contains(&limit) {
+            return Err(Problem::bad("bad-query", format!("limit is {limit}; it can be 1 to {most}")));
         }
         let after = match after.filter(|a| !a.is_empty()) {
             None => None,
@@ -71,6 +76,11 @@ impl Paging {
     /// The first number of the cursor.
     pub(crate) fn first(&self) -> Option<i64> {
         self.after.as_ref().map(|c| c.0)
+    }
+
+    /// What the next page begins behind.
+    pub(crate) fn next(&self, place: &Cursor) -> String {
+        place.write(self.list)
     }
 
     /// A page of rows; a full one has a next one, which may turn out to be empty.

@@ -8,7 +8,7 @@ use axum::{
 };
 
 use super::{
-    bulk, findings, fleet,
+    bulk, findings, fleet, forecast,
     gate::{Shared, gate},
     incidents, keys,
     limits::{BULK_CHUNK_BYTES, CARRY_BYTES, FLEET_BYTES, IMPORT_BYTES, JSON_BYTES, REPORT_BYTES, UNSEAL_BYTES},
@@ -250,6 +250,14 @@ pub(crate) static ROUTES: &[Route] = &[
         schema::<v1::ReleaseDetail>,
         || post(releases::is),
     ),
+    read(
+        "/v1/forecast",
+        "What breaks if all goes as planned, or otherwise",
+        &["until", "delay", "cancel", "silence", "secret", "service", "grouped", "after", "limit"],
+        schema::<v1::Forecast>,
+        || get(forecast::show),
+    ),
+    read("/v1/spof", "What production hangs on besides its certificates", &[], schema::<v1::SinglePoints>, || get(forecast::single_points)),
     read("/v1/incidents", "Incidents, the newest first; open ones, or all", &["all", "after", "limit"], page::<v1::Incident>, || {
         get(incidents::list)
     }),

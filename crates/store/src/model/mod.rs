@@ -18,6 +18,7 @@ pub mod prune;
 pub mod recount;
 pub mod release;
 pub mod secret;
+pub mod spof;
 pub mod sweep;
 pub mod target;
 pub mod token;

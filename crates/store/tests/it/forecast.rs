@@ -260,3 +260,25 @@ pub(crate) fn what_is_on_its_way(database: &Database) {
         })
         .unwrap();
 }
+
+pub(crate) fn what_hangs_on_the_same_is_counted_together(database: &Database) {
+    let store = database.open();
+    filled(&store);
+    write(&store, |tx| {
+        let mut s = secret::get(tx, SecretId(2))?.unwrap();
+        (s.validation, s.dns_provider, s.service) = ("dns-01".into(), "example-dns".into(), "mail".into());
+        secret::update_declaration(tx, &s)
+    });
+    store
+        .read(|tx| {
+            let alike = store::model::spof::alike(tx)?;
+            let shape: Vec<_> =
+                alike.iter().map(|a| (a.service.as_str(), a.region.as_str(), a.validation.as_str(), a.vantages.len(), a.targets)).collect();
+            assert_eq!(shape, [("", "", "", 1, 1), ("", "eu", "", 1, 3), ("", "us", "", 1, 2), ("mail", "eu", "dns-01", 1, 1)]);
+            let under = store::model::spof::under(tx)?;
+            let shape: Vec<_> = under.iter().map(|u| (u.service.as_str(), u.issuer.as_str(), u.targets)).collect();
+            assert_eq!(shape, [("", "", 6), ("mail", "", 1)]);
+            Ok(())
+        })
+        .unwrap();
+}

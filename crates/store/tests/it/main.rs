@@ -86,5 +86,6 @@ conformance![
     forecast::the_first_of_each_region_and_all_in_order,
     forecast::what_was_said_comes_back,
     forecast::what_is_on_its_way,
+    forecast::what_hangs_on_the_same_is_counted_together,
     kill::nothing_answered_is_lost,
 ];
