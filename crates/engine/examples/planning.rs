@@ -275,7 +275,7 @@ fn put_target(tx: &mut Tx<'_>, n: i64, certificate: i64) -> store::Result<()> {
 fn observed(tx: &mut Tx<'_>, id: TargetId, s: &Standing) -> store::Result<()> {
     let margin = s.worst.map_or(UNKNOWN_MARGIN, |w| (w.until - w.thresholds.incident).unix());
     target::update_standing(tx, id, s, margin, Some(NOW))?;
-    path::replace(tx, id, &s.paths)
+    path::replace(tx, id, &s.paths).map(|_| ())
 }
 
 fn put_release(tx: &mut Tx<'_>, n: i64, certificates: i64) -> store::Result<()> {
