@@ -382,7 +382,7 @@ fn queue(store: Store) {
     let mut spent: Vec<u128> = (0..51)
         .map(|_| {
             let begun = Instant::now();
-            assert!(!engine.release_queue(None, None, 100, &tick).unwrap().is_empty());
+            assert!(!engine.release_queue(None, None, None, 100, &tick).unwrap().is_empty());
             begun.elapsed().as_micros()
         })
         .collect();
