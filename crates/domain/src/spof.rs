@@ -155,11 +155,8 @@ impl<'a> Report<'a> {
         }
         for (what, services) in by {
             let targets: u64 = services.values().sum();
-            let whole: Vec<String> = services
-                .iter()
-                .filter(|(s, n)| !s.is_empty() && self.sizes.get(**s) == Some(*n))
-                .map(|(s, _)| s.to_string())
-                .collect();
+            let whole: Vec<String> =
+                services.iter().filter(|(s, n)| !s.is_empty() && self.sizes.get(**s) == Some(*n)).map(|(s, _)| s.to_string()).collect();
             let unknown = what.is_empty();
             if targets == 0 || (whole.is_empty() && targets < self.all && !unknown) {
                 continue;

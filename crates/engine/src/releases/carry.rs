@@ -1,7 +1,7 @@
 //! What a build carries: what a scan of it found, or what a person says.
 
 use super::{Detail, New, allowed, assess, create, read, taken, turn_of_service};
-use crate::{Engine, Error, Result, Tick, loops};
+use crate::{Engine, Error, Result, Tick, judge::split_der, loops};
 use domain::{
     Fingerprint, Time,
     release::Status,
@@ -155,9 +155,24 @@ fn subject(f: &Found) -> &str {
     }
 }
 
-/// What each thing is: the newest version of a secret, an older one, a stranger, or a key.
+/// What each thing is: the newest version of a secret, an older one, a stranger, or a key. What stands above a leaf in a chain that is
+/// stored is none of these: it comes with its leaf.
 fn keys(tx: &mut Tx<'_>, found: &[Found]) -> Result<BTreeSet<Key>> {
     let mut known: BTreeMap<Fingerprint, Vec<(SecretId, i64, bool)>> = BTreeMap::new();
+    let mut above = BTreeSet::new();
+    for f in found {
+        let Thing::Certificate { fingerprint, .. } = &f.thing else { continue };
+        if known.contains_key(fingerprint) {
+            continue;
+        }
+        let versions = whose(tx, fingerprint)?;
+        for (secret, version, _) in &versions {
+            for instance in secret::instances(tx, *secret, Some(*version))? {
+                above.extend(split_der(&instance.chain).iter().skip(1).map(|der| Fingerprint::of(der)));
+            }
+        }
+        known.insert(*fingerprint, versions);
+    }
     let mut keys = BTreeSet::new();
     for f in found {
         let path = pki::text::escape(&f.path);
@@ -165,9 +180,6 @@ fn keys(tx: &mut Tx<'_>, found: &[Found]) -> Result<BTreeSet<Key>> {
             keys.insert(Key { path, what: What::Key, secret: 0, version: 0, leaf: None, not_after: None, subject: String::new() });
             continue;
         };
-        if !known.contains_key(fingerprint) {
-            known.insert(*fingerprint, whose(tx, fingerprint)?);
-        }
         let whose = known.get(fingerprint).map_or(&[][..], Vec::as_slice);
         let key = |what, secret: i64, version| Key {
             path: path.clone(),
@@ -179,6 +191,7 @@ fn keys(tx: &mut Tx<'_>, found: &[Found]) -> Result<BTreeSet<Key>> {
             subject: pki::text::escape(subject),
         };
         match whose {
+            [] if above.contains(fingerprint) => {}
             [] => keys.extend([key(What::Unknown, 0, 0)]),
             some => keys.extend(
                 some.iter().map(|(secret, version, newest)| key(if *newest { What::Version } else { What::Older }, secret.0, *version)),

@@ -340,7 +340,14 @@ fn what_a_scan_finds_is_registered_and_the_same_again_changes_nothing() {
     let d = s.create("1", at("2012-10-20T00:00:00Z"), &[]);
     assert!(d.stored.reason.contains("carries no certificate"), "{}", d.stored.reason);
     let key = Found { thing: Thing::KeyInTheClear, path: "a.tar!etc/ssl/key.pem".into() };
-    let found = [s.found(&s.new, "a.tar!new.pem"), s.found(&s.new, "b.tar!new.pem"), s.found(&stranger, "a.tar!x\u{1b}.pem"), key.clone()];
+    let found = [
+        s.found(&s.new, "a.tar!new.pem"),
+        s.found(&s.new, "b.tar!new.pem"),
+        s.found(&stranger, "a.tar!x\u{1b}.pem"),
+        key.clone(),
+        // The issuer comes with its leaf, and is no stranger.
+        s.found(&s.new[1..], "a.tar!new.pem"),
+    ];
     let carry = |found: &[Found]| s.w.engine.carry(id(&d), found, "scan", &person(), &s.w.tick());
     let entries = || s.w.engine.store().read(store::journal::head).unwrap().seq;
     let d1 = carry(&found).unwrap();

@@ -12,6 +12,7 @@ mod hostile;
 mod kill;
 mod messages;
 mod nights;
+mod planning;
 mod reach;
 mod release;
 mod scan;
