@@ -13,6 +13,7 @@ use domain::{
     schedule,
     words::{ReleaseId, SecretId},
 };
+use std::collections::{BTreeMap, btree_map};
 use store::{
     Tx,
     journal::Entry,
@@ -132,29 +133,27 @@ fn observe(tx: &mut Tx<'_>, r: &mut Release, carried: &[Carry], over: &[(SecretI
 
 /// What a release carries of what is still kept: nobody waits for a secret that left the inventory.
 fn kept(tx: &mut Tx<'_>, id: ReleaseId) -> Result<Vec<Carry>> {
-    let mut kept = Vec::new();
-    for c in release::carries(tx, id)? {
-        if secret::get(tx, c.secret)?.is_some_and(|s| s.retired_at.is_none()) {
-            kept.push(c);
-        }
-    }
-    Ok(kept)
+    Ok(release::carries(tx, id)?.into_iter().filter(|c| c.kept).collect())
 }
 
 fn view(tx: &mut Tx<'_>, r: &Release, carried: &[Carry]) -> Result<View> {
     let samples = release::lead_samples(tx, &r.service)?;
     let plan = calendar::service(tx, &r.service)?;
     let mut carries = Vec::with_capacity(carried.len());
+    let mut owners: BTreeMap<(&str, &str), String> = BTreeMap::new();
     for c in carried {
-        let Some(s) = secret::get(tx, c.secret)? else { continue };
+        let owner = match owners.entry((&c.team, &c.service)) {
+            btree_map::Entry::Occupied(known) => known.get().clone(),
+            btree_map::Entry::Vacant(new) => new.insert(crate::assess::team_of(tx, &c.team, &c.service, None)?).clone(),
+        };
         let aggregate = target::ends(tx, c.secret)?;
         let (count, first) = target::not_showing(tx, c.secret, c.version, COUNTED + 1, NAMED)?;
         carries.push(Carries {
             secret: c.secret,
-            name: pki::text::escape(&s.name),
-            owner: crate::assess::team_of(tx, "", "", Some(&s))?,
+            name: pki::text::escape(&c.name),
+            owner,
             version: c.version,
-            newest: s.newest_version,
+            newest: c.newest,
             scanned_older: c.older,
             serves: Serves { served: aggregate.served, worst: aggregate.worst.filter(|_| aggregate.production > 0) },
             production: aggregate.production,

@@ -285,12 +285,7 @@ pub(super) fn declared(tx: &mut Tx<'_>, id: ReleaseId) -> Result<Vec<String>> {
 fn named(tx: &mut Tx<'_>, id: ReleaseId) -> Result<Vec<String>> {
     const SHOWN: usize = 100;
     let all = release::carries(tx, id)?;
-    let mut names = Vec::new();
-    for c in all.iter().take(SHOWN) {
-        if let Some(s) = secret::get(tx, c.secret)? {
-            names.push(format!("{}/{}", s.name, c.version));
-        }
-    }
+    let mut names: Vec<String> = all.iter().take(SHOWN).map(|c| format!("{}/{}", c.name, c.version)).collect();
     if all.len() > SHOWN {
         names.push(format!("and {} more", all.len() - SHOWN));
     }

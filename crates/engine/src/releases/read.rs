@@ -9,7 +9,7 @@ use domain::{
 };
 use store::{
     Tx,
-    model::{concern, release, secret},
+    model::{concern, release},
 };
 
 pub use store::model::release::Item;
@@ -93,9 +93,7 @@ pub(super) fn detail(tx: &mut Tx<'_>, id: ReleaseId, now: Time) -> Result<Detail
 fn of(tx: &mut Tx<'_>, stored: release::Stored, now: Time) -> Result<Detail> {
     let mut carries = Vec::new();
     for c in release::carries(tx, stored.facts.id)? {
-        if let Some(s) = secret::get(tx, c.secret)? {
-            carries.push((s.name, c.version, c.observed_at));
-        }
+        carries.push((c.name, c.version, c.observed_at));
     }
     let all = concern::of(tx, &stored.facts.subject())?;
     let concerns: Vec<concern::Stored> = all.into_iter().filter(|c| c.gone_at.is_none()).collect();

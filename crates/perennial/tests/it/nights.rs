@@ -51,7 +51,7 @@ fn the_way_out_when_the_apis_own_certificate_has_expired() {
     // It stood still for a hundred days; or the clock of the one that asks is right, and the certificate has ended.
     set("+100d");
     let expired = at_hand(&world, &["secret", "list"]);
-    assert!(expired.code == 3 && expired.err.contains("xpired"), "{expired:?}");
+    assert!(expired.code == 4 && expired.err.contains("xpired"), "{expired:?}");
     assert_eq!(elsewhere(&world, &ca).code, 4);
     // 1. Restart the server. Clients notice nothing.
     let before = leaf();

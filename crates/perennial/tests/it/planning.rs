@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use pki::Span;
 use serde_json::Value;
 
-use crate::harness::{World, listener, now, so, wait};
+use crate::harness::{World, listener, now, process::run, so, wait};
 
 /// The names of 2013, and by how many seconds their ends lay apart.
 const NAMES: [(&str, i64); 3] = [("blob", 0), ("queue", 89), ("table", 179)];
@@ -57,8 +57,9 @@ fn a_release_that_nobody_flagged() {
         world.import(name, &pair);
         std::fs::write(build.join(format!("{name}.pem")), pair.chain_pem()).unwrap();
     }
-    let build = build.display().to_string();
-    let scan = world.ends(3, &["release", "scan", &build, "--service", "storage", "--build", "2027.1"]);
+    let mut scan = world.command(&["release", "scan", "build", "--service", "storage", "--build", "2027.1", "--data"]);
+    let scan = run(scan.arg(&world.data).current_dir(world.path()));
+    assert_eq!(scan.code, 3, "{scan:?}");
     show("release scan build --service storage --build 2027.1", &scan.out, &scan.err);
     assert!(scan.out.contains("late"), "{scan:?}");
     let release = world.json(&["release", "list"]).remove(0);
@@ -108,6 +109,19 @@ fn a_release_that_nobody_flagged() {
     show("blast --service storage --window 3m", &blast.out, &blast.err);
     assert!(blast.out.contains("2 min 59 s") && blast.out.contains("100.0 %"), "{blast:?}");
 
+    // What else all of it hangs on.
+    let single = single(&world);
+    for (kind, what) in [
+        ("issuer", "Test Issuer"),
+        ("root", "Test Root"),
+        ("validation", "dns-01"),
+        ("dns-provider", "example-dns"),
+        ("vantage", "local"),
+        ("region", "us"),
+    ] {
+        assert!(single.iter().any(|(k, w)| k == kind && w.contains(what)), "{kind}: {single:?}");
+    }
+
     // And how to divide it up.
     let plan = world.run(&["partition", "--service", "storage"]);
     show("partition --service storage", &plan.out, &plan.err);
@@ -115,6 +129,12 @@ fn a_release_that_nobody_flagged() {
     let hash = plan.out.lines().find_map(|l| l.strip_prefix("plan ")).unwrap();
     world.ok(&["partition", "--service", "storage", "--apply", "--plan", hash, "--reason", "after the outage"]);
     assert_eq!(world.json(&["intent", "list", "--all"]).len(), 18, "one for each certificate that there should be");
+}
+
+/// What the report on single points of failure says: kind and what is single.
+fn single(world: &World) -> Vec<(String, String)> {
+    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+    world.json(&["spof"]).iter().map(|l| (text(&l["kind"]), text(&l["what"]))).collect()
 }
 
 /// The transcript of a command, for whoever runs the tests with `--nocapture`.
@@ -141,7 +161,8 @@ fn fleet(world: &World, ports: &[u16]) -> String {
         world.paper.root_pem()
     );
     for region in REGIONS {
-        let _ = writeln!(toml, "[[region]]\nname = \"{region}\"");
+        let needs = if region == "us" { "" } else { "needs = [\"us\"]\n" };
+        let _ = write!(toml, "[[region]]\nname = \"{region}\"\n{needs}");
         for stamp in 1..=STAMPS {
             let _ = writeln!(toml, "[[stamp]]\nname = \"{region}{stamp}\"\nregion = \"{region}\"");
         }
@@ -149,7 +170,8 @@ fn fleet(world: &World, ports: &[u16]) -> String {
     for ((name, _), port) in NAMES.iter().zip(ports) {
         let _ = writeln!(
             toml,
-            "[[secret]]\nname = \"{name}\"\nkind = \"certificate\"\nteam = \"secrets\"\nservice = \"storage\"\nrelease_bound = true"
+            "[[secret]]\nname = \"{name}\"\nkind = \"certificate\"\nteam = \"secrets\"\nservice = \"storage\"\nrelease_bound = true\n\
+             validation = \"dns-01\"\ndns_provider = \"example-dns\""
         );
         for region in REGIONS {
             for stamp in 1..=STAMPS {

@@ -297,10 +297,20 @@ pub fn delete_item(tx: &mut Tx<'_>, id: i64) -> Result<()> {
 }
 
 /// One version of one secret that a release carries, wherever in the build.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Carry {
     /// The secret.
     pub secret: SecretId,
+    /// Its name.
+    pub name: String,
+    /// Its own owner, empty for its service's.
+    pub team: String,
+    /// Its service, empty for none.
+    pub service: String,
+    /// The newest stored version.
+    pub newest: i64,
+    /// Whether it is still kept: nobody waits for a secret that left the inventory.
+    pub kept: bool,
     /// Which version.
     pub version: i64,
     /// Whether a newer one was stored already when the build was looked at.
@@ -313,13 +323,26 @@ pub struct Carry {
 
 /// The versions of stored secrets that a release carries, by secret, the newest first.
 pub fn carries(tx: &mut Tx<'_>, id: ReleaseId) -> Result<Vec<Carry>> {
-    let sql = "SELECT secret_id, version, CAST(MAX(CASE WHEN what = 'older' THEN 1 ELSE 0 END) AS BIGINT), COUNT(*) - COUNT(observed_at), \
-               MAX(observed_at), MAX(waited) FROM release_item WHERE release_id = $1 AND secret_id <> 0 \
-               GROUP BY secret_id, version ORDER BY secret_id, version DESC";
+    let sql = "SELECT i.secret_id, i.version, CAST(MAX(CASE WHEN i.what = 'older' THEN 1 ELSE 0 END) AS BIGINT), \
+               COUNT(*) - COUNT(i.observed_at), MAX(i.observed_at), MAX(i.waited), s.name, s.team, s.service, s.newest_version, \
+               CAST(CASE WHEN s.retired_at IS NULL THEN 1 ELSE 0 END AS BIGINT) \
+               FROM release_item i JOIN secret s ON s.id = i.secret_id WHERE i.release_id = $1 AND i.secret_id <> 0 \
+               GROUP BY i.secret_id, i.version, s.name, s.team, s.service, s.newest_version, s.retired_at \
+               ORDER BY i.secret_id, i.version DESC";
     let carry = |r: &Row| {
         let seen = r.int(3)? == 0;
-        let observed_at = if seen { r.opt_time(4)? } else { None };
-        Ok(Carry { secret: SecretId(r.int(0)?), version: r.int(1)?, older: r.bool(2)?, observed_at, waited: r.bool(5)? })
+        Ok(Carry {
+            secret: SecretId(r.int(0)?),
+            version: r.int(1)?,
+            older: r.bool(2)?,
+            observed_at: if seen { r.opt_time(4)? } else { None },
+            waited: r.bool(5)?,
+            name: r.text(6)?.into(),
+            team: r.text(7)?.into(),
+            service: r.text(8)?.into(),
+            newest: r.int(9)?,
+            kept: r.bool(10)?,
+        })
     };
     tx.query(sql, &[id.0.into()])?.iter().map(carry).collect()
 }

@@ -14,7 +14,10 @@ use store::{
     timer,
 };
 
-use crate::harness::{Database, NOW, write};
+use crate::{
+    harness::{Database, NOW, write},
+    model::blank,
+};
 
 const LOOP: &str = "release";
 
@@ -127,6 +130,8 @@ pub(crate) fn what_is_carried_is_what_production_still_waits_for(database: &Data
     let store = database.open();
     let all = create(&store, &["1", "2", "3", "4"], "");
     write(&store, |tx| {
+        secret::insert(tx, &blank(5))?;
+        secret::insert(tx, &secret::Secret { retired_at: Some(NOW), ..blank(6) })?;
         for (r, days) in all.iter().zip([9, 8, 7, 6]) {
             release::update(tx, &Release { planned_at: NOW + Span::days(days), ..r.clone() })?;
         }
@@ -176,6 +181,8 @@ pub(crate) fn what_is_carried_is_what_production_still_waits_for(database: &Data
     let carries = |r: usize| store.read(|tx| release::carries(tx, all[r].id)).unwrap();
     assert_eq!(carries(0).len(), 1, "once, wherever it lies");
     assert_eq!((carries(0)[0].older, carries(2)[0].older), (false, true));
+    let who: Vec<_> = carries(1).into_iter().map(|c| (c.name, c.newest, c.kept)).collect();
+    assert_eq!(who, [("s5".to_owned(), 1, true), ("s6".to_owned(), 1, false)]);
     let keys = store.read(|tx| release::finds(tx, all[0].id, What::Key, 1)).unwrap();
     assert_eq!(keys, (2, vec![("d".to_owned(), "CN=x".to_owned())]));
 
