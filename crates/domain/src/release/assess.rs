@@ -75,7 +75,7 @@ pub struct Behind {
     pub count: u64,
     /// Whether there are more than were counted.
     pub more: bool,
-    /// The names of the first of them, escaped.
+    /// The names of the first of them, escaped; asked for once the release is deployed.
     pub first: Vec<String>,
 }
 

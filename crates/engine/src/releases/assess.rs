@@ -140,6 +140,8 @@ fn view(tx: &mut Tx<'_>, r: &Release, carried: &[Carry]) -> Result<View> {
     let samples = release::lead_samples(tx, &r.service)?;
     let plan = calendar::service(tx, &r.service)?;
     let mut carries = Vec::with_capacity(carried.len());
+    // Names are asked for only where they are said; each costs a look at another page of the database.
+    let named = if r.status == Status::Deployed { NAMED } else { 0 };
     let mut owners: BTreeMap<(&str, &str), String> = BTreeMap::new();
     for c in carried {
         let owner = match owners.entry((&c.team, &c.service)) {
@@ -147,7 +149,7 @@ fn view(tx: &mut Tx<'_>, r: &Release, carried: &[Carry]) -> Result<View> {
             btree_map::Entry::Vacant(new) => new.insert(crate::assess::team_of(tx, &c.team, &c.service, None)?).clone(),
         };
         let aggregate = target::ends(tx, c.secret)?;
-        let (count, first) = target::not_showing(tx, c.secret, c.version, COUNTED + 1, NAMED)?;
+        let (count, first) = target::not_showing(tx, c.secret, c.version, COUNTED + 1, named)?;
         carries.push(Carries {
             secret: c.secret,
             name: pki::text::escape(&c.name),

@@ -442,13 +442,13 @@ pub fn all_current(tx: &mut Tx<'_>, secret: SecretId) -> Result<bool> {
 pub fn not_showing(tx: &mut Tx<'_>, secret: SecretId, version: i64, limit: i64, named: i64) -> Result<(i64, Vec<String>)> {
     let of = format!("FROM target WHERE secret_id = $1 AND {PRODUCTION} AND retired_at IS NULL AND shows < $2");
     let params = |limit: i64| [Value::from(secret.0), version.into(), limit.into()];
-    let rows = tx.query(&format!("SELECT name {of} ORDER BY shows, id LIMIT $3"), &params(limit.min(named + 1)))?;
-    let mut count = rows.len() as i64;
-    if count > named && limit > count {
-        let sql = format!("SELECT COUNT(*) FROM (SELECT 1 {of} LIMIT $3) behind");
-        count = tx.query_one(&sql, &params(limit))?.int(0)?;
+    let sql = format!("SELECT COUNT(*) FROM (SELECT 1 {of} LIMIT $3) behind");
+    let count = tx.query_one(&sql, &params(limit))?.int(0)?;
+    if count == 0 || named == 0 {
+        return Ok((count, Vec::new()));
     }
-    Ok((count, rows.iter().take(named.max(0) as usize).map(|r| Ok(r.text(0)?.to_owned())).collect::<Result<_>>()?))
+    let rows = tx.query(&format!("SELECT name {of} ORDER BY shows, id LIMIT $3"), &params(named))?;
+    Ok((count, rows.iter().map(|r| Ok(r.text(0)?.to_owned())).collect::<Result<_>>()?))
 }
 
 /// Secrets between two numbers for which [`aggregate`] says more than [`no_targets`].
