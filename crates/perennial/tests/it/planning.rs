@@ -138,6 +138,7 @@ fn single(world: &World) -> Vec<(String, String)> {
 }
 
 /// The transcript of a command, for whoever runs the tests with `--nocapture`.
+#[expect(clippy::print_stderr, reason = "what a test prints is kept from whoever does not ask for it")]
 fn show(command: &str, out: &str, err: &str) {
     eprintln!("$ perennial {command}\n{out}{err}");
 }
