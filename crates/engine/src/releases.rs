@@ -25,6 +25,7 @@ use store::{
     Actor, Tx,
     journal::Entry,
     model::{calendar, inventory, release, target},
+    timer,
 };
 
 /// Longest name of a build, in bytes: commit hashes, image digests and versions are shorter.
@@ -190,6 +191,11 @@ impl Engine {
                 }
                 Status::Cancelled => r.ended_at = Some(tick.now),
                 _ => {}
+            }
+            if matches!(status, Status::Deployed | Status::Cancelled)
+                && let Some(service) = calendar::service(tx, &r.service)?
+            {
+                timer::set_earlier(tx, loops::SERVICE, service.id, tick.now)?;
             }
             if let Some(train) = train {
                 // Its room is another's.

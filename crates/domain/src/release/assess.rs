@@ -131,13 +131,20 @@ pub fn assess(view: &View, now: Time) -> Standing {
     let open: Vec<&Carries> = view.carries.iter().filter(|c| !c.is_over()).collect();
     let over = r.status == Status::Cancelled || (r.status == Status::Deployed && open.is_empty());
     if over {
-        let reason = if r.status == Status::Cancelled { "it was cancelled" } else { "production was observed, and nothing is waited for" };
+        let reason = match r.status {
+            Status::Cancelled => "it was cancelled",
+            _ if view.carries.is_empty() => "it is deployed, and carries no certificate of ours",
+            _ => "production was observed, and nothing is waited for",
+        };
+        // A key that anybody can read does not go away by being shipped.
+        let concerns = if r.status == Status::Cancelled { Vec::new() } else { in_the_build(view) };
+        let concerns = concerns.into_iter().filter(|c| c.code == Code::KeyInBuild).collect();
         return Standing {
             deadline: Deadline::Never,
             ship_by: None,
             slack: None,
             reason: reason.to_string(),
-            concerns: Vec::new(),
+            concerns,
             items_over,
             over,
             next: None,
@@ -176,8 +183,10 @@ pub fn assess(view: &View, now: Time) -> Standing {
         if !undated.is_empty() {
             concerns.push(is_undated(view, &undated));
         }
-        if let Some(by) = ship_by.filter(|_| !built) {
-            at(by + Span::seconds(1));
+        // Of what is broken, or frozen for ever, the deadline is now at every second: time alone changes nothing there.
+        let ahead = |p: &&Part<'_>| matches!(p.deadline, Deadline::By(_)) && (p.frozen.is_none() || p.ship_by.is_some_and(|by| by > now));
+        if !built {
+            parts.iter().filter(ahead).filter_map(|p| p.ship_by).for_each(|by| at(by + Span::seconds(1)));
         }
     }
     let reason = reason(view, &parts);

@@ -111,6 +111,7 @@ fn what_nobody_can_date_is_told_and_comes_first() {
         v.carries[0] = Carries { serves, production, ..carries() };
         let s = assess(&v, now);
         assert_eq!((s.deadline, codes(&s).as_slice()), (deadline, wanted), "{serves:?}");
+        assert_eq!(s.next, None, "time alone changes nothing there: {serves:?}");
     }
     // One that cannot be dated hides none that is late.
     let mut v = view(t("2013-02-25T00:00:00Z"));

@@ -4,7 +4,6 @@ use super::{difference, trains, turn_of};
 use crate::{Engine, Result, Tick, concern, loops, rules, services};
 use domain::{
     Span, Time,
-    concern::Concern,
     release::{
         Deadline, Release, Serves, Status,
         assess::{Behind, Carries, Finds, View, assess},
@@ -89,6 +88,7 @@ fn one(tx: &mut Tx<'_>, id: ReleaseId, tick: &Tick) -> Result<Option<Time>> {
         // How long releases of the service take may have changed with it.
         release::wake_carried_for(tx, &r.service, loops::SECRET, now)?;
         let (action, reason) = match (r.ended_at, r.deployed_at) {
+            (Some(_), _) if carried.is_empty() => ("release.ended", "it is deployed, and carries no certificate of ours"),
             (Some(_), _) => ("release.ended", "production was observed serving what it carries"),
             (None, None) => ("release.observed", "production was observed serving what it carries, and nobody said that it was deployed"),
             (None, Some(_)) => ("release.observed", "production was observed serving what it carries"),
@@ -99,12 +99,17 @@ fn one(tx: &mut Tx<'_>, id: ReleaseId, tick: &Tick) -> Result<Option<Time>> {
         services::wake(tx, &r.service, now)?;
     }
     let ended = r.ended_at.is_some();
-    let concerns: &[Concern] = if ended { &[] } else { &standing.concerns };
-    let again = concern::replace(tx, &r.subject(), concerns, now)?;
+    let again = concern::replace(tx, &r.subject(), &standing.concerns, now)?;
+    if ended && before.ended_at.is_none() && r.deployed_at.is_some() {
+        // Its build is in production in the place of those before it, and so is what was found in theirs.
+        for subject in release::replaced(tx, &r.service, id)? {
+            concern::replace(tx, &subject, &[], now)?;
+        }
+    }
     let deadline = if ended { Deadline::Never } else { standing.deadline };
     release::update_standing(tx, id, deadline, standing.ship_by.filter(|_| !ended), &standing.reason, now)?;
-    let departs =
-        (r.waits() && !r.train.is_empty() && !r.planned_at.is_no_expiry()).then(|| r.planned_at + GRACE_BUILT).filter(|t| *t > now);
+    let departs = (r.waits() && !r.train.is_empty() && !r.planned_at.is_no_expiry())
+        .then(|| (r.planned_at + GRACE_BUILT).max(now + Span::seconds(1)));
     Ok(if ended { None } else { [standing.next, again, departs].into_iter().flatten().min() })
 }
 
@@ -119,6 +124,8 @@ fn observe(tx: &mut Tx<'_>, r: &mut Release, carried: &[Carry], over: &[(SecretI
         waited |= waits;
         if (at, waits) != (c.observed_at, c.waited) {
             release::observed(tx, r.id, c.secret, c.version, at, waits)?;
+            // Its forecast rests on what is still waited for.
+            timer::set_earlier(tx, loops::SECRET, c.secret.0, now)?;
         }
     }
     let all = !carried.is_empty() && carried.iter().all(|c| over.contains(&(c.secret, c.version)));

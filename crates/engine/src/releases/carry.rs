@@ -1,6 +1,6 @@
 //! What a build carries: what a scan of it found, or what a person says.
 
-use super::{Detail, New, allowed, assess, create, read, taken, turn_of_service};
+use super::{Detail, New, When, allowed, assess, create, read, taken, turn_of_service};
 use crate::{Engine, Error, Result, Tick, judge::split_der, loops};
 use domain::{
     Fingerprint, Time,
@@ -13,6 +13,7 @@ use store::{
     Actor, Tx,
     journal::Entry,
     model::{
+        calendar,
         release::{self, Item, What},
         secret,
     },
@@ -63,10 +64,10 @@ impl Engine {
     }
 
     /// The same for the release of a build, which is created where there is none; one that exists keeps its dates. Says whether it was
-    /// created. All of it or nothing.
+    /// created. All of it or nothing. A pipeline's word puts it at the end of its service's own train and nowhere else.
     ///
     /// # Errors
-    /// As [`Engine::create_release`] and [`Engine::carry`].
+    /// As [`Engine::create_release`] and [`Engine::carry`]; `not-its-train`.
     pub fn register_build(&self, new: &New<'_>, found: &[Found], actor: &Actor, tick: &Tick) -> Result<(Detail, bool)> {
         check(found)?;
         self.store.try_write(actor, tick.now, |tx| {
@@ -75,12 +76,27 @@ impl Engine {
             let created = there.is_none();
             let id = match there {
                 Some(there) => there.facts.id,
-                None => create(tx, new, tick)?,
+                None => {
+                    own_train(tx, new)?;
+                    create(tx, new, tick)?
+                }
             };
             put(tx, id, found, new.reason, tick)?;
             Ok((read::detail(tx, id, tick.now)?, created))
         })
     }
+}
+
+/// Whoever can say what a build carries can move nobody else.
+fn own_train(tx: &mut Tx<'_>, new: &New<'_>) -> Result<()> {
+    let Some(When::Train { name, before, .. }) = &new.when else { return Ok(()) };
+    let own = calendar::service(tx, new.service)?.map(|s| s.train).unwrap_or_default();
+    if before.is_none() && name.as_ref().is_none_or(|n| *n == own) {
+        return Ok(());
+    }
+    let service = pki::text::escape(new.service);
+    let problem = format!("a build of {service} rides at the end of its own train; for another place: perennial release plan");
+    Err(Error::refused("not-its-train", problem))
 }
 
 fn check(found: &[Found]) -> Result<()> {
@@ -115,6 +131,12 @@ fn put(tx: &mut Tx<'_>, id: ReleaseId, found: &[Found], reason: &str, tick: &Tic
     }
     if r.status == Status::Cancelled || r.ended_at.is_some() {
         allowed(&r, Status::Delayed)?;
+    }
+    let unseen = |i: &&Item| i.what == What::Version && i.observed_at.is_none();
+    if r.deployed_at.is_some() && stored.iter().filter(|i| gone.contains(&i.id)).any(|i| unseen(&i)) {
+        // Only observation ends what was promised with it.
+        let problem = format!("{} is deployed, and production was not seen serving all that was found in its build before", r.title());
+        return Err(Error::refused("release-deployed", problem));
     }
     // What it no longer carries is not planned for those secrets any more.
     release::wake_carried(tx, id, loops::SECRET, tick.now)?;
@@ -209,7 +231,8 @@ fn whose(tx: &mut Tx<'_>, leaf: &Fingerprint) -> Result<Vec<(SecretId, i64, bool
         if all.iter().any(|(known, _, _)| *known == id) {
             continue;
         }
-        let Some(s) = secret::get(tx, id)? else { continue };
+        // Nobody waits for what left the inventory.
+        let Some(s) = secret::get(tx, id)?.filter(|s| s.retired_at.is_none()) else { continue };
         all.push((id, version, version >= s.newest_version));
     }
     Ok(all)

@@ -501,3 +501,47 @@ fn nobody_waits_for_a_secret_that_left_the_inventory() {
     s.says(id(&d), Status::Built);
     assert!(s.says(id(&d), Status::Deployed).stored.facts.ended_at.is_some());
 }
+
+#[test]
+fn what_was_promised_with_a_build_is_not_scanned_away_and_its_key_stays() {
+    let s = story("2012-10-01T00:00:00Z", "");
+    let key = Found { thing: Thing::KeyInTheClear, path: "a.tar!key.pem".into() };
+    let d = s.create("1", at("2012-10-20T00:00:00Z"), &[]);
+    let carry = |of: &Detail, found: &[Found]| s.w.engine.carry(id(of), found, "scan", &person(), &s.w.tick());
+    let found = [s.found(&s.new, "a.tar!new.pem"), key.clone()];
+    carry(&d, &found).unwrap();
+    for status in [Status::Built, Status::Deployed] {
+        s.w.engine.release_is(id(&d), status, "", &person(), &s.w.tick()).unwrap();
+    }
+    // Production was not seen: an empty scan ends nothing.
+    assert_eq!(refusal(carry(&d, &[])), "release-deployed");
+    assert!(codes(&s.show(id(&d))).contains(&Code::DeployedUnobserved));
+    carry(&d, &found).unwrap();
+
+    // What carries nothing of ours ends with the claim, and the key that it shipped is still told of, until another build is there instead.
+    let ship = |build: &str, found: &[Found]| {
+        let d = s.create(build, at("2012-10-20T00:00:00Z"), &[]);
+        carry(&d, found).unwrap();
+        for status in [Status::Built, Status::Deployed] {
+            s.w.engine.release_is(id(&d), status, "", &person(), &s.w.tick()).unwrap();
+        }
+        s.show(id(&d))
+    };
+    let second = ship("2", &[key]);
+    assert!(second.stored.facts.ended_at.is_some() && second.stored.reason.contains("carries no certificate of ours"));
+    assert_eq!(codes(&second), [Code::KeyInBuild]);
+    ship("3", &[]);
+    assert_eq!(codes(&s.show(id(&second))), []);
+}
+
+#[test]
+fn a_pipeline_moves_nobody_else() {
+    let s = story("2012-10-01T00:00:00Z", "");
+    let register = |when| {
+        let new = New { service: "storage", build: "9", when, carries: &[], stages: &[], reason: "scan" };
+        refusal(s.w.engine.register_build(&new, &[], &person(), &s.w.tick()).map(|(d, _)| d))
+    };
+    let first = s.create("1", at("2012-10-20T00:00:00Z"), &[]);
+    assert_eq!(register(Some(When::Train { name: Some("another".into()), before: None, earliest: None })), "not-its-train");
+    assert_eq!(register(Some(When::Train { name: None, before: Some(id(&first)), earliest: None })), "not-its-train");
+}

@@ -21,6 +21,7 @@ use super::{
     json,
     page::{Cursor, Paging},
     problem::Problem,
+    reason,
 };
 
 /// Most services of one item that are named.
@@ -249,6 +250,7 @@ pub(crate) async fn apply(
     caller: Caller,
     Json(body): Json<v1::ApplyPartition>,
 ) -> Answer<v1::AppliedPartition> {
+    reason(&body.reason)?;
     let window = span("window", body.window.as_deref(), NARROWEST, WIDEST)?;
     let plan = Fingerprint::parse(&body.plan)
         .map_err(|_| Problem::bad("bad-query", "plan is not a hash; look at the plan first, and name the one that it shows"))?;

@@ -256,8 +256,10 @@ pub(crate) static ROUTES: &[Route] = &[
         &["until", "delay", "cancel", "silence", "secret", "service", "grouped", "after", "limit"],
         schema::<v1::Forecast>,
         || get(forecast::show),
-    ),
-    read("/v1/spof", "What production hangs on besides its certificates", &[], schema::<v1::SinglePoints>, || get(forecast::single_points)),
+    )
+    .long(),
+    read("/v1/spof", "What production hangs on besides its certificates", &[], schema::<v1::SinglePoints>, || get(forecast::single_points))
+        .long(),
     read("/v1/incidents", "Incidents, the newest first; open ones, or all", &["all", "after", "limit"], page::<v1::Incident>, || {
         get(incidents::list)
     }),

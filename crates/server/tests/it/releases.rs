@@ -181,7 +181,7 @@ fn a_registration_is_whole_or_not_at_all() {
     let huge = json!([{ "path": "x".repeat(17 << 20), "private_key": true }]);
     assert_eq!(world.post(&ci, "/v1/releases/carry", &carry("1", &huge)).status, 413);
     let nowhere = json!({ "service": "shop", "build": "1", "train": "nowhere", "found": [] });
-    assert_eq!(world.post(&ci, "/v1/releases/carry", &nowhere).code(), (422, "unknown-train".into()));
+    assert_eq!(world.post(&ci, "/v1/releases/carry", &nowhere).code(), (422, "not-its-train".into()));
     assert_eq!(world.get(&ci, "/v1/releases/carry?service=shop&build=1").status, 404);
     assert_eq!(world.get(&world.admin, "/v1/releases").good()["items"], json!([]));
 }

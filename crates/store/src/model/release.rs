@@ -347,6 +347,13 @@ pub fn carries(tx: &mut Tx<'_>, id: ReleaseId) -> Result<Vec<Carry>> {
     tx.query(sql, &[id.0.into()])?.iter().map(carry).collect()
 }
 
+/// Subjects of releases of a service before `id` that have ended and of which something still stands.
+pub fn replaced(tx: &mut Tx<'_>, service: &str, id: ReleaseId) -> Result<Vec<String>> {
+    let sql = "SELECT DISTINCT c.subject FROM release r JOIN concern c ON c.subject = 'release/' || CAST(r.id AS TEXT) AND c.gone_at IS NULL \
+               WHERE r.service = $1 AND r.id < $2 AND r.ended_at IS NOT NULL ORDER BY c.subject";
+    tx.query(sql, &[service.into(), id.0.into()])?.iter().map(|r| Ok(r.text(0)?.to_owned())).collect()
+}
+
 /// How many different things of a kind a build carries, and where the first of them lie: path and subject.
 pub fn finds(tx: &mut Tx<'_>, id: ReleaseId, what: What, limit: i64) -> Result<(i64, Vec<(String, String)>)> {
     let count = tx
