@@ -13,7 +13,7 @@ pub(crate) use read::fix;
 pub use read::{Detail, Item, MAX_PAGE};
 pub(crate) use trains::plan_all;
 
-use crate::{Engine, Error, Refusal, Result, Tick, loops};
+use crate::{Engine, Error, Refusal, Result, Tick, loops, services};
 use domain::{
     Span, Time,
     release::{Release, Stage, Status, change},
@@ -25,7 +25,6 @@ use store::{
     Actor, Tx,
     journal::Entry,
     model::{calendar, inventory, release, target},
-    timer,
 };
 
 /// Longest name of a build, in bytes: commit hashes, image digests and versions are shorter.
@@ -192,10 +191,8 @@ impl Engine {
                 Status::Cancelled => r.ended_at = Some(tick.now),
                 _ => {}
             }
-            if matches!(status, Status::Deployed | Status::Cancelled)
-                && let Some(service) = calendar::service(tx, &r.service)?
-            {
-                timer::set_earlier(tx, loops::SERVICE, service.id, tick.now)?;
+            if matches!(status, Status::Deployed | Status::Cancelled) {
+                services::wake(tx, &r.service, tick.now)?;
             }
             if let Some(train) = train {
                 // Its room is another's.

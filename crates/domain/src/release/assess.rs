@@ -348,7 +348,7 @@ fn in_the_build(view: &View) -> Vec<Concern> {
         let what = if n == 1 { "certificate that" } else { "certificates that" };
         found.push(Concern {
             detail: format!("{title} carries {n} {what} the store does not hold: {}", first(&view.strangers.first, n, false)),
-            next_step: String::from("store what production serves, so that somebody watches it: perennial secret put"),
+            next_step: String::from("store what production serves, so that somebody watches it: perennial cert import"),
             ..concern(Code::CarriesUnknown, Level::Info, teams(view, [].into_iter()))
         });
     }

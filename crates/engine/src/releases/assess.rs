@@ -99,7 +99,9 @@ fn one(tx: &mut Tx<'_>, id: ReleaseId, tick: &Tick) -> Result<Option<Time>> {
         services::wake(tx, &r.service, now)?;
     }
     let ended = r.ended_at.is_some();
-    let again = concern::replace(tx, &r.subject(), &standing.concerns, now)?;
+    // What stands of a release that has ended was settled when it did.
+    let settled = before.ended_at.is_some() && before.status != Status::Cancelled;
+    let again = if settled { None } else { concern::replace(tx, &r.subject(), &standing.concerns, now)? };
     if ended && before.ended_at.is_none() && r.deployed_at.is_some() {
         // Its build is in production in the place of those before it, and so is what was found in theirs.
         for subject in release::replaced(tx, &r.service, id)? {

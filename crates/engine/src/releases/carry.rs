@@ -274,7 +274,7 @@ pub(super) fn declare(tx: &mut Tx<'_>, id: ReleaseId, names: &[String], now: Tim
         let s =
             secret::by_name(tx, name)?.filter(|s| s.retired_at.is_none()).ok_or_else(|| refused("is no secret: perennial secret list"))?;
         if s.kind != Kind::Certificate || s.newest_version == 0 {
-            return Err(refused("has no certificate that a release could carry; store one: perennial secret put"));
+            return Err(refused("has no certificate that a release could carry; store one: perennial cert import"));
         }
         let key = Key {
             path: String::new(),
