@@ -10,6 +10,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_base", include_str!("../migrations/0001_base.sql")),
     ("0002_model", include_str!("../migrations/0002_model.sql")),
     ("0003_plan", include_str!("../migrations/0003_plan.sql")),
+    ("0004_issuing", include_str!("../migrations/0004_issuing.sql")),
+    ("0005_nodes", include_str!("../migrations/0005_nodes.sql")),
+    ("0006_rollout", include_str!("../migrations/0006_rollout.sql")),
+    ("0007_drill", include_str!("../migrations/0007_drill.sql")),
 ];
 
 /// Key of the advisory lock that lets one process at a time change the schema ("perennia" in ASCII).

@@ -79,7 +79,14 @@ mod tests {
     #[test]
     fn every_moment_of_the_schema_was_thought_of() {
         let mut table = "";
-        let schema = concat!(include_str!("../../migrations/0002_model.sql"), include_str!("../../migrations/0003_plan.sql"));
+        let schema = concat!(
+            include_str!("../../migrations/0002_model.sql"),
+            include_str!("../../migrations/0003_plan.sql"),
+            include_str!("../../migrations/0004_issuing.sql"),
+            include_str!("../../migrations/0005_nodes.sql"),
+            include_str!("../../migrations/0006_rollout.sql"),
+            include_str!("../../migrations/0007_drill.sql"),
+        );
         for line in schema.lines() {
             if let Some(rest) = line.strip_prefix("CREATE TABLE ") {
                 table = rest.split(' ').next().unwrap_or_default();

@@ -1,0 +1,1 @@
+-- Who signs: issuers, what they are asked for, and what they answered.

@@ -1,0 +1,1 @@
+-- Machines with an agent: who they are, what they are to have, and what they say they did.

@@ -1,0 +1,1 @@
+-- The staged way of a version to its targets.

@@ -1,0 +1,1 @@
+-- Rehearsals, and what they took.
