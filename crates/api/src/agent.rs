@@ -28,6 +28,63 @@ pub const MOST_INSTALLS: usize = 1000;
 /// How far a node's clock may be off before that is a finding, in seconds.
 pub const CLOCK_TOLERANCE: u64 = 30;
 
+/// What a person carries from the store to a node: where the store is, whom to believe there, and the right to join once.
+///
+/// As text `perennial-join-1:CA:TOKEN@HOST:PORT`. At the first contact the agent believes no root of its machine: the chain that the store
+/// presents must hold the certificate with this fingerprint (so the store sends its authority along), and lead to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invitation {
+    /// SHA-256 of the authority's certificate (DER), lower-case hexadecimal.
+    pub ca: String,
+    /// The right to join.
+    pub token: Token,
+    /// `host:port` of the agents' door.
+    pub store: String,
+}
+
+/// How an [`Invitation`] begins.
+const INVITATION: &str = "perennial-join-1:";
+/// Longest text of one, in bytes.
+const MAX_INVITATION: usize = 1024;
+
+/// A text that is no [`Invitation`]; it is not repeated, since it may hold a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this is no join string: {0}; it reads perennial-join-1:CA:TOKEN@HOST:PORT, and `perennial node` on the store's side prints it")]
+pub struct NoInvitation(&'static str);
+
+impl Invitation {
+    /// The text. Whoever reads it can join.
+    #[must_use]
+    pub fn expose(&self) -> String {
+        format!("{INVITATION}{}:{}@{}", self.ca, self.token.0, self.store)
+    }
+}
+
+impl std::str::FromStr for Invitation {
+    type Err = NoInvitation;
+
+    fn from_str(text: &str) -> Result<Self, NoInvitation> {
+        let text = text.trim();
+        if text.len() > MAX_INVITATION {
+            return Err(NoInvitation("it is too long"));
+        }
+        let rest = text.strip_prefix(INVITATION).ok_or(NoInvitation("it begins with something else"))?;
+        let (ca, rest) = rest.split_once(':').ok_or(NoInvitation("it has no token"))?;
+        if ca.len() != 64 || !ca.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(NoInvitation("the authority's fingerprint is not 64 lower-case hexadecimal digits"));
+        }
+        let (token, store) = rest.split_once('@').ok_or(NoInvitation("it names no host"))?;
+        if token.is_empty() || !token.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'=')) {
+            return Err(NoInvitation("the token is not one"));
+        }
+        let port = store.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
+        if port.is_none_or(|port| port == 0) || store.contains(['/', '@', ' ', '?', '#']) {
+            return Err(NoInvitation("after the token stands HOST:PORT"));
+        }
+        Ok(Invitation { ca: ca.to_owned(), token: Token(token.to_owned()), store: store.to_owned() })
+    }
+}
+
 /// `POST /agent/v1/join`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -295,5 +352,38 @@ pub struct KeyText(pub String);
 impl fmt::Debug for KeyText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("KeyText(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn join_strings() {
+        let ca = "a".repeat(64);
+        let check = |text: String, expected: Result<&str, &str>| match (text.parse::<Invitation>(), expected) {
+            (Ok(one), Ok(store)) => {
+                assert_eq!(one.store, store);
+                assert_eq!(one.expose(), text.trim());
+                assert!(!format!("{one:?}").contains("secret"));
+            }
+            (Err(error), Err(part)) => {
+                let said = error.to_string();
+                assert!(said.contains(part) && !said.contains("secret"), "{said}");
+            }
+            (got, _) => panic!("{text}: {got:?}"),
+        };
+        check(format!("perennial-join-1:{ca}:secret_-.=@store.example:8201\n"), Ok("store.example:8201"));
+        check(format!("perennial-join-1:{ca}:secret@[2001:db8::1]:8201"), Ok("[2001:db8::1]:8201"));
+        check(format!("perennial-join-2:{ca}:secret@store.example:8201"), Err("begins"));
+        check("perennial-join-1:aa:secret@store.example:8201".into(), Err("64"));
+        check(format!("perennial-join-1:{ca}:secret"), Err("no host"));
+        check(format!("perennial-join-1:{ca}:@store.example:8201"), Err("token"));
+        check(format!("perennial-join-1:{ca}:secret@store.example"), Err("HOST:PORT"));
+        check(format!("perennial-join-1:{ca}:secret@store.example:0"), Err("HOST:PORT"));
+        check(format!("perennial-join-1:{ca}:secret@https://store.example:8201/"), Err("HOST:PORT"));
+        check("x".repeat(5000), Err("long"));
     }
 }
