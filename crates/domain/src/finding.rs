@@ -96,6 +96,14 @@ word!(
         ExpiriesTooClose = "expiries-too-close",
         /// One window of time takes down more of a service than a rule allows.
         WindowTooWide = "window-too-wide",
+        /// A rollout cannot go on by itself: more targets are dead than may be left behind, or a rule halted it.
+        RolloutStuck = "rollout-stuck",
+        /// A rollout was taken back.
+        RolledBack = "rolled-back",
+        /// A target was left behind by a rollout and was not observed serving its version since.
+        LeftBehind = "left-behind",
+        /// What is served must be replaced before its deadline, or was to be: it is revoked, or will be.
+        Revoked = "revoked",
     }
 );
 

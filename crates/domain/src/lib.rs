@@ -22,6 +22,7 @@ pub mod partition;
 pub mod policy;
 pub mod release;
 pub mod required;
+pub mod rollout;
 pub mod schedule;
 pub mod secret;
 pub mod spof;

@@ -38,6 +38,10 @@ id!(
     ReleaseId
 );
 id!(
+    /// A version on its way to its targets.
+    RolloutId
+);
+id!(
     /// One (target, address, vantage, server name, offer, method); observations are stored under it.
     CombinationId
 );

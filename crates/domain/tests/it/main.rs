@@ -4,3 +4,4 @@
 mod blast;
 mod fleet;
 mod partition;
+mod rollout;
