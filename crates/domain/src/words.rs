@@ -38,7 +38,11 @@ id!(
     ReleaseId
 );
 id!(
-    /// A version on its way to its targets.
+    /// A machine with an agent.
+    NodeId
+);
+id!(
+    /// The staged way of a version to its targets.
     RolloutId
 );
 id!(

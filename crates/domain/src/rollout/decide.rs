@@ -16,8 +16,8 @@ use alloc::{
     vec::Vec,
 };
 
-/// An agent waits for at most a minute at a time ([`Reason::NodeSilent`]).
-pub const SILENT_AFTER: Span = Span::minutes(5);
+/// An agent waits for at most a minute at a time, and when it was heard of is kept to some minutes ([`Reason::NodeSilent`]).
+pub const SILENT_AFTER: Span = Span::minutes(10);
 /// How far a node's clock may be off.
 pub const CLOCK_TOLERANCE: Span = Span::seconds(30);
 /// A soak takes at most this part of the time that is left until something that waits for it ends, shared by the waves that are left.

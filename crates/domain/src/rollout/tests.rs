@@ -224,7 +224,7 @@ fn each_reason_and_each_threshold_at_one_second_before_and_after() {
             "wait soak next Some(1)",
         ),
         ("and no more", |v| at(v, 9).until = Some(T + Span::seconds(8)), Some(0), T + S, "advance 1 50"),
-        ("told", |v| not_yet(v, 9).begun_at = Some(T), Some(1), T + S, "wait told next Some(300)"),
+        ("told", |v| not_yet(v, 9).begun_at = Some(T), Some(1), T + S, "wait told next Some(600)"),
         (
             "silent agent −1",
             |v| {
@@ -232,7 +232,7 @@ fn each_reason_and_each_threshold_at_one_second_before_and_after() {
             },
             Some(1),
             T + SILENT_AFTER - S,
-            "wait told next Some(300)",
+            "wait told next Some(600)",
         ),
         (
             "silent agent 0",
@@ -244,12 +244,12 @@ fn each_reason_and_each_threshold_at_one_second_before_and_after() {
             "wait node-silent next Some(1800)",
         ),
         ("never joined", |v| not_yet(v, 9).nodes[0].seen_at = None, Some(1), T, "wait node-silent next Some(1800)"),
-        ("claimed", |v| not_yet(v, 9).nodes[0].progress = Progress::Installed, Some(1), T + S, "wait unobserved next Some(300)"),
-        ("not issued", |v| not_yet(v, 9).nodes[0].progress = Progress::NotIssued, Some(1), T + S, "wait not-issued next Some(300)"),
-        ("clock off by 30 s", |v| not_yet(v, 9).nodes[0].clock_off = Span::seconds(30), Some(1), T, "wait told next Some(300)"),
-        ("by 31 s", |v| not_yet(v, 9).nodes[0].clock_off = Span::seconds(31), Some(1), T, "wait node-clock next Some(300)"),
-        ("behind by 31 s", |v| not_yet(v, 9).nodes[0].clock_off = Span::seconds(-31), Some(1), T, "wait node-clock next Some(300)"),
-        ("failed", |v| not_yet(v, 9).nodes[0].progress = Progress::Failed, Some(1), T, "wait node-failed next Some(300)"),
+        ("claimed", |v| not_yet(v, 9).nodes[0].progress = Progress::Installed, Some(1), T + S, "wait unobserved next Some(600)"),
+        ("not issued", |v| not_yet(v, 9).nodes[0].progress = Progress::NotIssued, Some(1), T + S, "wait not-issued next Some(600)"),
+        ("clock off by 30 s", |v| not_yet(v, 9).nodes[0].clock_off = Span::seconds(30), Some(1), T, "wait told next Some(600)"),
+        ("by 31 s", |v| not_yet(v, 9).nodes[0].clock_off = Span::seconds(31), Some(1), T, "wait node-clock next Some(600)"),
+        ("behind by 31 s", |v| not_yet(v, 9).nodes[0].clock_off = Span::seconds(-31), Some(1), T, "wait node-clock next Some(600)"),
+        ("failed", |v| not_yet(v, 9).nodes[0].progress = Progress::Failed, Some(1), T, "wait node-failed next Some(600)"),
         (
             "one dead −1",
             |v| {
@@ -436,7 +436,7 @@ fn each_reason_and_each_threshold_at_one_second_before_and_after() {
             },
             Some(1),
             T + S,
-            "wait told next Some(300)",
+            "wait told next Some(600)",
         ),
     ];
     for (what, alter, wave, now, wanted) in cases {
@@ -457,7 +457,7 @@ fn a_wave_holds_no_more_than_its_share_on_the_way() {
         at(&mut v, id).begun_at = Some(now);
         at(&mut v, id).nodes[0].seen_at = Some(now);
     }
-    assert_eq!(said(&v, now), "wait told told told told told share-limit next Some(3900)");
+    assert_eq!(said(&v, now), "wait told told told told told share-limit next Some(4200)");
     at(&mut v, 4).shows = true;
     assert_eq!(note(&mut v, now), [TargetId(4)]);
     assert_eq!(said(&v, now), "advance 1 1");

@@ -7,7 +7,7 @@ use crate::{Result, Tx, timer};
 
 /// What has happened, by table. Dates that somebody chose (expiries, due dates, drains) are not among them, nor is the journal: that
 /// says what the clock said.
-const HAPPENED: [(&str, &[&str]); 19] = [
+const HAPPENED: [(&str, &[&str]); 23] = [
     ("address", &["first_seen", "left_at"]),
     ("chain", &["kept_at"]),
     ("concern", &["told_at", "gone_at"]),
@@ -23,6 +23,10 @@ const HAPPENED: [(&str, &[&str]); 19] = [
     ("release", &["built_at", "deployed_at", "observed_at", "ended_at", "assessed_at"]),
     ("release_item", &["added_at", "observed_at"]),
     ("release_stage", &["changed_at"]),
+    ("revocation", &["ended_at"]),
+    ("revocation_secret", &["done_at"]),
+    ("rollout", &["begun_at", "ended_at", "halted_at", "wave_at", "decided_at"]),
+    ("rollout_target", &["begun_at", "observed_at", "quarantined_at"]),
     ("secret", &["declared_at", "attested_at", "assessed_at", "retired_at"]),
     ("sweep", &["started_at", "finished_at"]),
     ("target", &["declared_at", "observed_at", "claimed_at", "retired_at"]),
@@ -55,7 +59,7 @@ mod tests {
     use super::*;
 
     /// Dates that somebody chose or that a certificate says, and moments that nobody waits for.
-    const CHOSEN: [&str; 18] = [
+    const CHOSEN: [&str; 19] = [
         "retired_at", // of what is only named: teams, services, regions, stamps, vantages, roots, policies
         "expires_at",
         "attested_at",
@@ -73,6 +77,7 @@ mod tests {
         "planned_at",
         "first_planned_at",
         "breaks_at",
+        "deadline_at",
         "next_at", // everything is made due
     ];
 

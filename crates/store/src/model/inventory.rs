@@ -47,6 +47,9 @@ pub const TRAIN: Table = named("train", &["calendar", "start", "rule", "capacity
 /// Partition rules (JSON).
 pub const PARTITION: Table = Table { kind: "partition", ..named("partition_rule", &["rule"]) };
 
+/// Rollout policies (JSON).
+pub const ROLLOUT_POLICY: Table = Table { kind: "rollout policy", ..named("rollout_policy", &["policy"]) };
+
 /// What is in a table, by name; each row's values in the order of the columns.
 pub fn rows(tx: &mut Tx<'_>, table: Table) -> Result<BTreeMap<String, Vec<Value>>> {
     let columns: String = table.columns.iter().map(|c| format!(", {c}")).collect();

@@ -17,6 +17,7 @@ pub mod path;
 pub mod prune;
 pub mod recount;
 pub mod release;
+pub mod rollout;
 pub mod secret;
 pub mod spof;
 pub mod sweep;
