@@ -1,5 +1,6 @@
 //! Putting the declared inventory in place: idempotent, all or nothing; what leaves is retired, never forgotten.
 
+mod issuing;
 mod planning;
 
 pub use planning::wake_plans;
@@ -64,6 +65,7 @@ impl Engine {
         let form = fleet::validate_received(fleet, tick.now.unix()).err().unwrap_or_default();
         let mut problems: Vec<String> = form.iter().map(ToString::to_string).collect();
         planning::problems(fleet, tick.now, &mut problems);
+        issuing::problems(fleet, &mut problems);
         if !problems.is_empty() {
             return Err(Error::Refused(Refusal { code: "bad-fleet", problems }));
         }
@@ -76,6 +78,7 @@ impl Engine {
                 target::wake_the_fleet(tx, loops::SECRET, loops::TARGET, tick.now)?;
             }
             apply.planning(tx, fleet)?;
+            apply.issuers(tx, fleet)?;
             let secrets = apply.secrets(tx, fleet)?;
             if apply.writes && apply.changes.iter().any(|c| c.kind == "secret" && c.what != "left-over") {
                 wake_plans(tx, tick.now)?;
@@ -196,9 +199,16 @@ impl Apply<'_> {
             let stored = secret::by_name(tx, &wanted.name)?;
             let base = stored.clone().unwrap_or_else(|| blank(SecretId(0), &wanted.name, kind(wanted.kind), self.now));
             let mut after = declare(base, wanted);
+            let issued = self.issuance(tx, stored.as_ref(), wanted)?;
             match stored {
                 Some(before) if before == after => {
                     ids.insert(wanted.name.clone(), before.id);
+                    if !issued.is_empty() {
+                        self.changed("secret", &wanted.name, issued);
+                        if self.writes {
+                            timer::set_earlier(tx, loops::SECRET, before.id.0, self.now)?;
+                        }
+                    }
                     continue;
                 }
                 Some(before) => {
@@ -207,7 +217,7 @@ impl Apply<'_> {
                             format!("secret {} is {} and holds versions; it cannot become {}", before.name, before.kind, after.kind);
                         return Err(Error::refused("kind-changed", problem));
                     }
-                    self.changed("secret", &wanted.name, secret_diff(&before, &after));
+                    self.changed("secret", &wanted.name, secret_diff(&before, &after).into_iter().chain(issued).collect());
                     ids.insert(wanted.name.clone(), before.id);
                     if self.writes {
                         // From the row as it is once it is taken: an import may have added a version meanwhile.
@@ -221,6 +231,7 @@ impl Apply<'_> {
                     if self.writes {
                         after.id = SecretId(tx.next_id("secret")?);
                         secret::insert(tx, &after)?;
+                        self.issuance(tx, Some(&after), wanted)?;
                     }
                     ids.insert(wanted.name.clone(), after.id);
                 }

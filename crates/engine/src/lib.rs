@@ -17,10 +17,12 @@ pub mod deliver;
 mod delivery_keys;
 mod error;
 pub mod forecast;
+mod held;
 pub mod housekeeping;
 pub mod incidents;
 pub mod intent;
 pub mod inventory;
+pub mod issuing;
 pub mod judge;
 pub mod keys;
 pub mod look;
@@ -75,6 +77,13 @@ pub mod loops {
     pub const RELEASE: &str = "release";
     /// Something that a service is planned by changed; the subject is the service's number.
     pub const SERVICE: &str = "service";
+
+    /// Whether a secret is to be renewed; the subject is the secret's number.
+    pub const RENEW: &str = "renew";
+    /// A request to an issuer is due; the subject is the order's number.
+    pub const ORDER: &str = "order";
+    /// The list of what an authority revoked is due; the subject is the authority's number.
+    pub const CRL: &str = "crl";
 
     /// Look at a target from a named vantage.
     pub fn observe(vantage: &str) -> String {

@@ -106,3 +106,96 @@ pub trait Post {
 
 /// Fills a buffer with randomness.
 pub type Entropy<'a> = dyn FnMut(&mut [u8]) + 'a;
+
+/// One request to an ACME server, with everything that it needs. What is secret in it was opened for this call alone.
+pub struct Ordered {
+    /// The order's number.
+    pub order: i64,
+    /// The issuer, as the inventory declares it.
+    pub issuer: api::fleet::Issuer,
+    /// The account's private key (PKCS#8, DER).
+    pub account_key: zeroize::Zeroizing<Vec<u8>>,
+    /// Where the server keeps the account, empty before it was made.
+    pub account: String,
+    /// The MAC key of the external account (base64url), where one is declared.
+    pub eab_key: Option<zeroize::Zeroizing<String>>,
+    /// The key that signs DNS updates (base64), where one is declared.
+    pub dns_key: Option<zeroize::Zeroizing<String>>,
+    /// PEM of the roots that the directory is trusted by; the system's if none.
+    pub roots: Option<String>,
+    /// PKCS#10, DER.
+    pub csr: Vec<u8>,
+    /// The names that the request asks for.
+    pub names: Vec<String>,
+    /// The certificate that it takes over from (RFC 9773 §5: `base64url(aki).base64url(serial)`), empty for none.
+    pub replaces: String,
+    /// Where the server keeps the order, empty before it was placed.
+    pub url: String,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// Where the server keeps the account, as far as it is known now.
+    pub account: String,
+    /// Where it keeps the order; empty where none was placed, or the old one is of no use any more.
+    pub url: String,
+    /// What it says.
+    pub answer: Answer,
+}
+
+/// What an issuer says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The certificate came: DER, leaf first.
+    Issued(Vec<Vec<u8>>),
+    /// It works on it, or somebody must still prove a name.
+    Pending {
+        /// How long it asked us to wait.
+        retry_after: Option<domain::Span>,
+        /// What is waited for, escaped.
+        what: String,
+    },
+    /// It did not sign.
+    Failed {
+        /// Whether trying the same again is of no use before somebody acts.
+        terminal: bool,
+        /// What it says, escaped.
+        detail: String,
+        /// What each name failed of: (name, what), escaped.
+        problems: Vec<(String, String)>,
+        /// How long it asked us to wait.
+        retry_after: Option<domain::Span>,
+    },
+}
+
+/// A question of when a certificate should be renewed (RFC 9773).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The issuer, as the inventory declares it.
+    pub issuer: api::fleet::Issuer,
+    /// PEM of the roots that the directory is trusted by; the system's if none.
+    pub roots: Option<String>,
+    /// The certificate: `base64url(aki).base64url(serial)`.
+    pub certificate: String,
+}
+
+/// What an issuer suggests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suggestion {
+    /// The window in which it should be renewed; none where the issuer suggests nothing, or nothing that can be read.
+    pub window: Option<(Time, Time)>,
+    /// When to ask again.
+    pub retry_after: Option<domain::Span>,
+    /// The explanation, or why there is none; escaped.
+    pub explanation: String,
+}
+
+/// Signs, somewhere else.
+pub trait Authority: Send + Sync {
+    /// Takes each order one step further; gives one answer for each, in order.
+    fn order(&self, orders: &[Ordered], now: Time) -> Vec<Answered>;
+
+    /// Asks when certificates should be renewed; gives one answer for each, in order.
+    fn suggest(&self, questions: &[Question], now: Time) -> Vec<Suggestion>;
+}

@@ -31,6 +31,18 @@ use zeroize::Zeroizing;
 pub const PRIVATE_KEY: &str = "private-key";
 /// What sealed opaque bytes are for; bound into the seal.
 pub const OPAQUE: &str = "opaque";
+/// What a sealed key of an internal CA is for.
+pub const CA_KEY: &str = "ca-key";
+/// What a sealed key of an ACME account is for.
+pub const ACCOUNT_KEY: &str = "account-key";
+/// What a sealed key is for that waits for a CA's answer.
+pub const REQUEST_KEY: &str = "request-key";
+/// What the sealed key that signs manifests is for.
+pub const MANIFEST_KEY: &str = "manifest-key";
+/// What the sealed key of the authority over agents is for.
+pub const AGENT_CA_KEY: &str = "agent-ca-key";
+/// Every purpose.
+const PURPOSES: [&str; 7] = [PRIVATE_KEY, OPAQUE, CA_KEY, ACCOUNT_KEY, REQUEST_KEY, MANIFEST_KEY, AGENT_CA_KEY];
 /// Most instances in one version.
 pub const MOST_INSTANCES: usize = 64;
 /// Most problems that one answer names.
@@ -349,7 +361,7 @@ fn leaf_of(c: &Checked) -> (String, String, Fingerprint) {
     (c.scope.clone(), c.chain[0].key_type().to_owned(), c.chain[0].fingerprint())
 }
 
-fn version(number: i64, actor: &Actor, reason: &str, expires_at: Option<Time>, now: Time) -> secret::Version {
+pub(crate) fn version(number: i64, actor: &Actor, reason: &str, expires_at: Option<Time>, now: Time) -> secret::Version {
     secret::Version { number, stored_at: now, actor: format!("{}/{}", actor.issuer, actor.subject), reason: reason.into(), expires_at }
 }
 
@@ -515,14 +527,14 @@ fn write(
 }
 
 /// Another server may have rotated the key meanwhile: nothing is sealed under one that is about to be forgotten.
-fn still_current(tx: &mut Tx<'_>, keeper: Option<&Keeper>) -> Result<()> {
+pub(crate) fn still_current(tx: &mut Tx<'_>, keeper: Option<&Keeper>) -> Result<()> {
     match keeper {
         Some(k) if !secret::take_current_kek(tx, k.kek_id())? => Err(rotated_elsewhere()),
         _ => Ok(()),
     }
 }
 
-fn put_sealed(tx: &mut Tx<'_>, instance: i64, purpose: &str, sealed: Sealed) -> store::Result<()> {
+pub(crate) fn put_sealed(tx: &mut Tx<'_>, instance: i64, purpose: &str, sealed: Sealed) -> store::Result<()> {
     let row = secret::Sealed {
         instance,
         purpose: purpose.into(),
@@ -539,10 +551,8 @@ pub(crate) fn sealed_of(row: &secret::Sealed) -> Sealed {
 
 /// Where sealed bytes live. What the row says of its purpose is only believed where it is one of ours.
 pub(crate) fn place<'a>(store: &'a str, secret: SecretId, version: i64, instance: i64, purpose: &str) -> Result<Place<'a>> {
-    let purpose = match purpose {
-        PRIVATE_KEY => PRIVATE_KEY,
-        OPAQUE => OPAQUE,
-        _ => return Err(Error::refused("damaged", "sealed bytes with an unknown purpose; restore a backup")),
+    let Some(purpose) = PURPOSES.into_iter().find(|p| *p == purpose) else {
+        return Err(Error::refused("damaged", "sealed bytes with an unknown purpose; restore a backup"));
     };
     Ok(Place { store, secret: secret.0, version, instance, purpose })
 }

@@ -6,6 +6,7 @@
 //! for a lifetime is for the rules to say.
 
 mod check;
+mod issuing;
 mod model;
 mod place;
 mod planning;
@@ -19,6 +20,7 @@ use std::fmt;
 use toml::de::DeTable;
 
 pub use check::{is_name, validate, validate_received};
+pub use issuing::{Budget, Challenge, DnsUpdate, Issuer, IssuerKind, KeyChoice, KeysAt, Maintenance, Profile, TsigAlgorithm};
 pub use model::{
     Backends, Class, Contact, Fleet, KeyType, Management, Offer, Override, Policy, Region, Renewal, RootSet, Secret, SecretKind, Service,
     Settings, Stamp, Target, TargetKind, TargetState, Team, Vantage,
@@ -43,6 +45,12 @@ pub const MAX_SECRETS: usize = 1_000_000;
 pub const MAX_OTHERS: usize = 100_000;
 /// Most calendars, and most trains and partitions.
 pub const MAX_PLANNED: usize = 1_000;
+/// Most issuers.
+pub const MAX_ISSUERS: usize = 1_000;
+/// Most issuers of one secret, and most contacts of one issuer.
+pub const MAX_PREFERRED: usize = 16;
+/// Shortest and longest life that can be asked of an issuer, in seconds: an hour, and ten years.
+pub const LIFETIME_SECONDS: std::ops::RangeInclusive<i64> = 3_600..=3_660 * 86_400;
 /// Most freezes of a calendar.
 pub const MAX_FREEZES: usize = 100;
 /// Most freezes of all calendars together.

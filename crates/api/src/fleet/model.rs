@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::issuing::{Issuer, KeyChoice, KeysAt, Maintenance, Profile};
 use super::planning::{Calendar, Partition, Train};
 use super::values::{Day, Endpoint, Moment, Period};
 
@@ -46,6 +47,9 @@ pub struct Fleet {
     /// Partitions: how certificates may be shared, and when they may end.
     #[serde(rename = "partition", skip_serializing_if = "Vec::is_empty")]
     pub partitions: Vec<Partition>,
+    /// Issuers: who signs.
+    #[serde(rename = "issuer", skip_serializing_if = "Vec::is_empty")]
+    pub issuers: Vec<Issuer>,
     /// Secrets.
     #[serde(rename = "secret", skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<Secret>,
@@ -263,6 +267,32 @@ pub struct Secret {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires: Option<Moment>,
+    /// Issuers in the order of preference; the one of a node's own region goes first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub issued_by: Vec<String>,
+    /// What the certificate is for; `server` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
+    /// Where its keys are born; `node` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<KeysAt>,
+    /// The kind of its keys; `ecdsa-p256` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_type: Option<KeyChoice>,
+    /// How long it is to live; as the issuer gives if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "90d")]
+    pub lifetime: Option<Period>,
+    /// Its identity, for `profile = "spiffe"` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "spiffe://example.org/storage/front")]
+    pub spiffe_id: Option<String>,
+    /// When it is renewed, if that can wait so long; at any time if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Maintenance>,
+    /// The rollout policy by which its versions travel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<String>,
 }
 
 /// What a secret is.

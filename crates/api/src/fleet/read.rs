@@ -11,13 +11,14 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Problem;
+use super::issuing::{Budget, Challenge, DnsUpdate, Issuer, IssuerKind, KeyChoice, KeysAt, Maintenance, Profile, TsigAlgorithm};
 use super::model::{
     Backends, Class, Contact, Fleet, KeyType, Management, Offer, Override, Policy, Region, Renewal, RootSet, Secret, SecretKind, Service,
     Settings, Stamp, Target, TargetKind, TargetState, Team, Vantage,
 };
 use super::place::Path;
 use super::planning::{Calendar, Freeze, Partition, Train};
-use super::values::quoted;
+use super::values::{Period, quoted};
 
 /// Reads the tree; whatever was wrong is appended to `problems`.
 pub(super) fn fleet(root: &DeTable<'_>, problems: &mut Vec<Problem>) -> Fleet {
@@ -44,6 +45,7 @@ pub(super) fn fleet(root: &DeTable<'_>, problems: &mut Vec<Problem>) -> Fleet {
         }),
         trains: t.tables("train", train),
         partitions: t.tables("partition", partition),
+        issuers: t.tables("issuer", issuer),
         secrets: t.tables("secret", secret),
         targets: t.tables("target", target),
     };
@@ -123,6 +125,40 @@ fn partition(t: &mut Reader<'_, '_>) -> Partition {
     }
 }
 
+fn issuer(t: &mut Reader<'_, '_>) -> Issuer {
+    Issuer {
+        name: t.needed("name"),
+        kind: t.needed_word("kind", &ISSUER_KINDS),
+        region: t.text("region"),
+        fallback: t.text("fallback"),
+        budget: t.table("budget", |t| {
+            if t.table.get("orders").is_none() {
+                t.missing("orders", "add orders = 50");
+            }
+            if t.table.get("window").is_none() {
+                t.missing("window", "add window = \"7d\"");
+            }
+            Budget { orders: t.number("orders").unwrap_or(1), window: t.value("window").unwrap_or(Period::days(7)) }
+        }),
+        directory: t.text("directory"),
+        contact: t.texts("contact").unwrap_or_default(),
+        eab_key_id: t.text("eab_key_id"),
+        eab_secret: t.text("eab_secret"),
+        profile: t.text("profile"),
+        chain: t.text("chain"),
+        challenge: t.word_if("challenge", &CHALLENGES),
+        dns: t.table("dns", |t| DnsUpdate {
+            server: t.needed("server"),
+            zone: t.needed("zone"),
+            key_name: t.needed("key_name"),
+            key_secret: t.needed("key_secret"),
+            algorithm: t.word("algorithm", &ALGORITHMS),
+        }),
+        dns_hook: t.text("dns_hook"),
+        roots: t.text("roots"),
+    }
+}
+
 fn secret(t: &mut Reader<'_, '_>) -> Secret {
     Secret {
         name: t.needed("name"),
@@ -143,6 +179,14 @@ fn secret(t: &mut Reader<'_, '_>) -> Secret {
         validation: t.text("validation"),
         dns_provider: t.text("dns_provider"),
         expires: t.value("expires"),
+        issued_by: t.texts("issued_by").unwrap_or_default(),
+        profile: t.word_if("profile", &PROFILES),
+        keys: t.word_if("keys", &KEYS_AT),
+        key_type: t.word_if("key_type", &KEY_CHOICES),
+        lifetime: t.value("lifetime"),
+        spiffe_id: t.text("spiffe_id"),
+        window: t.table("window", |t| Maintenance { zone: t.text("zone"), weekly: t.needed("weekly") }),
+        rollout: t.text("rollout"),
     }
 }
 
@@ -180,6 +224,21 @@ pub(super) const CLASSES: [(&str, Class); 5] = [
 ];
 pub(super) const SECRET_KINDS: [(&str, SecretKind); 3] =
     [("certificate", SecretKind::Certificate), ("opaque", SecretKind::Opaque), ("tracked", SecretKind::Tracked)];
+pub(super) const ISSUER_KINDS: [(&str, IssuerKind); 2] = [("internal", IssuerKind::Internal), ("acme", IssuerKind::Acme)];
+pub(super) const CHALLENGES: [(&str, Challenge); 3] =
+    [("http-01", Challenge::Http01), ("tls-alpn-01", Challenge::TlsAlpn01), ("dns-01", Challenge::Dns01)];
+pub(super) const ALGORITHMS: [(&str, TsigAlgorithm); 3] =
+    [("hmac-sha256", TsigAlgorithm::HmacSha256), ("hmac-sha384", TsigAlgorithm::HmacSha384), ("hmac-sha512", TsigAlgorithm::HmacSha512)];
+pub(super) const PROFILES: [(&str, Profile); 4] =
+    [("server", Profile::Server), ("client", Profile::Client), ("both", Profile::Both), ("spiffe", Profile::Spiffe)];
+pub(super) const KEYS_AT: [(&str, KeysAt); 2] = [("node", KeysAt::Node), ("store", KeysAt::Store)];
+pub(super) const KEY_CHOICES: [(&str, KeyChoice); 5] = [
+    ("ecdsa-p256", KeyChoice::EcdsaP256),
+    ("ecdsa-p384", KeyChoice::EcdsaP384),
+    ("rsa-2048", KeyChoice::Rsa2048),
+    ("rsa-3072", KeyChoice::Rsa3072),
+    ("ed25519", KeyChoice::Ed25519),
+];
 pub(super) const MANAGEMENTS: [(&str, Management); 2] = [("managed", Management::Managed), ("external", Management::External)];
 pub(super) const RENEWALS: [(&str, Renewal); 2] = [("by-hand", Renewal::ByHand), ("automatic", Renewal::Automatic)];
 pub(super) const TARGET_KINDS: [(&str, TargetKind); 3] =
@@ -303,6 +362,14 @@ impl<'a> Reader<'a, '_> {
         })
     }
 
+    fn word_if<T: Copy + Default>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
+        if self.table.get(key).is_none() {
+            self.known.push(key);
+            return None;
+        }
+        Some(self.word(key, words))
+    }
+
     fn needed_word<T: Copy + Default>(&mut self, key: &'static str, words: &[(&str, T)]) -> T {
         if self.table.get(key).is_none() {
             self.missing(key, &format!("use {}", one_of(words)));
@@ -381,7 +448,7 @@ impl<'a> Reader<'a, '_> {
                 let message = format!("{key} should hold tables, not {}", type_in_words(value.get_ref()));
                 self.problems.push(Problem::form(at.path(), message));
             }
-            let mut inner = Reader { table, at, known: Vec::with_capacity(20), problems: &mut *self.problems };
+            let mut inner = Reader { table, at, known: Vec::with_capacity(24), problems: &mut *self.problems };
             out.push(read(&mut inner));
             inner.finish();
         }

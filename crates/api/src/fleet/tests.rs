@@ -17,7 +17,8 @@ fn errors(text: &str) -> String {
 fn the_example_explains_itself_and_parses() {
     let fleet = parse_at(EXAMPLE, NOW).unwrap_or_else(|e| panic!("{e:#?}"));
     assert_eq!(fleet.targets.len(), 6);
-    assert_eq!(fleet.secrets.len(), 5);
+    assert_eq!(fleet.secrets.len(), 7);
+    assert_eq!(fleet.issuers.len(), 2);
     assert_eq!(fleet.targets[1].vantages, ["local"]);
     assert_eq!(fleet.secrets[0].overrides.as_ref().unwrap().incident, Some(Period::days(75)));
 }
@@ -362,6 +363,97 @@ dns_provider = ""
     67:14: write a short word such as "dns-01"; letters, digits and . _ - : @ + *
     68:16: write a short word such as "dns-01"; letters, digits and . _ - : @ + *
     "#);
+}
+
+#[test]
+fn every_problem_of_issuing() {
+    let text = r#"
+[[region]]
+name = "eu"
+[[issuer]]
+name = "one"
+kind = "internal"
+region = "us"
+fallback = "two"
+challenge = "http-01"
+budget = { orders = 0, window = "1s" }
+[[issuer]]
+name = "two"
+kind = "acme"
+fallback = "one"
+directory = "http://acme.example.net/"
+contact = ["root@example.com"]
+eab_key_id = "k"
+dns_hook = "/bin/sh"
+challenge = "dns-01"
+[[issuer]]
+name = "three"
+kind = "acme"
+directory = "https://acme.example.net/d"
+challenge = "tls-alpn-01"
+dns = { server = "10.0.0.1", zone = "example.com", key_name = "k.example.com", key_secret = "www" }
+[[issuer]]
+name = "four"
+kind = "acme"
+directory = "https://acme.example.net/d"
+challenge = "dns-01"
+dns = { server = "10.0.0.1", zone = "-", key_name = "k.example.com", key_secret = "www" }
+[[secret]]
+name = "www"
+kind = "certificate"
+issued_by = ["one", "five", "one"]
+lifetime = "10s"
+spiffe_id = "spiffe://a/b"
+window = { weekly = "" }
+[[secret]]
+name = "svid"
+kind = "certificate"
+issued_by = ["three"]
+profile = "spiffe"
+spiffe_id = "spiffe://Trust/a//b"
+[[secret]]
+name = "partner"
+kind = "certificate"
+management = "external"
+keys = "store"
+names = ["a.example"]
+"#;
+    let problems: Vec<String> = validate_text(text).into_iter().map(|p| p.to_string()).collect();
+    let paths: Vec<&str> = problems.iter().filter_map(|p| p.split(": ").next()).collect();
+    assert_eq!(
+        paths,
+        [
+            "issuer[0].region",
+            "issuer[0].fallback",
+            "issuer[0].budget.orders",
+            "issuer[0].budget.window",
+            "issuer[0].challenge",
+            "issuer[1].fallback",
+            "issuer[1].directory",
+            "issuer[1].contact[0]",
+            "issuer[1].eab_secret",
+            "issuer[1].dns_hook",
+            "issuer[2].dns",
+            "issuer[3].dns.server",
+            "issuer[3].dns.zone",
+            "issuer[3].dns.key_secret",
+            "secret[0].issued_by[2]",
+            "secret[0].issued_by[1]",
+            "secret[0].spiffe_id",
+            "secret[0].names",
+            "secret[0].lifetime",
+            "secret[0].window.weekly",
+            "secret[1].spiffe_id",
+            "secret[1].profile",
+            "secret[2].keys",
+        ],
+        "{problems:#?}"
+    );
+}
+
+fn validate_text(text: &str) -> Vec<Problem> {
+    let fleet: Fleet = toml::from_str(text).expect("its form is right");
+    validate(&fleet).expect_err("it has problems")
 }
 
 #[test]

@@ -4,9 +4,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::issuing::{DnsUpdate, Issuer, Maintenance, TsigAlgorithm};
 use super::model::{Contact, Fleet, Management, Override, Policy, Renewal, Secret, Target};
 use super::planning::{Calendar, Partition, Train};
-use super::read::{BACKENDS, CLASSES, KEY_TYPES, MANAGEMENTS, OFFERS, RENEWALS, SECRET_KINDS, TARGET_KINDS, TARGET_STATES};
+use super::read::{
+    ALGORITHMS, BACKENDS, CHALLENGES, CLASSES, ISSUER_KINDS, KEY_CHOICES, KEY_TYPES, KEYS_AT, MANAGEMENTS, OFFERS, PROFILES, RENEWALS,
+    SECRET_KINDS, TARGET_KINDS, TARGET_STATES,
+};
 use super::values::Period;
 
 /// Comments that go with a fleet: above the whole file, and above the secrets and targets with a name.
@@ -82,6 +86,9 @@ pub fn write_with_notes(fleet: &Fleet, notes: &Notes) -> String {
     for p in &fleet.partitions {
         partition(&mut o, p);
     }
+    for i in &fleet.issuers {
+        issuer(&mut o, i);
+    }
     for s in &fleet.secrets {
         o.head("[[secret]]", notes.secrets.get(&s.name).map_or(&[], Vec::as_slice));
         secret(&mut o, s);
@@ -142,6 +149,35 @@ fn partition(o: &mut Out, p: &Partition) {
     o.text_if("window", p.window.as_ref());
 }
 
+fn issuer(o: &mut Out, i: &Issuer) {
+    o.head("[[issuer]]", &[]);
+    o.text("name", &i.name);
+    o.text("kind", word(i.kind, &ISSUER_KINDS));
+    o.text_if("region", i.region.as_ref());
+    o.text_if("fallback", i.fallback.as_ref());
+    if let Some(budget) = i.budget {
+        o.raw("budget", &format!("{{ orders = {}, window = {} }}", budget.orders, quote(&budget.window.to_string())));
+    }
+    o.text_if("directory", i.directory.as_ref());
+    o.list("contact", i.contact.iter().map(String::as_str));
+    o.text_if("eab_key_id", i.eab_key_id.as_ref());
+    o.text_if("eab_secret", i.eab_secret.as_ref());
+    o.text_if("profile", i.profile.as_ref());
+    o.text_if("chain", i.chain.as_ref());
+    o.text_if("challenge", i.challenge.map(|c| word(c, &CHALLENGES)).as_ref());
+    if let Some(DnsUpdate { server, zone, key_name, key_secret, algorithm }) = &i.dns {
+        let mut fields = [("server", server), ("zone", zone), ("key_name", key_name), ("key_secret", key_secret)]
+            .map(|(key, value)| format!("{key} = {}", quote(value)))
+            .join(", ");
+        if *algorithm != TsigAlgorithm::default() {
+            fields.push_str(&format!(", algorithm = {}", quote(word(*algorithm, &ALGORITHMS))));
+        }
+        o.raw("dns", &format!("{{ {fields} }}"));
+    }
+    o.text_if("dns_hook", i.dns_hook.as_ref());
+    o.text_if("roots", i.roots.as_ref());
+}
+
 fn secret(o: &mut Out, s: &Secret) {
     o.text("name", &s.name);
     o.text("kind", word(s.kind, &SECRET_KINDS));
@@ -165,6 +201,17 @@ fn secret(o: &mut Out, s: &Secret) {
     o.text_if("validation", s.validation.as_ref());
     o.text_if("dns_provider", s.dns_provider.as_ref());
     o.text_if("expires", s.expires.as_ref());
+    o.list("issued_by", s.issued_by.iter().map(String::as_str));
+    o.text_if("profile", s.profile.map(|p| word(p, &PROFILES)).as_ref());
+    o.text_if("keys", s.keys.map(|k| word(k, &KEYS_AT)).as_ref());
+    o.text_if("key_type", s.key_type.map(|k| word(k, &KEY_CHOICES)).as_ref());
+    o.text_if("lifetime", s.lifetime.as_ref());
+    o.text_if("spiffe_id", s.spiffe_id.as_ref());
+    if let Some(Maintenance { zone, weekly }) = &s.window {
+        let zone = zone.as_ref().map(|z| format!("zone = {}, ", quote(z))).unwrap_or_default();
+        o.raw("window", &format!("{{ {zone}weekly = {} }}", quote(weekly)));
+    }
+    o.text_if("rollout", s.rollout.as_ref());
 }
 
 fn target(o: &mut Out, t: &Target, plain: &Target) {

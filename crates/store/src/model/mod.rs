@@ -1,17 +1,21 @@
 //! The tables of the product, one module per subject. Each function is one statement or a few that belong together; what to do
 //! with the rows is decided elsewhere.
 
+pub mod authority;
 pub mod calendar;
 pub mod concern;
 pub mod delivery_key;
 pub mod finding;
 pub mod forecast;
 pub mod future;
+pub mod held;
 pub mod incident;
 pub mod intent;
 pub mod inventory;
+pub mod issuance;
 pub mod notice;
 pub mod observation;
+pub mod order;
 pub mod outbox;
 pub mod path;
 pub mod prune;

@@ -415,6 +415,16 @@ pub fn insert_instance(tx: &mut Tx<'_>, i: &Instance) -> Result<()> {
     Ok(())
 }
 
+/// Takes an instance out of a version, with what is sealed of it: another one takes its place.
+pub fn remove_instance(tx: &mut Tx<'_>, secret: SecretId, version: i64, scope: &str, key_type: &str) -> Result<Option<Instance>> {
+    let sql = format!("SELECT {INSTANCE} FROM instance WHERE secret_id = $1 AND version = $2 AND scope = $3 AND key_type = $4");
+    let Some(row) = tx.query_opt(&sql, &[secret.0.into(), version.into(), scope.into(), key_type.into()])? else { return Ok(None) };
+    let found = instance(&row)?;
+    tx.execute("DELETE FROM sealed WHERE instance_id = $1", &[found.id.into()])?;
+    tx.execute("DELETE FROM instance WHERE id = $1", &[found.id.into()])?;
+    Ok(Some(found))
+}
+
 /// The instances of a secret; of one version, or of all of them.
 pub fn instances(tx: &mut Tx<'_>, secret: SecretId, version: Option<i64>) -> Result<Vec<Instance>> {
     let (only, params) = match version {
@@ -612,8 +622,10 @@ pub struct Wrapped {
 
 /// Data keys that another KEK than `kek` wraps, in pages.
 pub fn wrapped_by_others(tx: &mut Tx<'_>, kek: &str, after: i64, limit: i64) -> Result<Vec<Wrapped>> {
-    let sql = "SELECT e.instance_id, e.purpose, e.kek_id, e.wrapped, i.secret_id, i.version FROM sealed e \
-               JOIN instance i ON i.id = e.instance_id WHERE e.kek_id <> $1 AND e.instance_id > $2 ORDER BY e.instance_id LIMIT $3";
+    // What belongs to no certificate of a secret is bound to whose key it is, and to no version.
+    let sql = "SELECT e.instance_id, e.purpose, e.kek_id, e.wrapped, COALESCE(i.secret_id, h.subject), COALESCE(i.version, 0) \
+               FROM sealed e LEFT JOIN instance i ON i.id = e.instance_id LEFT JOIN held_key h ON h.id = e.instance_id \
+               WHERE e.kek_id <> $1 AND e.instance_id > $2 AND COALESCE(i.id, h.id) IS NOT NULL ORDER BY e.instance_id LIMIT $3";
     tx.query(sql, &[kek.into(), after.into(), limit.into()])?
         .iter()
         .map(|r| {

@@ -3,6 +3,7 @@
 //! One pass per list over hash tables, so 100,000 targets take a fraction of a second. The tables are
 //! only asked, never walked: the order of problems is that of the fleet.
 
+mod issuing;
 mod planning;
 mod targets;
 mod trust;
@@ -13,9 +14,10 @@ use super::model::{Fleet, Management, Policy, Secret, SecretKind};
 use super::place::Path;
 use super::values::{Period, check_certificate_name, quoted};
 use super::{
-    MAX_INTERVAL_SECONDS, MAX_LIST, MAX_NAME_BYTES, MAX_OTHERS, MAX_PLANNED, MAX_PROBLEMS, MAX_SECRETS, MAX_TARGETS, MAX_TEXT_BYTES,
-    MIN_INTERVAL_SECONDS, Problem,
+    MAX_INTERVAL_SECONDS, MAX_ISSUERS, MAX_LIST, MAX_NAME_BYTES, MAX_OTHERS, MAX_PLANNED, MAX_PROBLEMS, MAX_SECRETS, MAX_TARGETS,
+    MAX_TEXT_BYTES, MIN_INTERVAL_SECONDS, Problem,
 };
+use issuing::issuing;
 use planning::planning;
 use targets::target;
 pub(super) use trust::pem;
@@ -72,6 +74,7 @@ pub(super) fn all(fleet: &Fleet, now: Option<i64>) -> Vec<Problem> {
         calendars: c.index("calendar", MAX_PLANNED, fleet.calendars.iter().map(|x| x.name.as_str())),
         trains: c.index("train", MAX_PLANNED, fleet.trains.iter().map(|x| x.name.as_str())),
         partitions: c.index("partition", MAX_PLANNED, fleet.partitions.iter().map(|x| x.name.as_str())),
+        issuers: c.index("issuer", MAX_ISSUERS, fleet.issuers.iter().map(|x| x.name.as_str())),
         secrets: c.index("secret", MAX_SECRETS, fleet.secrets.iter().map(|x| x.name.as_str())),
     };
     c.index("target", MAX_TARGETS, fleet.targets.iter().map(|x| x.name.as_str()));
@@ -90,6 +93,7 @@ pub(super) fn all(fleet: &Fleet, now: Option<i64>) -> Vec<Problem> {
         policy(c, p, &|| Path::item("policy", i));
     }
     planning(c, fleet, &names);
+    issuing(c, fleet, &names);
     for (i, s) in fleet.secrets.iter().enumerate() {
         secret(c, fleet, &names, s, &|| Path::item("secret", i));
     }
@@ -112,6 +116,7 @@ struct Names<'f> {
     calendars: Index<'f>,
     trains: Index<'f>,
     partitions: Index<'f>,
+    issuers: Index<'f>,
     secrets: Index<'f>,
 }
 
