@@ -30,7 +30,8 @@ impl Allow {
         Allow::default()
     }
 
-    pub(crate) fn contains(&self, host: &str, port: u16) -> bool {
+    /// Whether a host, in lower case and without brackets, is allowed on this port.
+    pub fn contains(&self, host: &str, port: u16) -> bool {
         self.0.contains(host) || self.0.contains(&with_port(host, port))
     }
 }

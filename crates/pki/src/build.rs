@@ -7,8 +7,8 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyUsagePurpose,
-    NameConstraints, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm, SigningKey,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
+    KeyUsagePurpose, NameConstraints, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm, SigningKey,
 };
 
 use crate::algorithm::{Curve, KeyKind, split_spki};
@@ -235,6 +235,25 @@ impl Authority {
     pub fn key(&self) -> &PrivateKey {
         &self.key
     }
+}
+
+/// The certificate that proves control of a name over TLS (RFC 8737 §3), with a key of its own: self-signed, for that name alone,
+/// with `digest`, the SHA-256 of the key authorization, in a critical extension. Valid for nothing else.
+///
+/// # Errors
+/// See [`BuildError`].
+pub fn acme_challenge(name: &str, digest: &[u8; 32], not_before: Time, not_after: Time) -> Result<(Certificate, PrivateKey), BuildError> {
+    let key = PrivateKey::generate(KeyType::EcdsaP256).map_err(|_| BuildError::Entropy)?;
+    let mut params = params(not_before, not_after)?;
+    // RFC 5280 §4.1.2.4: an issuer is not empty, and who signs itself is its own.
+    params.distinguished_name = common_name("ACME challenge");
+    params.subject_alt_names.push(match name.parse() {
+        Ok(address) => SanType::IpAddress(address),
+        Err(_) => SanType::DnsName(name.try_into()?),
+    });
+    params.custom_extensions.push(CustomExtension::new_acme_identifier(digest));
+    let certificate = sign(&params, &key, &key, params.distinguished_name.clone())?;
+    Ok((certificate, key))
 }
 
 fn common_name(text: &str) -> DistinguishedName {

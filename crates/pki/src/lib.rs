@@ -3,7 +3,8 @@
 //! This crate never reads a clock, a file, the environment or a socket. Everything it is given may be
 //! hostile: no input may panic, and everything that grows has a limit with a name.
 
-pub mod algorithm;
+pub mod acme;
+mod algorithm;
 pub mod build;
 mod cache;
 mod candidate;

@@ -35,7 +35,12 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ("axum", &["server"], "only the server answers HTTP"),
     ("prometheus-client", &["server"], "only the server has metrics"),
     ("clap", &["client", "perennial"], "only commands have arguments"),
-    ("rustix", &["artifact", "server"], "the clock that counts is read at server::clock; artifact asks for the holes of files alone"),
+    (
+        "rustix",
+        &["acme", "artifact", "server"],
+        "the clock that counts is read at server::clock; artifact asks for the holes of files alone, acme ends what a hook left running",
+    ),
+    ("instant-acme", &["acme"], "use acme::Ca, which speaks through outbound and holds what comes back against what was asked for"),
     (
         "jiff",
         &["pki", "domain", "api"],
@@ -67,6 +72,7 @@ const OUT_OF_REACH: &[(&str, &[&str])] = &[
     ("artifact", &["tokio", "rustls", "hyper", "rusqlite", "postgres", "libz-sys", "zstd-sys", "lzma-sys"]),
     ("envelope", &["tokio", "rustls", "serde", "rusqlite", "pki"]),
     ("outbound", &["rusqlite", "postgres", "serde", "pki"]),
+    ("acme", &["rusqlite", "postgres", "axum", "envelope", "argon2", "hyper-rustls", "rustls-native-certs"]),
     ("probe", &["hyper", "rusqlite", "postgres"]),
     ("store", &["hyper", "axum", "envelope", "argon2"]),
     ("engine", &["hyper", "axum", "outbound", "probe"]),
@@ -118,6 +124,11 @@ const UNSPEAKABLE: &[(&str, &[&str], &str)] = &[
     ("envelope", &["SystemTime", "Instant", "std::env", "std::fs", "SystemRandom", "rand::fill"], "whoever calls brings the bytes"),
     ("probe", &["SystemTime", "std::fs", "std::env"], "it reports what was presented, not when"),
     ("outbound", &["SystemTime", "std::env", "std::fs"], "no proxies, no variables, no stored state"),
+    (
+        "acme",
+        &["SystemTime", "std::env", "std::fs", "std::thread", "hyper::"],
+        "now is an argument, nothing is stored, and HTTP goes out by outbound",
+    ),
     ("client", &["TcpStream", "hyper::"], "use outbound::Client"),
     ("server", &["hyper::client", "hyper_util::client", "TcpStream::connect"], "use outbound::Client or probe::Dialer"),
     ("perennial", &["hyper::client", "hyper_util::client"], "use outbound::Client"),

@@ -1,0 +1,147 @@
+//! `http-01` (RFC 8555 §8.3): answers one path, for tokens that are known, and nothing else.
+//!
+//! It stands open to the whole internet, so it is as small as it can be: one request per connection, a head of a few
+//! kilobytes, no body, a few seconds, and no word about what it does not know.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::error::Error;
+
+/// The most tokens at a time: those of a hundred of the largest orders.
+const MAX_TOKENS: usize = 10_000;
+/// How long a token is served if nobody takes it back. A crash of the order's loop leaves nothing for ever.
+const TOKEN_TIME: Duration = Duration::from_secs(24 * 3600);
+/// The most connections at a time; a CA looks from a handful of places.
+const MAX_CONNECTIONS: usize = 64;
+/// How long one connection may take.
+const CONNECTION_TIME: Duration = Duration::from_secs(5);
+/// The longest head of a request, in bytes.
+const MAX_HEAD: usize = 4 * 1024;
+/// Where tokens are asked for.
+const PATH: &str = "/.well-known/acme-challenge/";
+
+/// Tokens that are served. Clones share them.
+#[derive(Clone, Default)]
+pub struct Responder {
+    tokens: Arc<Mutex<BTreeMap<String, (String, Instant)>>>,
+}
+
+impl Responder {
+    /// One that serves nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Responder::default()
+    }
+
+    /// Serves a token from now on.
+    ///
+    /// # Errors
+    /// [`Error::Later`] if too many are served already.
+    pub fn serve_token(&self, token: &str, key_authorization: &str) -> Result<(), Error> {
+        let mut tokens = self.tokens();
+        tokens.retain(|_, (_, at)| at.elapsed() < TOKEN_TIME);
+        if tokens.len() >= MAX_TOKENS && !tokens.contains_key(token) {
+            return Err(Error::later(format!("{MAX_TOKENS} tokens are served for http-01 already"), 60));
+        }
+        tokens.insert(token.to_owned(), (key_authorization.to_owned(), Instant::now()));
+        Ok(())
+    }
+
+    /// Serves it no longer.
+    pub fn forget(&self, token: &str) {
+        self.tokens().remove(token);
+    }
+
+    /// How many are served.
+    #[must_use]
+    pub fn served(&self) -> usize {
+        self.tokens().len()
+    }
+
+    fn tokens(&self) -> MutexGuard<'_, BTreeMap<String, (String, Instant)>> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers on a socket until the task ends.
+    pub async fn listen(self, listener: TcpListener) {
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let Ok(place) = room.clone().acquire_owned().await else { return };
+            let Ok((stream, _)) = listener.accept().await else {
+                // Out of file handles, say: without a pause this would spin.
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let responder = self.clone();
+            tokio::spawn(async move {
+                let _late = timeout(CONNECTION_TIME, responder.answer(stream)).await;
+                drop(place);
+            });
+        }
+    }
+
+    async fn answer(&self, mut stream: TcpStream) -> std::io::Result<()> {
+        let mut head = Vec::with_capacity(MAX_HEAD);
+        while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+            let room = MAX_HEAD - head.len();
+            if room == 0 || (&mut stream).take(room as u64).read_buf(&mut head).await? == 0 {
+                return Ok(());
+            }
+        }
+        let answer = match asked(&head).and_then(|token| self.tokens().get(token).map(|(authorization, _)| authorization.clone())) {
+            Some(authorization) => response("200 OK", &authorization),
+            None => response("404 Not Found", ""),
+        };
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await
+    }
+}
+
+impl fmt::Debug for Responder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Responder({} tokens)", self.served())
+    }
+}
+
+/// The token that a request asks for.
+fn asked(head: &[u8]) -> Option<&str> {
+    let line = std::str::from_utf8(head.split(|b| *b == b'\r').next()?).ok()?;
+    let (path, version) = line.strip_prefix("GET ")?.split_once(' ')?;
+    version.starts_with("HTTP/1.").then_some(())?;
+    path.strip_prefix(PATH)
+}
+
+fn response(status: &str, body: &str) -> String {
+    let length = body.len();
+    // RFC 8555 §8.3 knows no type that a CA would insist on; this one no browser runs.
+    format!("HTTP/1.1 {status}\r\nContent-Type: application/octet-stream\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_path_is_asked_for() {
+        for (head, token) in [
+            ("GET /.well-known/acme-challenge/abc HTTP/1.1\r\nHost: x\r\n\r\n", Some("abc")),
+            ("GET /.well-known/acme-challenge/abc HTTP/1.0\r\n\r\n", Some("abc")),
+            ("GET /.well-known/acme-challenge/a/../b HTTP/1.1\r\n\r\n", Some("a/../b")),
+            ("POST /.well-known/acme-challenge/abc HTTP/1.1\r\n\r\n", None),
+            ("GET / HTTP/1.1\r\n\r\n", None),
+            ("GET /.well-known/acme-challenge/abc\r\n\r\n", None),
+            ("GET http://x/.well-known/acme-challenge/abc HTTP/1.1\r\n\r\n", None),
+            ("\r\n\r\n", None),
+        ] {
+            assert_eq!(asked(head.as_bytes()), token, "{head}");
+        }
+    }
+}
