@@ -72,7 +72,7 @@ const OUT_OF_REACH: &[(&str, &[&str])] = &[
     ("artifact", &["tokio", "rustls", "hyper", "rusqlite", "postgres", "libz-sys", "zstd-sys", "lzma-sys"]),
     ("envelope", &["tokio", "rustls", "serde", "rusqlite", "pki"]),
     ("outbound", &["rusqlite", "postgres", "serde", "pki"]),
-    ("acme", &["rusqlite", "postgres", "axum", "envelope", "argon2", "hyper-rustls", "rustls-native-certs"]),
+    ("acme", &["rusqlite", "postgres", "axum", "envelope", "argon2"]),
     ("probe", &["hyper", "rusqlite", "postgres"]),
     ("store", &["hyper", "axum", "envelope", "argon2"]),
     ("engine", &["hyper", "axum", "outbound", "probe"]),
