@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::certificate::SignatureProblem;
 use crate::der::{self, Reader};
 
 /// Smallest RSA key in bits that is not weak (CA/Browser Forum BR §6.1.5; NIST SP 800-131A).
@@ -44,10 +45,10 @@ pub enum Curve {
     },
 }
 
-const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
+pub(crate) const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
 const RSA_PSS: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 10];
-const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
-const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
+pub(crate) const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
+pub(crate) const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 pub(crate) const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
 pub(crate) const P384: &[u8] = &[0x2b, 0x81, 4, 0, 34];
 pub(crate) const P521: &[u8] = &[0x2b, 0x81, 4, 0, 35];
@@ -148,6 +149,21 @@ pub(crate) fn split_spki(spki: &[u8]) -> Option<(&[u8], &[u8])> {
     // A BIT STRING starts with its number of unused bits, which is 0 for keys.
     let (unused, key) = whole.tagged(der::BIT_STRING)?.value.split_first()?;
     (*unused == 0 && whole.is_empty()).then_some((algorithm, key))
+}
+
+/// Verifies a signature over `message`. `signed_with` is the content of its AlgorithmIdentifier.
+pub(crate) fn verify_signed(spki: &[u8], message: &[u8], signed_with: &[u8], signature: &[u8]) -> Result<(), SignatureProblem> {
+    let (algorithm, key) = split_spki(spki).ok_or(SignatureProblem::Unsupported)?;
+    let mut problem = SignatureProblem::Unsupported;
+    for candidate in webpki::ALL_VERIFICATION_ALGS {
+        if candidate.signature_alg_id().as_ref() == signed_with && candidate.public_key_alg_id().as_ref() == algorithm {
+            if candidate.verify_signature(key, message, signature).is_ok() {
+                return Ok(());
+            }
+            problem = SignatureProblem::Invalid;
+        }
+    }
+    Err(problem)
 }
 
 /// The name of a signature algorithm, and whether its digest can be forged (MD2 to SHA-1).

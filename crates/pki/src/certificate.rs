@@ -265,22 +265,12 @@ impl Certificate {
     /// # Errors
     /// See [`SignatureProblem`].
     pub fn check_signature(&self, issuer: &Certificate) -> Result<(), SignatureProblem> {
-        let (algorithm, key) = algorithm::split_spki(issuer.spki_der()).ok_or(SignatureProblem::Unsupported)?;
         let (tbs, signed_with, signature) = self.signed_parts().ok_or(SignatureProblem::Invalid)?;
-        let mut problem = SignatureProblem::Unsupported;
-        for candidate in webpki::ALL_VERIFICATION_ALGS {
-            if candidate.signature_alg_id().as_ref() == signed_with && candidate.public_key_alg_id().as_ref() == algorithm {
-                if candidate.verify_signature(key, tbs, signature).is_ok() {
-                    return Ok(());
-                }
-                problem = SignatureProblem::Invalid;
-            }
-        }
-        Err(problem)
+        algorithm::verify_signed(issuer.spki_der(), tbs, signed_with, signature)
     }
 
     /// TBSCertificate with its tag, the signature algorithm's content, the signature.
-    fn signed_parts(&self) -> Option<(&[u8], &[u8], &[u8])> {
+    pub(crate) fn signed_parts(&self) -> Option<(&[u8], &[u8], &[u8])> {
         let mut certificate = Reader::new(self.der()).inside(der::SEQUENCE)?;
         let tbs = certificate.tagged(der::SEQUENCE)?.raw;
         let algorithm = certificate.tagged(der::SEQUENCE)?.value;
@@ -355,7 +345,7 @@ fn parse(der: Box<[u8]>) -> Result<Inner, ParseError> {
 }
 
 /// Where `part`, a slice of `whole`, lies in it.
-fn range_within(whole: &[u8], part: &[u8]) -> Range<usize> {
+pub(crate) fn range_within(whole: &[u8], part: &[u8]) -> Range<usize> {
     let start = part.as_ptr().addr().saturating_sub(whole.as_ptr().addr()).min(whole.len());
     start..(start + part.len()).min(whole.len())
 }

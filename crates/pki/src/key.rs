@@ -9,7 +9,7 @@ use aws_lc_rs::signature::{
 };
 use zeroize::Zeroizing;
 
-use crate::algorithm::{self, KeyKind, MIN_RSA_BITS};
+use crate::algorithm::{self, Curve, EC_PUBLIC_KEY, KeyKind, MIN_RSA_BITS, RSA};
 use crate::certificate::Certificate;
 use crate::der::{self, Reader};
 use crate::fingerprint::Fingerprint;
@@ -39,6 +39,35 @@ pub enum KeyType {
     Rsa3072,
     /// Ed25519; browsers do not accept it.
     Ed25519,
+}
+
+impl KeyType {
+    /// True if a key of this kind is what this type makes.
+    #[must_use]
+    pub fn makes(self, kind: &KeyKind) -> bool {
+        *kind
+            == match self {
+                Self::EcdsaP256 => KeyKind::Ecdsa { curve: Curve::P256 },
+                Self::EcdsaP384 => KeyKind::Ecdsa { curve: Curve::P384 },
+                Self::EcdsaP521 => KeyKind::Ecdsa { curve: Curve::P521 },
+                Self::Rsa2048 => KeyKind::Rsa { bits: 2048 },
+                Self::Rsa3072 => KeyKind::Rsa { bits: 3072 },
+                Self::Ed25519 => KeyKind::Ed25519,
+            }
+    }
+}
+
+impl fmt::Display for KeyType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::EcdsaP256 => "ecdsa-p256",
+            Self::EcdsaP384 => "ecdsa-p384",
+            Self::EcdsaP521 => "ecdsa-p521",
+            Self::Rsa2048 => "rsa-2048",
+            Self::Rsa3072 => "rsa-3072",
+            Self::Ed25519 => "ed25519",
+        })
+    }
 }
 
 /// Why bytes are not a usable private key. Never contains any of them.
@@ -182,9 +211,6 @@ impl fmt::Debug for PrivateKey {
         write!(f, "PrivateKey({})", self.kind)
     }
 }
-
-const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
-const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
 
 /// The forms in which private keys come, told apart by their first elements.
 enum Form<'a> {

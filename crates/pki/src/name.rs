@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::algorithm::dotted;
-use crate::der::{self, Reader};
+use crate::der::{self, Reader, Writer};
 use crate::text::push_escaped;
 
 /// One subject alternative name (RFC 5280 §4.2.1.6). `Display` is escaped; the fields are not.
@@ -140,6 +140,36 @@ pub(crate) fn distinguished_name(der: &[u8]) -> String {
         }
     }
     out
+}
+
+pub(crate) const COMMON_NAME: [u8; 3] = [0x55, 4, 3];
+pub(crate) const ORGANIZATION: [u8; 3] = [0x55, 4, 10];
+
+/// The common names of a distinguished name; those that are no text as "#" and hexadecimal. `None` if its structure is broken.
+pub(crate) fn common_names(der: &[u8]) -> Option<Vec<String>> {
+    let mut found = Vec::new();
+    let mut sequence = Reader::new(der).inside(der::SEQUENCE)?;
+    while !sequence.is_empty() {
+        let mut set = sequence.inside(der::SET)?;
+        while !set.is_empty() {
+            let mut attribute = set.inside(der::SEQUENCE)?;
+            let (oid, value) = (attribute.tagged(der::OID)?, attribute.any()?);
+            if oid.value == COMMON_NAME {
+                found.push(attribute_text(value).unwrap_or_else(|| format!("#{}", shown_hex(value.raw))));
+            }
+        }
+    }
+    Some(found)
+}
+
+/// Writes a RelativeDistinguishedName with one attribute in UTF-8 (RFC 5280 §4.1.2.4).
+pub(crate) fn write_attribute(w: &mut Writer, oid: &[u8], text: &str) {
+    w.nest(der::SET, |w| {
+        w.nest(der::SEQUENCE, |w| {
+            w.put(der::OID, oid);
+            w.put(der::UTF8_STRING, text.as_bytes());
+        });
+    });
 }
 
 fn push_attribute(out: &mut String, oid: &[u8], value: der::Element<'_>) {
