@@ -14,7 +14,7 @@ use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -23,6 +23,7 @@ use tokio_rustls::TlsConnector;
 use crate::body::Slices;
 use crate::destination::Destination;
 use crate::error::{Blame, Error, Phase};
+use crate::first_contact::FirstContact;
 use crate::guard::inside;
 use crate::message::{Answer, Request, Response};
 use crate::policy::{Allow, Policy};
@@ -43,6 +44,20 @@ pub struct Client {
     tls: TlsConnector,
     /// Set for an operator's client: the one `host:port` that it talks to, so that its token goes nowhere else.
     only: Option<String>,
+}
+
+/// A certificate that a client shows, with its key.
+pub struct Identity {
+    /// Leaf first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Of the leaf.
+    pub key: PrivateKeyDer<'static>,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({} certificates)", self.chain.len())
+    }
 }
 
 impl Client {
@@ -78,6 +93,49 @@ impl Client {
         let allow: Allow = [server.name()].into_iter().collect();
         let client = Client::new(Policy { allow, max_response, ..Policy::new(roots) })?;
         Ok(Client { only: Some(server.name()), ..client })
+    }
+
+    /// The client of an agent: TLS 1.3 with the agent's own certificate to the store at `base`, and to nothing else.
+    ///
+    /// # Errors
+    /// [`Error`] if `base` is no URL with `https://`, or the certificate and key cannot be used.
+    pub fn for_agent(base: &str, roots: impl Into<Arc<RootCertStore>>, identity: Identity, max_response: usize) -> Result<Self, Error> {
+        let roots = roots.into();
+        let config = Self::agents()?.with_root_certificates(Arc::clone(&roots)).with_client_auth_cert(identity.chain, identity.key);
+        let config = config.map_err(|error| Error::local(format!("the client certificate cannot be used: {error}")))?;
+        Self::of_agent(base, roots, config, max_response)
+    }
+
+    /// The client of an agent that has nothing yet but the fingerprint of its store's authority: it believes a chain that holds a
+    /// certificate for which `is_authority` says yes, and that leads to it.
+    ///
+    /// # Errors
+    /// As [`Client::for_agent`].
+    pub fn for_first_contact(
+        base: &str,
+        is_authority: impl Fn(&[u8]) -> bool + Send + Sync + 'static,
+        max_response: usize,
+    ) -> Result<Self, Error> {
+        let verifier = Arc::new(FirstContact::new(Box::new(is_authority)));
+        let config = Self::agents()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+        Self::of_agent(base, RootCertStore::empty().into(), config, max_response)
+    }
+
+    fn agents() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, Error> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
+        builder.map_err(|error| Error::local(format!("TLS cannot be set up: {error}")))
+    }
+
+    fn of_agent(base: &str, roots: Arc<RootCertStore>, mut config: ClientConfig, max_response: usize) -> Result<Self, Error> {
+        let store = Destination::parse(base)?;
+        if !store.https {
+            return Err(Error::local("an agent speaks https:// alone".into()).at(&store.name()));
+        }
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let allow: Allow = [store.name()].into_iter().collect();
+        let policy = Policy { allow, max_response, ..Policy::new(roots) };
+        Ok(Client { policy: Arc::new(policy), tls: TlsConnector::from(Arc::new(config)), only: Some(store.name()) })
     }
 
     /// Whether the host of a URL was allowed by name.

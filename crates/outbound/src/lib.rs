@@ -17,11 +17,12 @@ mod body;
 mod client;
 mod destination;
 mod error;
+mod first_contact;
 mod guard;
 mod message;
 mod policy;
 
-pub use client::Client;
+pub use client::{Client, Identity};
 pub use error::{Blame, Error, Phase};
 pub use guard::inside;
 pub use message::{Answer, MAX_RETRY_AFTER, Request, Response, retry_after};

@@ -34,11 +34,11 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ("hyper", &["outbound", "server"], "use outbound::Client, which refuses inside addresses"),
     ("axum", &["server"], "only the server answers HTTP"),
     ("prometheus-client", &["server"], "only the server has metrics"),
-    ("clap", &["client", "perennial"], "only commands have arguments"),
+    ("clap", &["agent", "client", "perennial"], "only commands have arguments"),
     (
         "rustix",
-        &["acme", "artifact", "server"],
-        "the clock that counts is read at server::clock; artifact asks for the holes of files alone, acme ends what a hook left running",
+        &["acme", "agent", "artifact", "server"],
+        "the clock that counts is read at server::clock; artifact asks for the holes of files alone, acme and agent end what they started",
     ),
     ("instant-acme", &["acme"], "use acme::Ca, which speaks through outbound and holds what comes back against what was asked for"),
     (
@@ -77,6 +77,7 @@ const OUT_OF_REACH: &[(&str, &[&str])] = &[
     ("store", &["hyper", "axum", "envelope", "argon2"]),
     ("engine", &["hyper", "axum", "outbound", "probe"]),
     ("client", &["store", "domain", "engine", "envelope", "rusqlite", "postgres", "axum", "argon2"]),
+    ("agent", &["store", "domain", "engine", "server", "envelope", "rusqlite", "postgres", "axum", "argon2"]),
 ];
 
 /// What a crate must not name itself, where something below it needs it.
@@ -130,6 +131,7 @@ const UNSPEAKABLE: &[(&str, &[&str], &str)] = &[
         "now is an argument, nothing is stored, and HTTP goes out by outbound",
     ),
     ("client", &["TcpStream", "hyper::"], "use outbound::Client"),
+    ("agent", &["TcpStream", "hyper::"], "use outbound::Client or probe::Dialer"),
     ("server", &["hyper::client", "hyper_util::client", "TcpStream::connect"], "use outbound::Client or probe::Dialer"),
     ("perennial", &["hyper::client", "hyper_util::client"], "use outbound::Client"),
 ];

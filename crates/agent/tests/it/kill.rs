@@ -1,0 +1,138 @@
+//! SIGKILL at every step of an install: whatever was done, the next start goes on with it, and no reader ever sees half of a change.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::process::ExitStatusExt as _,
+    process::Command,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use agent::Around;
+use api::agent::InstallState;
+
+use crate::{
+    programs::Listener,
+    store::{Node, Running, Store, around, leaf, on},
+};
+
+/// For the child: the step at which it ends itself, and its configuration.
+const STEP: &str = "PERENNIAL_TEST_STEP";
+const CONFIG: &str = "PERENNIAL_TEST_CONFIG";
+
+/// Not a test of its own: the process that is killed. Without its variables it does nothing.
+#[test]
+fn child_that_is_killed() {
+    let (Ok(step), Ok(config)) = (std::env::var(STEP), std::env::var(CONFIG)) else { return };
+    on(async {
+        let config = agent::config::parse(&config).unwrap();
+        let mut around = around();
+        around.step = Arc::new(move |here| {
+            if here == step {
+                rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
+                std::thread::sleep(Duration::from_secs(60));
+            }
+        });
+        let _ = agent::once(config, around).await;
+    });
+}
+
+/// The names of the steps that this way passes.
+async fn steps(config: &str) -> Vec<String> {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let mut around: Around = around();
+    let notes = Arc::clone(&seen);
+    around.step = Arc::new(move |here| notes.lock().unwrap().push(here.to_owned()));
+    agent::once(agent::config::parse(config).unwrap(), around).await.unwrap();
+    let all: BTreeSet<String> = seen.lock().unwrap().iter().cloned().collect();
+    all.into_iter().collect()
+}
+
+fn text(node: &Node, server: &Listener) -> String {
+    let folder = node.folder.path().display();
+    format!(
+        "state = \"{folder}/state\"\n[[install]]\nsecret = \"www\"\ncertificate = \"{folder}/tls/www.pem\"\nkey = \"{folder}/tls/www.key\"\n\
+         reload = {{ command = [\"/bin/touch\", \"{folder}/tls/reload\"] }}\nlook = {{ address = \"{}\", within = \"300ms\" }}\n",
+        server.address
+    )
+}
+
+/// Reads the pair as a server does that holds the folder open, and fails where it does not fit.
+fn fits(node: &Node) {
+    let current = fs::canonicalize(node.at("tls/www.pem")).unwrap().parent().unwrap().to_owned();
+    let load = |name: &str| pki::load(&fs::read(current.join(name)).unwrap(), None, pki::Limits::default()).unwrap();
+    let (chain, key) = (load("fullchain.pem"), load("key.pem"));
+    assert!(key.keys[0].fits(&chain.certificates[0]));
+}
+
+fn killed(config: &str, step: &str) -> bool {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "kill::child_that_is_killed", "--nocapture"]).env(STEP, step).env(CONFIG, config);
+    command.output().unwrap().status.signal() == Some(9)
+}
+
+#[test]
+fn killed_at_every_step_of_the_way_forward_and_of_the_way_back() {
+    on(async {
+        let (store, node) = (Store::open().await, Node::new());
+        node.join(&store).await;
+        let server = Listener::start(&node.at("tls")).await;
+        let config = text(&node, &server);
+        let good = store.send("www", 1);
+        let first = steps(&config).await;
+        assert_eq!(leaf(&node.at("tls/www.pem")), good);
+        for phase in ["Stage", "Switch", "Reload", "Look"] {
+            assert!(first.iter().any(|step| step == &format!("before {phase}")), "{first:?}");
+        }
+        let mut version = 1;
+        for step in &first {
+            version += 1;
+            let wanted = store.send("www", version);
+            assert!(tokio::task::block_in_place(|| killed(&config, step)), "{step}");
+            fits(&node);
+            steps(&config).await;
+            assert_eq!(leaf(&node.at("tls/www.pem")), wanted, "after {step}");
+            fits(&node);
+            tidy(&node, &step.clone());
+        }
+        // And back, because what serves was not told.
+        let good = leaf(&node.at("tls/www.pem"));
+        let stale = async |version: i64| {
+            let wanted = store.send("www", version);
+            store.tell("www", version, |install| {
+                install.leaves = vec![wanted.clone()];
+                install.fault = Some(api::agent::Fault::StaleReload);
+            });
+        };
+        version += 1;
+        stale(version).await;
+        let back: Vec<String> = steps(&config).await.into_iter().filter(|step| step.contains("Back")).collect();
+        assert_eq!(back.len(), 12, "{back:?}");
+        for step in &back {
+            version += 1;
+            stale(version).await;
+            assert!(tokio::task::block_in_place(|| killed(&config, step)), "{step}");
+            fits(&node);
+            let all = agent::once(agent::config::parse(&config).unwrap(), around()).await.unwrap();
+            assert_eq!(all[0].state, InstallState::RolledBack, "after {step}: {all:?}");
+            assert!(all[0].detail.contains("does not serve"), "{all:?}");
+            assert_eq!(leaf(&node.at("tls/www.pem")), good, "after {step}");
+            fits(&node);
+        }
+        // None of this is in the way of what comes next.
+        version += 1;
+        let wanted = store.send("www", version);
+        let agent = Running::start(agent::config::parse(&config).unwrap(), around());
+        store.installed("www", version).await;
+        assert_eq!(leaf(&node.at("tls/www.pem")), wanted);
+        agent.stop().await;
+    });
+}
+
+/// Nothing half-written lies about once it is over.
+fn tidy(node: &Node, step: &str) {
+    let base = node.at("tls/.www.pem.perennial");
+    let names: Vec<String> = fs::read_dir(&base).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(names.len(), 2, "after {step}: {names:?}");
+}

@@ -1,0 +1,243 @@
+//! Joining, waiting, renewing, going on alone.
+
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+
+use agent::{Error, seal::Lock, state::State};
+use api::agent::{Fault, InstallState, Keys, Material};
+use pki::Time;
+
+use crate::store::{NODE, Node, Running, Store, around, now, on};
+
+#[test]
+fn a_join_string_works_once_and_for_its_store_alone() {
+    on(async {
+        let store = Store::open().await;
+        let (node, folder) = (Node::new(), Node::new());
+        let other = Store::open().await;
+        let invitation = store.invitation();
+        let held = |node: &Node| State::hold(&node.at("state"), Lock::ModeAlone).unwrap();
+        // Another store behind the same words: its authority is not the one that the person carried.
+        let astray = api::agent::Invitation { store: other.address.to_string(), ..invitation.clone() };
+        let error = agent::join(&held(&node), &node.at("state"), &astray, &around()).await.unwrap_err();
+        assert!(matches!(error, Error::Unreachable(_)), "{error}");
+        assert_eq!(other.book().joins, 0, "no token went there");
+        let identity = agent::join(&held(&node), &node.at("state"), &invitation, &around()).await.unwrap();
+        assert_eq!(identity.node, NODE);
+        let error = agent::join(&held(&node), &node.at("state"), &invitation, &around()).await.unwrap_err();
+        assert!(matches!(error, Error::Joined { .. }), "{error}");
+        let error = agent::join(&held(&folder), &folder.at("state"), &invitation, &around()).await.unwrap_err();
+        assert!(error.to_string().contains("token-used"), "{error}");
+    });
+}
+
+#[test]
+fn a_new_version_is_heard_of_and_installed_within_a_second() {
+    on(async {
+        let store = Store::open().await;
+        let node = Node::new();
+        node.join(&store).await;
+        let one = store.send("www", 1);
+        let _agent = Running::start(node.pair(""), around());
+        store.installed("www", 1).await;
+        assert_eq!(node.leaf("tls/www.pem"), one);
+        // Now it waits in a long poll.
+        while store.book().polls < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let begun = tokio::time::Instant::now();
+        let two = store.send("www", 2);
+        let report = store.installed("www", 2).await;
+        let took = begun.elapsed();
+        assert_eq!((report.leaf.as_deref(), report.state), (Some(two.as_str()), InstallState::Unseen), "nothing is configured to look at");
+        assert_eq!(node.leaf("tls/www.pem"), two);
+        println!("told, fetched, installed and reported in {took:?}");
+        // A step back is a new generation like any other, and needs no store: the version is still here.
+        store.book().sent.clear();
+        store.tell("www", 1, |_| ());
+        store.installed("www", 1).await;
+        assert_eq!(node.leaf("tls/www.pem"), one);
+    });
+}
+
+#[test]
+fn a_key_is_born_here_survives_restarts_and_is_never_born_again() {
+    on(async {
+        let store = Store::open().await;
+        let node = Node::new();
+        node.join(&store).await;
+        store.book().not_yet = 2;
+        store.tell("www", 1, |install| install.keys = Keys::Node);
+        let agent = Running::start(node.pair(""), around());
+        let waiting = store.reported("www", |report| report.state == InstallState::Fetching).await;
+        assert!(waiting.detail.contains("the issuer thinks"), "{}", waiting.detail);
+        agent.stop().await;
+        let agent = Running::start(node.pair(""), around());
+        store.installed("www", 1).await;
+        agent.stop().await;
+        let book = store.book();
+        assert!(book.requests.len() >= 3, "{:?}", book.requests);
+        assert!(book.requests.iter().all(|request| request == &book.requests[0]), "{:?}", book.requests);
+        let key = pki::load(&std::fs::read(node.at("tls/www.key")).unwrap(), None, pki::Limits::default()).unwrap().keys.remove(0);
+        assert_eq!(key.spki_fingerprint().to_string(), book.requests[0].2, "no key went anywhere");
+    });
+}
+
+#[test]
+fn a_store_that_is_gone_is_waited_for_and_what_is_here_goes_on() {
+    on(async {
+        let mut store = Store::open().await;
+        let node = Node::new();
+        node.join(&store).await;
+        let one = store.send("www", 1);
+        let agent = Running::start(node.pair(""), around());
+        store.installed("www", 1).await;
+        agent.stop().await;
+        store.go_away().await;
+        // Restarted without a store, with the files gone: what it keeps is enough.
+        std::fs::remove_file(node.at("tls/www.key")).unwrap();
+        let _agent = Running::start(node.pair(""), around());
+        let key = node.at("tls/www.key");
+        for _ in 0..2000 {
+            if key.exists() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(node.leaf("tls/www.pem"), one);
+        assert!(key.exists());
+        let two = store.send("www", 2);
+        store.come_back().await;
+        store.installed("www", 2).await;
+        assert_eq!(node.leaf("tls/www.pem"), two);
+    });
+}
+
+/// Seconds by which the clock of the next test is ahead.
+static AHEAD: AtomicI64 = AtomicI64::new(0);
+
+fn shifted() -> Time {
+    now() + pki::Span::seconds(AHEAD.load(Ordering::SeqCst))
+}
+
+#[test]
+fn it_renews_what_it_lives_on_and_says_that_its_clock_is_off() {
+    on(async {
+        let store = Store::open().await;
+        let node = Node::new();
+        store.book().identity_life = 300;
+        node.join(&store).await;
+        store.send("www", 1);
+        let mut around = around();
+        around.now = shifted;
+        let agent = Running::start(node.pair(""), around.clone());
+        store.installed("www", 1).await;
+        assert_eq!(store.book().renewals, 0, "more than a third is left");
+        agent.stop().await;
+        // 360 s in all; a third is 120 s. Later by 250 s there is less left, and the node's clock is off.
+        AHEAD.store(250, Ordering::SeqCst);
+        let agent = Running::start(node.pair(""), around.clone());
+        store.send("www", 2);
+        store.installed("www", 2).await;
+        agent.stop().await;
+        assert!(store.book().renewals >= 1);
+        let report = store.book().reports.last().unwrap().clone();
+        let clock = Time::parse(&report.clock).unwrap();
+        assert!((clock - now()).as_secs() >= 245, "{clock}");
+        let ahead = State::look(&node.at("state"), Lock::ModeAlone).contact().unwrap().ahead.unwrap();
+        assert!((245..=255).contains(&ahead), "{ahead}");
+        assert!(agent::clock::doubt(Some(ahead)).unwrap().contains("ahead of the store's"));
+    });
+}
+
+#[test]
+fn what_is_not_configured_or_may_not_be_installed_is_said_and_changes_nothing() {
+    on(async {
+        let store = Store::open().await;
+        let node = Node::new();
+        node.join(&store).await;
+        let one = store.send("www", 1);
+        store.send("other", 1);
+        let _agent = Running::start(node.pair(""), around());
+        store.installed("www", 1).await;
+        let report = store.reported("other", |report| report.state == InstallState::Unconfigured).await;
+        assert!(report.detail.contains("no [[install]]"), "{}", report.detail);
+        // Sent, but not among the leaves that the manifest names; for another name; not yet valid here.
+        let refused = async |version: i64, from: Time, change: &dyn Fn(&mut api::agent::Install), expected: &str| {
+            let (leaf, pair) = store.pair(&["www.example"], from, now() + pki::Span::days(9));
+            store.book().sent.insert(("www".into(), version), Material { secret: "www".into(), version, pairs: vec![pair] });
+            store.tell("www", version, |install| {
+                install.leaves = vec![leaf.fingerprint().to_string()];
+                change(install);
+            });
+            let report = store.reported("www", |report| report.detail.contains(expected)).await;
+            assert_eq!((report.state, report.version), (InstallState::RolledBack, 1), "{}", report.detail);
+            assert_eq!(node.leaf("tls/www.pem"), one);
+        };
+        let today = now() + pki::Span::hours(-1);
+        refused(2, today, &|install| install.leaves = vec!["ab".repeat(32)], "none of those that the manifest names").await;
+        refused(3, today, &|install| install.names.push("mail.example".into()), "does not cover mail.example").await;
+        refused(4, now() + pki::Span::hours(1), &|_| (), "not yet valid: it begins").await;
+    });
+}
+
+#[test]
+fn a_rehearsed_stale_reload_is_found_by_the_look_and_put_back() {
+    on(async {
+        let store = Store::open().await;
+        let node = Node::new();
+        node.join(&store).await;
+        let server = crate::programs::Listener::start(&node.at("tls")).await;
+        let more = format!(
+            "reload = {{ command = [\"/bin/touch\", \"{{}}/tls/reload\"] }}\nlook = {{ address = \"{}\", within = \"1s\" }}",
+            server.address
+        );
+        let one = store.send("www", 1);
+        let _agent = Running::start(node.pair(&more), around());
+        store.installed("www", 1).await;
+        let two = store.send("www", 2);
+        store.tell("www", 2, |install| {
+            install.leaves = vec![two.clone()];
+            install.fault = Some(Fault::StaleReload);
+        });
+        let report = store.reported("www", |report| report.state == InstallState::RolledBack).await;
+        assert!(report.detail.contains("does not serve the certificate within 1 s: it serves"), "{}", report.detail);
+        assert_eq!((report.version, node.leaf("tls/www.pem")), (1, one));
+        store.tell("www", 2, |install| install.leaves = vec![two.clone()]);
+        assert_eq!(store.installed("www", 2).await.state, InstallState::Installed);
+    });
+}
+
+#[test]
+fn a_manifest_that_a_person_carried_is_believed_for_its_signature() {
+    on(async {
+        let mut store = Store::open().await;
+        let node = Node::new();
+        node.join(&store).await;
+        let one = store.send("www", 1);
+        let agent = Running::start(node.pair(""), around());
+        store.installed("www", 1).await;
+        agent.stop().await;
+        let before = store.signed();
+        let two = store.send("www", 2);
+        store.go_away().await;
+        let material = store.book().sent.values().filter(|material| material.version == 2).cloned().collect::<Vec<_>>();
+        let apply = async |signed: &api::agent::SignedManifest, material: &[Material]| {
+            agent::apply(node.pair(""), around(), signed, material).await.map(|all| all.iter().all(agent::Standing::is_settled))
+        };
+        let mut bent = store.signed();
+        bent.signature = before.signature.clone();
+        assert!(apply(&bent, &material).await.unwrap_err().to_string().contains("signature"));
+        let (_, foreign) = store.pair(&["www.example"], now(), now() + pki::Span::days(9));
+        let foreign = Material { secret: "www".into(), version: 2, pairs: vec![foreign] };
+        assert!(apply(&store.signed(), &[foreign]).await.unwrap_err().to_string().contains("does not name the certificate"));
+        assert_eq!(node.leaf("tls/www.pem"), one);
+        assert!(!apply(&store.signed(), &[]).await.unwrap(), "its certificate is not here");
+        assert!(apply(&store.signed(), &material).await.unwrap());
+        assert_eq!(node.leaf("tls/www.pem"), two);
+        let error = apply(&before, &[]).await.unwrap_err().to_string();
+        assert!(error.contains("generation 1, and 2"), "{error}");
+    });
+}
