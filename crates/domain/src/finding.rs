@@ -104,6 +104,14 @@ word!(
         LeftBehind = "left-behind",
         /// What is served must be replaced before its deadline, or was to be: it is revoked, or will be.
         Revoked = "revoked",
+        /// An agent says that it could not install what its node is to have.
+        InstallFailed = "install-failed",
+        /// Nothing was heard of an agent for too long.
+        NodeSilent = "node-silent",
+        /// One identity of a node was seen in two places.
+        NodeCloned = "node-cloned",
+        /// A node's clock differs from the store's.
+        NodeClock = "node-clock",
     }
 );
 

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use store::{
     Tx,
     journal::Entry,
-    model::{NO_MARGIN, UNKNOWN_MARGIN, finding, incident, inventory, observation, path, secret, target},
+    model::{NO_MARGIN, UNKNOWN_MARGIN, finding, incident, inventory, node, observation, path, secret, target},
     timer,
 };
 
@@ -138,7 +138,7 @@ fn view(engine: &Engine, tx: &mut Tx<'_>, t: &target::Target, owner: Option<&sec
     }
     let expected = match owner {
         Some(o) if o.management == Management::External => Expected::External { issuers: o.issuers.clone() },
-        Some(o) if o.newest_version > 0 => Expected::Managed(newest(tx, o, &t.facts.region)?),
+        Some(o) if o.newest_version > 0 => Expected::Managed(newest(tx, o, t)?),
         _ => Expected::Managed(None),
     };
     let team = team_of(tx, &t.team, &t.service, owner)?;
@@ -186,12 +186,21 @@ fn whose(tx: &mut Tx<'_>, leaf: &Fingerprint, t: &target::Target) -> store::Resu
     Ok(all.into_iter().next().map(|(secret, name, version)| Known { secret, name, version }))
 }
 
-/// The newest version, as far as a region may serve it: instances of that region where there are any, else those for all.
-pub(crate) fn newest(tx: &mut Tx<'_>, s: &secret::Secret, region: &str) -> store::Result<Option<Newest>> {
+/// The newest version, as far as a target may serve it: for each node behind it that node's own instances where there are any, else
+/// those of its region, else those for all.
+pub(crate) fn newest(tx: &mut Tx<'_>, s: &secret::Secret, t: &target::Target) -> store::Result<Option<Newest>> {
     let Some(version) = secret::versions(tx, s.id, 1)?.into_iter().next() else { return Ok(None) };
-    let all = target::newest_leaves(tx, s.id, version.number)?;
-    let own: BTreeSet<Fingerprint> = all.iter().filter(|(scope, _)| !region.is_empty() && scope == region).map(|(_, l)| *l).collect();
-    let leaves = if own.is_empty() { all.iter().filter(|(scope, _)| scope == "all").map(|(_, l)| *l).collect() } else { own };
+    let nodes = node::names_of_target(tx, t.facts.id)?;
+    let mut scopes: Vec<&str> = nodes.iter().map(String::as_str).chain(["all"]).collect();
+    if !t.facts.region.is_empty() {
+        scopes.push(&t.facts.region);
+    }
+    let mut of: BTreeMap<String, BTreeSet<Fingerprint>> = BTreeMap::new();
+    for (scope, leaf) in target::leaves(tx, s.id, version.number, &scopes)? {
+        of.entry(scope).or_default().insert(leaf);
+    }
+    let wide = of.get(&t.facts.region).or(of.get("all")).cloned().unwrap_or_default();
+    let leaves = if nodes.is_empty() { wide } else { nodes.iter().flat_map(|n| of.get(n).unwrap_or(&wide)).copied().collect() };
     Ok(Some(Newest { number: version.number, stored_at: version.stored_at, leaves }))
 }
 

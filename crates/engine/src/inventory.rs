@@ -1,6 +1,7 @@
 //! Putting the declared inventory in place: idempotent, all or nothing; what leaves is retired, never forgotten.
 
 mod issuing;
+mod nodes;
 mod planning;
 
 pub use planning::wake_plans;
@@ -84,6 +85,7 @@ impl Engine {
                 wake_plans(tx, tick.now)?;
             }
             apply.targets(tx, fleet, &secrets)?;
+            apply.nodes(tx, fleet, &secrets, tick)?;
             let plan = pki::Fingerprint::of(format!("{:?}", apply.changes).as_bytes()).to_string();
             if options.plan.as_ref().is_some_and(|wanted| *wanted != plan) {
                 return Err(Error::refused(
@@ -131,6 +133,10 @@ impl Apply<'_> {
 
     fn changed(&mut self, kind: &'static str, name: &str, fields: Vec<(String, String, String)>) {
         self.changes.push(Change { what: "change", kind, name: name.into(), fields });
+    }
+
+    fn added(&mut self, kind: &'static str, name: &str) {
+        self.changes.push(Change { what: "add", kind, name: name.into(), fields: Vec::new() });
     }
 
     fn tables(&mut self, tx: &mut Tx<'_>, fleet: &Fleet) -> Result<()> {

@@ -27,6 +27,7 @@ pub mod judge;
 pub mod keys;
 pub mod look;
 pub mod message;
+pub mod nodes;
 pub mod own;
 pub mod partition;
 pub mod ports;
@@ -84,6 +85,8 @@ pub mod loops {
     pub const ORDER: &str = "order";
     /// The list of what an authority revoked is due; the subject is the authority's number.
     pub const CRL: &str = "crl";
+    /// Something about a node changed; the subject is the node's number.
+    pub const NODE: &str = "node";
 
     /// Look at a target from a named vantage.
     pub fn observe(vantage: &str) -> String {

@@ -152,7 +152,7 @@ pub(crate) fn target(tx: &mut Tx<'_>, mut t: target::Target, evidence: &str, now
         }
     }
     let newest = match secret::get(tx, t.secret)? {
-        Some(owner) => assess::newest(tx, &owner, &t.facts.region)?,
+        Some(owner) => assess::newest(tx, &owner, &t)?,
         None => None,
     };
     // Where nobody ever saw it: what it should have served is what it must not be found serving.

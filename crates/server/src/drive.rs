@@ -70,12 +70,13 @@ type Step = fn(&Drive, &Tick) -> engine::Result<usize>;
 pub fn start(drive: &Drive) -> JoinSet<()> {
     let mut set = JoinSet::new();
     set.spawn(observe(drive.clone()));
-    let quick: [(&'static str, Step); 7] = [
+    let quick: [(&'static str, Step); 8] = [
         ("target", |d, t| d.engine.targets_once(t)),
         ("secret", |d, t| d.engine.secrets_once(t)),
         ("incident", |d, t| d.engine.incidents_once(t)),
         ("release", |d, t| d.engine.releases_once(t)),
         ("service", |d, t| d.engine.services_once(t)),
+        ("node", |d, t| d.engine.nodes_once(t)),
         ("action", |d, t| d.engine.actions_once(t)),
         ("deliver", |d, t| d.engine.deliver_once(&*d.outside, t)),
     ];

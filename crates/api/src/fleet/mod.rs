@@ -8,6 +8,7 @@
 mod check;
 mod issuing;
 mod model;
+mod nodes;
 mod place;
 mod planning;
 mod read;
@@ -25,6 +26,7 @@ pub use model::{
     Backends, Class, Contact, Fleet, KeyType, Management, Offer, Override, Policy, Region, Renewal, RootSet, Secret, SecretKind, Service,
     Settings, Stamp, Target, TargetKind, TargetState, Team, Vantage,
 };
+pub use nodes::Node;
 pub use place::Path;
 pub use planning::{Calendar, Freeze, Partition, Train};
 pub use values::{
@@ -41,7 +43,7 @@ pub const MAX_FILE_BYTES: usize = 64 * 1024 * 1024;
 pub const MAX_TARGETS: usize = 1_000_000;
 /// Most secrets in one file.
 pub const MAX_SECRETS: usize = 1_000_000;
-/// Most teams, and most services, regions, stamps, vantages, root sets and policies of each kind.
+/// Most teams, and most services, regions, stamps, vantages, root sets, policies and nodes of each kind.
 pub const MAX_OTHERS: usize = 100_000;
 /// Most calendars, and most trains and partitions.
 pub const MAX_PLANNED: usize = 1_000;
@@ -55,6 +57,8 @@ pub const LIFETIME_SECONDS: std::ops::RangeInclusive<i64> = 3_600..=3_660 * 86_4
 pub const MAX_FREEZES: usize = 100;
 /// Most freezes of all calendars together.
 pub const MAX_ALL_FREEZES: usize = 10_000;
+/// Most secrets of one node: as many as a manifest names.
+pub const MAX_NODE_SECRETS: usize = crate::agent::MOST_INSTALLS;
 /// Most contacts of a team.
 pub const MAX_CONTACTS: usize = 32;
 /// Most items of a list inside a secret or a target: names, issuers, vantages.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::issuing::{Issuer, KeyChoice, KeysAt, Maintenance, Profile};
+use super::nodes::Node;
 use super::planning::{Calendar, Partition, Train};
 use super::values::{Day, Endpoint, Moment, Period};
 
@@ -53,6 +54,9 @@ pub struct Fleet {
     /// Secrets.
     #[serde(rename = "secret", skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<Secret>,
+    /// Nodes: machines with an agent.
+    #[serde(rename = "node", skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<Node>,
     /// Targets.
     #[serde(rename = "target", skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<Target>,
@@ -409,6 +413,9 @@ pub struct Target {
     /// holds if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key_types: Vec<KeyType>,
+    /// The nodes that stand behind it; none known if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<String>,
 }
 
 impl Default for Target {
@@ -433,6 +440,7 @@ impl Default for Target {
             optional_vantages: Vec::new(),
             offers: every_offer(),
             key_types: Vec::new(),
+            nodes: Vec::new(),
         }
     }
 }

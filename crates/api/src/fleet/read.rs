@@ -16,6 +16,7 @@ use super::model::{
     Backends, Class, Contact, Fleet, KeyType, Management, Offer, Override, Policy, Region, Renewal, RootSet, Secret, SecretKind, Service,
     Settings, Stamp, Target, TargetKind, TargetState, Team, Vantage,
 };
+use super::nodes::Node;
 use super::place::Path;
 use super::planning::{Calendar, Freeze, Partition, Train};
 use super::values::{Period, quoted};
@@ -47,6 +48,13 @@ pub(super) fn fleet(root: &DeTable<'_>, problems: &mut Vec<Problem>) -> Fleet {
         partitions: t.tables("partition", partition),
         issuers: t.tables("issuer", issuer),
         secrets: t.tables("secret", secret),
+        nodes: t.tables("node", |t| Node {
+            name: t.needed("name"),
+            region: t.needed("region"),
+            stamp: t.text("stamp"),
+            canary: t.flag("canary", false),
+            secrets: t.texts("secrets").unwrap_or_default(),
+        }),
         targets: t.tables("target", target),
     };
     t.finish();
@@ -212,6 +220,7 @@ fn target(t: &mut Reader<'_, '_>) -> Target {
         optional_vantages: t.texts("optional_vantages").unwrap_or_default(),
         offers: t.words("offers", &OFFERS).unwrap_or(absent.offers),
         key_types: t.words("key_types", &KEY_TYPES).unwrap_or_default(),
+        nodes: t.texts("nodes").unwrap_or_default(),
     }
 }
 

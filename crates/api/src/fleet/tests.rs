@@ -16,8 +16,8 @@ fn errors(text: &str) -> String {
 #[test]
 fn the_example_explains_itself_and_parses() {
     let fleet = parse_at(EXAMPLE, NOW).unwrap_or_else(|e| panic!("{e:#?}"));
-    assert_eq!(fleet.targets.len(), 6);
-    assert_eq!(fleet.secrets.len(), 7);
+    assert_eq!(fleet.targets.len(), 7);
+    assert_eq!(fleet.secrets.len(), 8);
     assert_eq!(fleet.issuers.len(), 2);
     assert_eq!(fleet.targets[1].vantages, ["local"]);
     assert_eq!(fleet.secrets[0].overrides.as_ref().unwrap().incident, Some(Period::days(75)));
@@ -82,7 +82,7 @@ offers = ["all", "dsa"]
 drained_until = 2026-12-01T00:00:00Z
 "#
     ), @r#"
-    2:1: unknown key "colour"; possible here: calendar, fleet, issuer, partition, policy, region, roots, secret, service, stamp, target, team, train, vantage
+    2:1: unknown key "colour"; possible here: calendar, fleet, issuer, node, partition, policy, region, roots, secret, service, stamp, target, team, train, vantage
     4:17: default_owner should be a text in quotes, not a number
     5:12: baseline: "2026-02-29" is not a day; write it like "2026-11-22"
     6:1: name is missing; add name = "…"
@@ -592,4 +592,59 @@ proptest! {
         fleet.secrets[0].overrides.as_mut().unwrap().reason.clone_from(&reason);
         prop_assert_eq!(toml::from_str::<Fleet>(&write(&fleet)).unwrap(), fleet);
     }
+}
+
+#[test]
+fn nodes_stand_somewhere_and_have_what_their_targets_serve() {
+    insta::assert_snapshot!(errors(
+        r#"
+[[region]]
+name = "eu"
+[[region]]
+name = "us"
+[[stamp]]
+name = "us-1"
+region = "us"
+[[secret]]
+name = "www"
+kind = "certificate"
+[[secret]]
+name = "token"
+kind = "opaque"
+[[node]]
+name = "all"
+region = "eu"
+[[node]]
+name = "eu"
+region = "eu"
+stamp = "us-1"
+secrets = ["www", "www", "token", "nothing"]
+canary = "yes"
+[[node]]
+region = "asia"
+[[node]]
+name = "web-1"
+region = "eu"
+secretes = []
+[[target]]
+name = "t"
+secret = "www"
+endpoint = "tls://www.example.com:443"
+nodes = ["web-1", "web-2", "web-2"]
+"#
+    ), @r#"
+    16:8: "all" stands for every node; choose a different name
+    19:8: there is a region "eu"; choose a different name, certificates are made for one or the other
+    21:9: stamp "us-1" lies in region "us"; correct one of the two
+    22:19: said twice; leave one out (see line 22)
+    22:26: "token" is no certificate that the store manages; an agent installs nothing else
+    22:35: no secret is called "nothing"; declare it with [[secret]] or correct the name
+    23:10: canary should be true or false (without quotes), not a text
+    24:1: name is missing; add name = "…"
+    25:10: no region is called "asia"; declare it with [[region]] or correct the name
+    29:1: unknown key "secretes"; did you mean secrets?
+    34:10: node "web-1" is not to have "www"; add it to that node's secrets, or leave the node out here
+    34:19: no node is called "web-2"; declare it with [[node]] or correct the name
+    34:28: said twice; leave one out (see line 34)
+    "#);
 }

@@ -93,6 +93,14 @@ pub fn write_with_notes(fleet: &Fleet, notes: &Notes) -> String {
         o.head("[[secret]]", notes.secrets.get(&s.name).map_or(&[], Vec::as_slice));
         secret(&mut o, s);
     }
+    for n in &fleet.nodes {
+        o.head("[[node]]", &[]);
+        o.text("name", &n.name);
+        o.text("region", &n.region);
+        o.text_if("stamp", n.stamp.as_ref());
+        o.flag("canary", n.canary, false);
+        o.list("secrets", n.secrets.iter().map(String::as_str));
+    }
     for t in &fleet.targets {
         o.head("[[target]]", notes.targets.get(&t.name).map_or(&[], Vec::as_slice));
         target(&mut o, t, &plain);
@@ -245,6 +253,7 @@ fn target(o: &mut Out, t: &Target, plain: &Target) {
         o.raw("offers", &array(t.offers.iter().map(|x| word(*x, &OFFERS))));
     }
     o.list("key_types", t.key_types.iter().map(|x| word(*x, &KEY_TYPES)));
+    o.list("nodes", t.nodes.iter().map(String::as_str));
 }
 
 fn contact(contact: &Contact) -> String {

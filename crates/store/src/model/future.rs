@@ -7,7 +7,7 @@ use crate::{Result, Tx, timer};
 
 /// What has happened, by table. Dates that somebody chose (expiries, due dates, drains) are not among them, nor is the journal: that
 /// says what the clock said.
-const HAPPENED: [(&str, &[&str]); 23] = [
+const HAPPENED: [(&str, &[&str]); 28] = [
     ("address", &["first_seen", "left_at"]),
     ("chain", &["kept_at"]),
     ("concern", &["told_at", "gone_at"]),
@@ -16,7 +16,11 @@ const HAPPENED: [(&str, &[&str]); 23] = [
     ("incident", &["opened_at", "acknowledged_at", "mitigated_at", "ended_at", "told_at", "reviewed_at"]),
     ("incident_line", &["opened_at", "closed_at"]),
     ("intent", &["done_at"]),
+    ("join_token", &["ended_at"]),
     ("lease", &["held_until"]),
+    ("node", &["declared_at", "retired_at", "changed_at", "joined_at", "revoked_at", "instance_at", "cloned_at", "seen_at", "reported_at"]),
+    ("node_certificate", &["used_at", "ended_at"]),
+    ("node_secret", &["desired_at", "told_at", "fetched_at", "installed_at", "failed_at"]),
     ("notice", &["at", "ended_at"]),
     ("observation", &["last_at", "good_at", "streak_since", "failing_since"]),
     ("outbox", &["created_at", "due_at", "done_at"]),
@@ -28,6 +32,7 @@ const HAPPENED: [(&str, &[&str]); 23] = [
     ("rollout", &["begun_at", "ended_at", "halted_at", "wave_at", "decided_at"]),
     ("rollout_target", &["begun_at", "observed_at", "quarantined_at"]),
     ("secret", &["declared_at", "attested_at", "assessed_at", "retired_at"]),
+    ("server_root", &["seen_at"]),
     ("sweep", &["started_at", "finished_at"]),
     ("target", &["declared_at", "observed_at", "claimed_at", "retired_at"]),
     ("vantage", &["seen_at"]),

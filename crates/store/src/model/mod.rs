@@ -9,10 +9,12 @@ pub mod finding;
 pub mod forecast;
 pub mod future;
 pub mod held;
+pub mod identity;
 pub mod incident;
 pub mod intent;
 pub mod inventory;
 pub mod issuance;
+pub mod node;
 pub mod notice;
 pub mod observation;
 pub mod order;
@@ -76,6 +78,16 @@ pub(crate) fn word<T>(row: &Row, column: usize, parse: impl Fn(&str) -> Option<T
 
 pub(crate) fn list(text: &str) -> Result<Vec<String>> {
     serde_json::from_str(text).map_err(|e| StoreError::Corrupt { what: format!("a list of texts: {e}") })
+}
+
+/// Adds texts to the parameters of a statement; says their places, as they stand in a list.
+pub(crate) fn places(params: &mut Vec<crate::Value>, texts: &[&str]) -> String {
+    let mut places = String::new();
+    for text in texts {
+        params.push((*text).into());
+        places += &format!("{}${}", if places.is_empty() { "" } else { "," }, params.len());
+    }
+    places
 }
 
 /// A list of texts as one column.

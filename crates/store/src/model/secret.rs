@@ -435,6 +435,21 @@ pub fn instances(tx: &mut Tx<'_>, secret: SecretId, version: Option<i64>) -> Res
     tx.query(&sql, &params)?.iter().map(instance).collect()
 }
 
+/// The instances of a version that have one of these scopes.
+pub fn instances_of(tx: &mut Tx<'_>, secret: SecretId, version: i64, scopes: &[&str]) -> Result<Vec<Instance>> {
+    let mut params = vec![secret.0.into(), version.into()];
+    let places = super::places(&mut params, scopes);
+    let sql =
+        format!("SELECT {INSTANCE} FROM instance WHERE secret_id = $1 AND version = $2 AND scope IN ({places}) ORDER BY scope, key_type");
+    tx.query(&sql, &params)?.iter().map(instance).collect()
+}
+
+/// Whether a secret has a version, with instances or without.
+pub fn has_version(tx: &mut Tx<'_>, secret: SecretId, number: i64) -> Result<bool> {
+    let sql = "SELECT number FROM version WHERE secret_id = $1 AND number = $2";
+    Ok(tx.query_opt(sql, &[secret.0.into(), number.into()])?.is_some())
+}
+
 /// Secrets of a service that ride its releases, in the order of their numbers.
 pub fn release_bound(tx: &mut Tx<'_>, service: &str, after: SecretId, limit: i64) -> Result<Vec<Secret>> {
     let sql = format!(

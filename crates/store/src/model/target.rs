@@ -530,10 +530,14 @@ pub fn forget_vantage(tx: &mut Tx<'_>, id: TargetId, vantage: &str) -> Result<()
     Ok(())
 }
 
-/// Leaves that a target's newest version may show, as a set of fingerprints with their scope.
-pub fn newest_leaves(tx: &mut Tx<'_>, secret: SecretId, version: i64) -> Result<Vec<(String, Fingerprint)>> {
-    let sql = "SELECT scope, leaf FROM instance WHERE secret_id = $1 AND version = $2 AND key_type <> '' ORDER BY id";
-    tx.query(sql, &[secret.0.into(), version.into()])?
+/// Leaves that a version has for these scopes, each with its scope. A version may have one for each of very many nodes.
+pub fn leaves(tx: &mut Tx<'_>, secret: SecretId, version: i64, scopes: &[&str]) -> Result<Vec<(String, Fingerprint)>> {
+    let mut params = vec![secret.0.into(), version.into()];
+    let places = super::places(&mut params, scopes);
+    let sql = format!(
+        "SELECT scope, leaf FROM instance WHERE secret_id = $1 AND version = $2 AND scope IN ({places}) AND key_type <> '' ORDER BY id"
+    );
+    tx.query(&sql, &params)?
         .iter()
         .map(|r| Ok((r.text(0)?.to_owned(), fingerprint(r, 1)?.unwrap_or(Fingerprint::from_bytes([0; 32])))))
         .collect()

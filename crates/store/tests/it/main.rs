@@ -11,6 +11,7 @@ mod journal;
 mod kill;
 mod leases;
 mod model;
+mod nodes;
 mod open;
 mod paths;
 mod peers;
@@ -87,5 +88,8 @@ conformance![
     forecast::what_was_said_comes_back,
     forecast::what_is_on_its_way,
     forecast::what_hangs_on_the_same_is_counted_together,
+    nodes::a_node_comes_back_as_it_was,
+    nodes::what_nodes_are_to_have_and_say,
+    nodes::who_may_speak_for_a_node,
     kill::nothing_answered_is_lost,
 ];

@@ -4,6 +4,7 @@
 //! only asked, never walked: the order of problems is that of the fleet.
 
 mod issuing;
+mod nodes;
 mod planning;
 mod targets;
 mod trust;
@@ -76,6 +77,7 @@ pub(super) fn all(fleet: &Fleet, now: Option<i64>) -> Vec<Problem> {
         partitions: c.index("partition", MAX_PLANNED, fleet.partitions.iter().map(|x| x.name.as_str())),
         issuers: c.index("issuer", MAX_ISSUERS, fleet.issuers.iter().map(|x| x.name.as_str())),
         secrets: c.index("secret", MAX_SECRETS, fleet.secrets.iter().map(|x| x.name.as_str())),
+        nodes: c.index("node", MAX_OTHERS, fleet.nodes.iter().map(|x| x.name.as_str())),
     };
     c.index("target", MAX_TARGETS, fleet.targets.iter().map(|x| x.name.as_str()));
     if let Some(owner) = &fleet.fleet.default_owner {
@@ -97,7 +99,12 @@ pub(super) fn all(fleet: &Fleet, now: Option<i64>) -> Vec<Problem> {
     for (i, s) in fleet.secrets.iter().enumerate() {
         secret(c, fleet, &names, s, &|| Path::item("secret", i));
     }
+    for (i, n) in fleet.nodes.iter().enumerate() {
+        nodes::node(c, fleet, &names, n, &|| Path::item("node", i));
+    }
+    let has = nodes::has(fleet);
     for (i, t) in fleet.targets.iter().enumerate() {
+        nodes::behind(c, &names, &has, t, &|| Path::item("target", i));
         target(c, fleet, &names, t, now, &|| Path::item("target", i));
     }
     check.problems
@@ -118,6 +125,7 @@ struct Names<'f> {
     partitions: Index<'f>,
     issuers: Index<'f>,
     secrets: Index<'f>,
+    nodes: Index<'f>,
 }
 
 struct Check {

@@ -1,0 +1,141 @@
+//! Nodes: what each is to have, and who may speak for it.
+//!
+//! What a node is to have is decided by [`desire`] alone: its row says so, its manifest repeats it, signed, and its agent can ask for
+//! nothing else. A generation only goes forward; going back to an older version is a new one. What an agent says is a claim: it makes
+//! others look, and closes nothing.
+
+mod assess;
+
+use crate::{Error, Result, Tick, loops};
+use domain::{
+    Time,
+    words::{NodeId, RolloutId, SecretId},
+};
+use serde_json::json;
+use store::{
+    Tx,
+    journal::Entry,
+    model::{node, secret},
+    timer,
+};
+
+pub use assess::{CLOCK_TOLERANCE, SILENT_AFTER};
+
+/// This node is to have this version from now on. Says the generation of the node's manifest that says so; the same again is the same
+/// generation. Journaled, and whoever waits for the manifest looks again once this transaction is committed.
+///
+/// # Errors
+/// There is no such node, or it is not to have this secret at all; `version-revoked`, or `version-too-old` for one below its incident
+/// threshold.
+pub fn desire(tx: &mut Tx<'_>, node: NodeId, secret: SecretId, version: i64, rollout: Option<RolloutId>, tick: &Tick) -> Result<i64> {
+    desire_with(tx, node, secret, version, rollout, "", tick)
+}
+
+/// As [`desire`], with a rehearsal of a fault in the words of [`api::agent::Fault`]; empty for none.
+///
+/// # Errors
+/// As [`desire`].
+pub fn desire_with(
+    tx: &mut Tx<'_>,
+    node: NodeId,
+    secret: SecretId,
+    version: i64,
+    rollout: Option<RolloutId>,
+    fault: &str,
+    tick: &Tick,
+) -> Result<i64> {
+    let n = node::lock(tx, node)?.ok_or_else(|| Error::not_found("node", &node.to_string()))?;
+    if n.retired_at.is_some() {
+        return Err(Error::refused("node-retired", format!("node {} left the inventory", n.name)));
+    }
+    let s = secret::get(tx, secret)?.ok_or_else(|| Error::not_found("secret", &secret.to_string()))?;
+    let Some(before) = node::install(tx, node, secret)? else {
+        let problem = format!("node {} is not to have {}; add it to the node's secrets in the inventory", n.name, s.name);
+        return Err(Error::refused("not-to-have", problem));
+    };
+    if before.version == version && before.fault == fault {
+        if rollout.is_some() && before.rollout != rollout {
+            node::put_install(tx, &node::Install { rollout, ..before.clone() })?;
+        }
+        return Ok(before.generation);
+    }
+    allowed(tx, &s, version, &[&n.name, &n.region, "all"], tick.now)?;
+    let generation = node::advance(tx, node, tick.now)?;
+    // What the agent said about the files stays until it says something else; the times are about this version.
+    let after = node::Install {
+        version,
+        generation,
+        rollout,
+        fault: fault.into(),
+        desired_at: Some(tick.now),
+        told_at: None,
+        fetched_at: None,
+        installed_at: None,
+        failed_at: None,
+        attempts: 0,
+        detail: String::new(),
+        ..before.clone()
+    };
+    node::put_install(tx, &after)?;
+    timer::set_earlier(tx, loops::NODE, node.0, tick.now)?;
+    let body = json!({ "secret": s.name, "version": version, "before": before.version, "generation": generation,
+        "rollout": rollout.map(|r| r.0), "fault": fault });
+    tx.journal(Entry::new("node.desired", subject(&n.name), "", &body))?;
+    Ok(generation)
+}
+
+/// Whether a version may be put on a node whose certificates have one of these scopes.
+fn allowed(tx: &mut Tx<'_>, s: &secret::Secret, version: i64, scopes: &[&str], now: Time) -> Result<()> {
+    if !secret::has_version(tx, s.id, version)? {
+        return Err(Error::not_found("version", &format!("{version} of {}", s.name)));
+    }
+    let policy = crate::assess::secret_policy(tx, s)?;
+    for i in secret::instances_of(tx, s.id, version, scopes)? {
+        let life = i.not_after - i.not_before + domain::Span::seconds(1);
+        if i.not_after - now < policy.thresholds(life).incident {
+            let problem = format!(
+                "version {version} of {} ends {}, which is below its incident threshold; issue or store a newer one",
+                s.name, i.not_after
+            );
+            return Err(Error::refused("version-too-old", problem));
+        }
+    }
+    Ok(())
+}
+
+/// Decides for what nothing was decided yet: a node that is new gets what its region has, or else the newest version. What stands
+/// against that leaves it undecided.
+pub(crate) fn adopt(tx: &mut Tx<'_>, n: &node::Node, tick: &Tick) -> Result<()> {
+    for i in node::installs(tx, n.id)?.into_iter().filter(|i| i.version == 0) {
+        let Some(s) = secret::get(tx, i.secret)? else { continue };
+        if s.newest_version == 0 {
+            continue;
+        }
+        // The newest one that an agent there says it has; a rollout that is on its way further was there already.
+        let there = node::versions_in(tx, i.secret, &n.region)?;
+        let said = there.iter().find(|(_, installed)| *installed > 0).or(there.first()).map(|(version, _)| *version);
+        let version = said.unwrap_or(s.newest_version);
+        match desire(tx, n.id, i.secret, version, None, tick) {
+            Ok(_) | Err(Error::Refused(_) | Error::NotFound { .. }) => {}
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(())
+}
+
+/// How journal, findings and messages call a node.
+pub(crate) fn subject(name: &str) -> String {
+    format!("node/{name}")
+}
+
+/// Whoever leaves the inventory is nobody any more, and nothing stands about it.
+pub(crate) fn retired(tx: &mut Tx<'_>, id: NodeId, now: Time) -> Result<()> {
+    let Some(n) = node::lock(tx, id)? else { return Ok(()) };
+    let revoked = store::model::identity::revoke_all(tx, id, now)?;
+    store::model::identity::end_tokens(tx, id, now)?;
+    node::put(tx, &node::Node { retired_at: Some(now), revoked_at: n.key.map(|_| now), key: None, ..n.clone() })?;
+    node::advance(tx, id, now)?;
+    crate::concern::replace(tx, &subject(&n.name), &[], now)?;
+    tx.journal(Entry::new("node.retired", subject(&n.name), "", &json!({ "certificates": revoked })))?;
+    Ok(())
+}
