@@ -43,7 +43,7 @@ pub async fn apply(config: Config, around: Around, signed: &SignedManifest, mate
     for install in &config.installs {
         let wanted = accepted.manifest.installs.iter().find(|wanted| wanted.secret == install.secret);
         if let Some(job) = life::job(&state, install, wanted, accepted.known.epoch)? {
-            life::work(&hands, vec![job]).await.iter().for_each(|what| (around.say)(what));
+            life::work(&hands, vec![job]).await.0.iter().for_each(|what| (around.say)(what));
         }
     }
     let missing = |_: &str| Some("its certificate is not here, and was not given".to_owned());

@@ -59,6 +59,20 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_folder)
 }
 
+/// Puts bytes where readers see the old file or the new one; a crash may lose them.
+pub(crate) fn note(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = beside(path);
+    remove(&beside)?;
+    let write = || {
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?.write_all(bytes)?;
+        fs::rename(&beside, path)
+    };
+    write().map_err(|error| {
+        let _ = remove(&beside);
+        at(path, &error)
+    })
+}
+
 /// Makes `link` lead to `target` in one step, whatever it was before (a folder excepted).
 pub(crate) fn point(link: &Path, target: &Path) -> io::Result<()> {
     if fs::read_link(link).is_ok_and(|now| now == target) {

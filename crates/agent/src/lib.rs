@@ -36,11 +36,14 @@ pub use join::join;
 pub use life::{once, run};
 pub use standing::Standing;
 
+/// Says what time it is.
+pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
+
 /// What an agent meets in the world around it, brought by the caller.
 #[derive(Clone)]
 pub struct Around {
     /// The clock.
-    pub now: fn() -> Time,
+    pub now: Clock,
     /// Differs for every start ([`api::agent::Join::instance`]).
     pub instance: String,
     /// `$CREDENTIALS_DIRECTORY`, if systemd set it.
@@ -59,7 +62,13 @@ impl Around {
     pub fn here() -> Result<Around, Error> {
         let mut instance = [0; 16];
         aws_lc_rs::rand::fill(&mut instance).map_err(|_| seal::SealError::Entropy)?;
-        Ok(Around { now: clock::now, instance: hex::encode(instance), credentials: None, step: Arc::new(|_| {}), say: Arc::new(|_| {}) })
+        Ok(Around {
+            now: Arc::new(clock::now),
+            instance: hex::encode(instance),
+            credentials: None,
+            step: Arc::new(|_| {}),
+            say: Arc::new(|_| {}),
+        })
     }
 }
 

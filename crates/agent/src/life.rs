@@ -34,6 +34,8 @@ const REPORT_EVERY: Duration = Duration::from_secs(3600);
 const ASK_ALL_EVERY: Duration = Duration::from_secs(3600);
 /// How long a wait without any other reason may be.
 const LONGEST: Duration = Duration::from_secs(600);
+/// A journal that could not be written is tried again after this.
+const STUCK_WAIT: Duration = Duration::from_secs(5);
 /// Places that are worked at side by side. Those that reload the same thing go one after the other.
 const AT_ONCE: usize = 8;
 
@@ -79,6 +81,8 @@ struct Agent {
     reporting: Retry,
     reported: Option<(Instant, Vec<InstallReport>)>,
     asked_all: Option<Instant>,
+    /// Whether a journal could not be read or written in the last pass.
+    stuck: bool,
 }
 
 /// Lives until `stop`. Whatever fails is tried again, so the only errors are those of the start.
@@ -103,6 +107,7 @@ pub async fn once(config: Config, around: Around) -> Result<Vec<Standing>, Error
     let asked = agent.ask(0).await;
     agent.pass().await;
     agent.report().await;
+    agent.remember();
     asked.map_err(|trouble| trouble.error)?;
     agent.standing()
 }
@@ -129,6 +134,7 @@ impl Agent {
             reporting: Retry::default(),
             reported: None,
             asked_all: None,
+            stuck: false,
         })
     }
 
@@ -137,6 +143,7 @@ impl Agent {
             self.renew().await;
             self.pass().await;
             self.report().await;
+            self.remember();
             let due = self.due();
             // Dropping a poll that waits loses nothing: what it would have brought is there at the next one.
             tokio::select! {
@@ -215,7 +222,6 @@ impl Agent {
                 if is_new {
                     self.say(&format!("generation {} is acted on", self.known.generation));
                 }
-                self.remember();
                 Ok(())
             }
             Err(trouble) => {
@@ -225,7 +231,6 @@ impl Agent {
                     self.say(&said);
                 }
                 self.contact.failure = Some(said);
-                self.remember();
                 Err(trouble)
             }
         }
@@ -234,7 +239,7 @@ impl Agent {
     /// What only `status` needs; a full disk does not stop an agent over it.
     fn remember(&mut self) {
         self.contact.waits = self.supplies.iter().map(|(secret, retry)| (secret.clone(), retry.detail.clone())).collect();
-        let _ = self.hands.state.set_contact(&self.contact);
+        let _ = self.hands.state.note_contact(&self.contact);
     }
 
     async fn renew(&mut self) {
@@ -265,20 +270,24 @@ impl Agent {
                 self.bring(wanted).await;
             }
         }
+        self.stuck = false;
         let mut groups: BTreeMap<_, Vec<Job>> = BTreeMap::new();
         for install in &self.config.installs {
             let wanted = self.manifest.as_ref().and_then(|manifest| manifest.installs.iter().find(|one| one.secret == install.secret));
             match job(&self.hands.state, install, wanted, self.known.epoch) {
                 Ok(Some(job)) => groups.entry(install.reload.clone().map(|reload| reload.how)).or_default().push(job),
                 Ok(None) => {}
-                Err(error) => self.say(&format!("{}: {error}", install.secret)),
+                Err(error) => {
+                    (self.around.say)(&format!("{}: {error}", install.secret));
+                    self.stuck = true;
+                }
             }
         }
         // Those without a reload wait for nobody.
         let alone = groups.remove(&None).unwrap_or_default();
         let mut waiting = groups.into_values().chain(alone.into_iter().map(|job| vec![job]));
         let mut running = JoinSet::new();
-        let start = |running: &mut JoinSet<Vec<String>>, jobs: Vec<Job>| {
+        let start = |running: &mut JoinSet<(Vec<String>, bool)>, jobs: Vec<Job>| {
             let hands = self.hands.clone();
             running.spawn(async move { work(&hands, jobs).await });
         };
@@ -287,7 +296,10 @@ impl Agent {
         }
         while let Some(done) = running.join_next().await {
             match done {
-                Ok(said) => said.iter().for_each(|what| self.say(what)),
+                Ok((said, stuck)) => {
+                    said.iter().for_each(|what| (self.around.say)(what));
+                    self.stuck |= stuck;
+                }
                 // A defect in one place must not look like peace.
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                 Err(_) => {}
@@ -308,7 +320,7 @@ impl Agent {
         if !retry.may() {
             return;
         }
-        match Box::pin(supply::supply(&state, &self.store, wanted, self.known.generation)).await {
+        match Box::pin(supply::supply(&state, &self.store, wanted, self.known.generation, &self.hands.step)).await {
             Ok(Supplied::Here) => {
                 self.supplies.remove(&wanted.secret);
             }
@@ -318,7 +330,6 @@ impl Agent {
                 self.say(&format!("{}: {}", wanted.secret, trouble.error));
             }
         }
-        self.remember();
     }
 
     fn standing(&self) -> Result<Vec<Standing>, Error> {
@@ -355,7 +366,6 @@ impl Agent {
                 }
                 self.reported = Some((Instant::now(), installs));
                 self.reporting = Retry::default();
-                self.remember();
             }
             Err(trouble) => {
                 self.say(&format!("the report was not taken: {}", trouble.error));
@@ -382,6 +392,9 @@ impl Agent {
             let next = self.hands.state.record(install).ok().and_then(|record| record.next());
             due = due.min(next.map_or(due, after));
         }
+        if self.stuck {
+            due = due.min(now + STUCK_WAIT);
+        }
         // A moment that has passed already is one that was not acted on: never spin over it.
         due.max(now + Duration::from_millis(50))
     }
@@ -390,7 +403,7 @@ impl Agent {
 /// What works at places.
 pub(crate) fn hands(state: &Arc<State>, node: &str, around: &Around) -> Result<Hands, Error> {
     let dialer = Dialer::new(Settings::default()).map_err(|failure| Error::Answer(failure.to_string()))?;
-    Ok(Hands { state: Arc::clone(state), dialer, who: node.to_owned(), now: around.now, step: Arc::clone(&around.step) })
+    Ok(Hands { state: Arc::clone(state), dialer, who: node.to_owned(), now: Arc::clone(&around.now), step: Arc::clone(&around.step) })
 }
 
 /// A place that has something to do.
@@ -433,9 +446,9 @@ fn goal(state: &State, install: &Install, wanted: &api::agent::Install, epoch: i
     Ok(chosen.map(|leaf| Goal { version: wanted.version, leaf, generation, stale_reload }))
 }
 
-/// Works at places one after the other. Answers with what a person should know.
-pub(crate) async fn work(hands: &Hands, jobs: Vec<Job>) -> Vec<String> {
-    let mut said = Vec::new();
+/// Works at places one after the other. Answers with what a person should know, and whether a journal could not be written.
+pub(crate) async fn work(hands: &Hands, jobs: Vec<Job>) -> (Vec<String>, bool) {
+    let (mut said, mut stuck) = (Vec::new(), false);
     for job in jobs {
         let expected = Expected { names: &job.names, leaves: &job.leaves };
         let place = job.install.place.path().display().to_string();
@@ -452,8 +465,11 @@ pub(crate) async fn work(hands: &Hands, jobs: Vec<Job>) -> Vec<String> {
                     said.push(format!("{place}: version {version} is installed"));
                 }
             }
-            Err(error) => said.push(format!("{place}: {error}")),
+            Err(error) => {
+                said.push(format!("{place}: {error}"));
+                stuck = true;
+            }
         }
     }
-    said
+    (said, stuck)
 }

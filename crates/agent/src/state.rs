@@ -214,8 +214,10 @@ impl State {
         Ok(self.get("status.json")?.unwrap_or_default())
     }
 
-    pub(crate) fn set_contact(&self, contact: &Contact) -> Result<(), Error> {
-        self.set("status.json", contact)
+    /// Not worth a wait for the disk: it is said again.
+    pub(crate) fn note_contact(&self, contact: &Contact) -> Result<(), Error> {
+        let bytes = serde_json::to_vec(contact).map_err(|error| Error::Disk(io::Error::other(error.to_string())))?;
+        files::note(&self.folder.join("status.json"), &bytes).map_err(Error::Disk)
     }
 
     fn version_file(secret: &str, version: i64) -> String {

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     error::Error,
+    install::Step,
     join::request,
     state::{Pair, State, Version, ders, version_place},
     wire::{Answer, Store, Trouble},
@@ -29,12 +30,13 @@ pub(crate) fn is_here(state: &State, wanted: &Install) -> Result<bool, Error> {
 }
 
 /// Asks the store for a version.
-pub(crate) async fn supply(state: &State, store: &Store, wanted: &Install, generation: i64) -> Result<Supplied, Trouble> {
+pub(crate) async fn supply(state: &State, store: &Store, wanted: &Install, generation: i64, step: &Step) -> Result<Supplied, Trouble> {
     let (secret, version) = (wanted.secret.clone(), wanted.version);
     let answer = match wanted.keys {
         Keys::Store => store.fetch(&Fetch { secret, version, generation }).await?,
         Keys::Node => {
             let key = born(state, wanted)?;
+            step("born");
             let csr = STANDARD.encode(request(&key, &wanted.names)?);
             store.request(&Request { secret, version, generation, csr }).await?
         }
@@ -43,6 +45,7 @@ pub(crate) async fn supply(state: &State, store: &Store, wanted: &Install, gener
         Answer::Later(seconds, detail) => Ok(Supplied::Later(seconds, detail)),
         Answer::Here(material) => {
             take(state, &material, wanted)?;
+            step("brought");
             Ok(Supplied::Here)
         }
     }

@@ -255,7 +255,8 @@ impl Record {
     pub fn next(&self) -> Option<i64> {
         match self.phase {
             Phase::Settled => self.failed.as_ref().map(|_| self.not_before),
-            _ => Some(0),
+            // Only whoever could not write the journal leaves it so, and knows when to try again.
+            _ => None,
         }
     }
 }

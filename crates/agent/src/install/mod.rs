@@ -34,7 +34,7 @@ pub(crate) struct Hands {
     pub(crate) dialer: Dialer,
     /// By which waits are spread.
     pub(crate) who: String,
-    pub(crate) now: fn() -> Time,
+    pub(crate) now: crate::Clock,
     pub(crate) step: Step,
 }
 
@@ -100,6 +100,10 @@ pub(crate) async fn work(hands: &Hands, install: &Install, goal: Option<&Goal>, 
             keep(hands, install, &record)?;
         }
         if !begins {
+            // What a crash after the last write of the journal left.
+            if record.failed.is_none() {
+                tidy(hands, &spot, &record);
+            }
             return Ok(record);
         }
     }

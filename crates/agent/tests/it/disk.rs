@@ -43,6 +43,8 @@ fn all(folder: &Path) -> Vec<(String, Vec<u8>)> {
             let path = entry.path();
             if path.is_dir() && !path.is_symlink() {
                 folders.push(path);
+            } else if let Ok(target) = fs::read_link(&path) {
+                found.push((path.display().to_string(), target.display().to_string().into_bytes()));
             } else if path.file_name().is_none_or(|name| name != "ballast") {
                 found.push((path.display().to_string(), fs::read(&path).unwrap()));
             }

@@ -96,6 +96,17 @@ fn killed_at_every_step_of_the_way_forward_and_of_the_way_back() {
             fits(&node);
             tidy(&node, &step.clone());
         }
+        // A key that is born here is born once, whatever ends the agent.
+        for step in ["born", "brought"] {
+            version += 1;
+            store.tell("www", version, |install| install.keys = api::agent::Keys::Node);
+            assert!(tokio::task::block_in_place(|| killed(&config, step)), "{step}");
+            steps(&config).await;
+            fits(&node);
+            let book = store.book();
+            let keys: BTreeSet<&String> = book.requests.iter().filter(|request| request.1 == version).map(|request| &request.2).collect();
+            assert_eq!(keys.len(), 1, "after {step}: {:?}", book.requests);
+        }
         // And back, because what serves was not told.
         let good = leaf(&node.at("tls/www.pem"));
         let stale = async |version: i64| {

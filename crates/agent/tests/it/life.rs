@@ -131,7 +131,7 @@ fn it_renews_what_it_lives_on_and_says_that_its_clock_is_off() {
         node.join(&store).await;
         store.send("www", 1);
         let mut around = around();
-        around.now = shifted;
+        around.now = std::sync::Arc::new(shifted);
         let agent = Running::start(node.pair(""), around.clone());
         store.installed("www", 1).await;
         assert_eq!(store.book().renewals, 0, "more than a third is left");
@@ -239,5 +239,68 @@ fn a_manifest_that_a_person_carried_is_believed_for_its_signature() {
         assert_eq!(node.leaf("tls/www.pem"), two);
         let error = apply(&before, &[]).await.unwrap_err().to_string();
         assert!(error.contains("generation 1, and 2"), "{error}");
+    });
+}
+
+#[test]
+fn a_reload_that_hangs_is_ended_and_the_last_good_pair_is_back() {
+    on(async {
+        let store = Store::open().await;
+        let node = Node::new();
+        node.join(&store).await;
+        let server = crate::programs::Listener::start(&node.at("tls")).await;
+        let script = "cd {}/tls; if [ -e hang ]; then rm hang; sleep 600; fi; touch reload";
+        let more = format!(
+            "reload = {{ command = [\"/bin/sh\", \"-c\", \"{script}\"], limit = \"500ms\" }}\nlook = {{ address = \"{}\", within = \"2s\" }}",
+            server.address
+        );
+        let one = store.send("www", 1);
+        let _agent = Running::start(node.pair(&more), around());
+        store.installed("www", 1).await;
+        std::fs::write(node.at("tls/hang"), "").unwrap();
+        let two = store.send("www", 2);
+        let report = store.reported("www", |report| report.state == InstallState::RolledBack).await;
+        assert!(report.detail.contains("did not end within 0.5 s and was killed"), "{}", report.detail);
+        assert_eq!((report.version, report.attempts, node.leaf("tls/www.pem")), (1, 1, one));
+        // It stays visible until it is tried again, which nobody has to ask for.
+        store.installed("www", 2).await;
+        assert_eq!(node.leaf("tls/www.pem"), two);
+    });
+}
+
+#[test]
+fn under_a_credential_no_key_lies_in_the_clear_and_without_it_nothing_opens() {
+    on(async {
+        let store = Store::open().await;
+        let node = Node::new();
+        let credentials = node.at("credentials");
+        std::fs::create_dir(&credentials).unwrap();
+        std::fs::write(credentials.join(agent::seal::CREDENTIAL), [9; 32]).unwrap();
+        let mut sealed = around();
+        sealed.credentials = Some(credentials.clone());
+        let state = State::hold(&node.at("state"), Lock::given(Some(&credentials)).unwrap()).unwrap();
+        agent::join(&state, &node.at("state"), &store.invitation(), &sealed).await.unwrap();
+        drop(state);
+        store.send("www", 1);
+        let agent = Running::start(node.pair(""), sealed);
+        store.installed("www", 1).await;
+        agent.stop().await;
+        let key = store.book().sent.values().next().unwrap().pairs[0].key.clone().unwrap().0.clone();
+        let mut folders = vec![node.at("state")];
+        let mut files = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap().flatten() {
+                if entry.path().is_dir() {
+                    folders.push(entry.path());
+                } else {
+                    let text = std::fs::read_to_string(entry.path()).unwrap();
+                    assert!(!text.contains(&key) && !text.contains("\"plain\""), "{}", entry.path().display());
+                    files += 1;
+                }
+            }
+        }
+        assert!(files > 4);
+        let error = agent::once(node.pair(""), around()).await.unwrap_err().to_string();
+        assert!(error.contains("is sealed under the credential"), "{error}");
     });
 }

@@ -4,5 +4,6 @@ mod disk;
 mod kill;
 mod life;
 mod peers;
+mod program;
 mod programs;
 mod store;
