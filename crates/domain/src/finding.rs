@@ -112,6 +112,12 @@ word!(
         NodeCloned = "node-cloned",
         /// A node's clock differs from the store's.
         NodeClock = "node-clock",
+        /// A drill has not passed for longer than it should.
+        DrillOverdue = "drill-overdue",
+        /// The latest drill failed.
+        DrillFailed = "drill-failed",
+        /// A channel did not take the page of an alert drill.
+        ChannelSilent = "channel-silent",
     }
 );
 

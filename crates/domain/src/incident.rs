@@ -169,7 +169,7 @@ pub fn step(incident: &Incident, critical_path: Option<Span>, now: Time) -> Step
     if !incident.page && policy::wakes(incident.broken, runway, critical_path) {
         return Step::Page;
     }
-    let mut next = incident.until.map(|t| t - Span::hours(24) + Span::seconds(1)).filter(|t| *t > now);
+    let mut next = incident.until.map(|t| t - policy::wakes_below(critical_path) + Span::seconds(1)).filter(|t| *t > now);
     let mut at = |t: Time| next = Some(next.map_or(t, |n: Time| n.min(t)));
     match (incident.state, incident.quiet_until) {
         (State::Opened, _) if !incident.escalated => {

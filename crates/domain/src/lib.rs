@@ -13,6 +13,7 @@ pub mod calendar;
 pub mod clock;
 pub mod concern;
 pub mod delivery;
+pub mod drill;
 pub mod finding;
 pub mod forecast;
 pub mod incident;

@@ -151,13 +151,20 @@ pub fn escalates_after(runway: Span) -> Span {
     part(runway, 8).max(Span::minutes(15)).min(Span::days(1))
 }
 
-/// Whether somebody is woken: what is served is already broken, or the time to act is short.
+/// What the critical path counts as until a drill has proven it.
+pub const UNPROVEN_PATH: Span = Span::hours(12);
+
+/// The remaining time below which somebody is woken.
 ///
 /// `critical_path` is the p95 of the fastest path that a drill has proven; until one was measured it counts as 12 h, so that twice
 /// of it is a day.
+pub fn wakes_below(critical_path: Option<Span>) -> Span {
+    Span::seconds(critical_path.unwrap_or(UNPROVEN_PATH).as_secs().saturating_mul(2))
+}
+
+/// Whether somebody is woken: what is served is already broken, or the time to act is short.
 pub fn wakes(broken: bool, remaining: Span, critical_path: Option<Span>) -> bool {
-    let p95 = critical_path.unwrap_or(Span::hours(12));
-    broken || remaining.as_secs() < p95.as_secs().saturating_mul(2)
+    broken || remaining < wakes_below(critical_path)
 }
 
 /// How many fresh handshakes without the old certificate close something at an address.

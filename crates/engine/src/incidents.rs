@@ -1,7 +1,7 @@
 //! The way of an incident: urgency, escalation, closing; and what people do with it.
 
 use crate::{
-    Engine, Error, Result, Tick, loops, rules,
+    Engine, Error, Result, Tick, drills, loops, rules,
     tell::{self, News},
 };
 use domain::{
@@ -30,7 +30,7 @@ impl Engine {
             self.store.write(&rules(), tick.now, |tx| timer::claim(tx, loops::INCIDENT, tick.now, &self.holder, schedule::LEASE, BATCH))?;
         for claim in &claims {
             self.store.try_write(&rules(), tick.now, |tx| {
-                let next = step(tx, IncidentId(claim.subject), self.critical_path, tick.now)?;
+                let next = step(tx, IncidentId(claim.subject), tick.now)?;
                 timer::done(tx, loops::INCIDENT, claim, next)?;
                 Ok::<_, Error>(())
             })?;
@@ -203,7 +203,7 @@ fn hearing(it: &Incident, now: Time) -> Vec<String> {
     it.teams.iter().filter(|t| !it.answered.iter().any(|(team, until)| team == *t && *until > now)).cloned().collect()
 }
 
-fn step(tx: &mut Tx<'_>, id: IncidentId, critical_path: Option<Span>, now: Time) -> Result<Option<Time>> {
+fn step(tx: &mut Tx<'_>, id: IncidentId, now: Time) -> Result<Option<Time>> {
     let Some(mut it) = incident::lock(tx, id)? else { return Ok(None) };
     if !it.facts.state.is_open() {
         return Ok(None);
@@ -214,6 +214,7 @@ fn step(tx: &mut Tx<'_>, id: IncidentId, critical_path: Option<Span>, now: Time)
     if lines.open > 0 {
         (it.facts.until, it.facts.broken) = (lines.until, lines.broken);
     }
+    let critical_path = drills::critical_path(tx, &it.services, now)?;
     let decided = rule::step(&it.facts, critical_path, now);
     let note = |tx: &mut Tx<'_>, what: &str, body| tx.journal(Entry::new(format!("incident.{what}"), format!("incident/{id}"), "", &body));
     let next = match decided {

@@ -1,5 +1,6 @@
 //! Putting the declared inventory in place: idempotent, all or nothing; what leaves is retired, never forgotten.
 
+mod drills;
 mod issuing;
 mod nodes;
 mod planning;
@@ -86,6 +87,7 @@ impl Engine {
             }
             apply.targets(tx, fleet, &secrets)?;
             apply.nodes(tx, fleet, &secrets, tick)?;
+            apply.drills(tx, fleet)?;
             let plan = pki::Fingerprint::of(format!("{:?}", apply.changes).as_bytes()).to_string();
             if options.plan.as_ref().is_some_and(|wanted| *wanted != plan) {
                 return Err(Error::refused(
@@ -186,6 +188,9 @@ impl Apply<'_> {
                 rows::retire(tx, table, name, self.now)?;
                 if table == rows::SERVICE {
                     crate::services::retired(tx, name, self.now)?;
+                }
+                if table == rows::DRILL {
+                    crate::drills::retired(tx, name, self.now)?;
                 }
             }
         }

@@ -15,6 +15,7 @@ pub mod blast;
 mod concern;
 pub mod deliver;
 mod delivery_keys;
+pub mod drills;
 mod error;
 pub mod forecast;
 mod held;
@@ -42,7 +43,7 @@ pub mod vault;
 
 pub use error::{Error, Refusal, Result};
 
-use domain::{Span, Time, clock::Belief};
+use domain::{Time, clock::Belief};
 use std::sync::{Arc, Mutex};
 use store::{Actor, Store};
 
@@ -87,6 +88,10 @@ pub mod loops {
     pub const CRL: &str = "crl";
     /// Something about a node changed; the subject is the node's number.
     pub const NODE: &str = "node";
+    /// A drill of the inventory may be due or overdue; the subject is its number.
+    pub const DRILL: &str = "drill";
+    /// A rehearsal goes its way; the subject is its number.
+    pub const DRILL_RUN: &str = "drill-run";
 
     /// Look at a target from a named vantage.
     pub fn observe(vantage: &str) -> String {
@@ -109,8 +114,6 @@ pub struct Engine {
     pub(crate) delivery: Arc<Mutex<Option<envelope::Keeper>>>,
     /// Who holds leases in the name of this process.
     pub(crate) holder: Arc<str>,
-    /// The p95 of the fastest path that a drill has proven; unknown until one was measured.
-    pub(crate) critical_path: Option<Span>,
 }
 
 impl Engine {
@@ -124,7 +127,6 @@ impl Engine {
             rotating: Arc::default(),
             delivery: Arc::default(),
             holder: holder.into(),
-            critical_path: None,
         }
     }
 

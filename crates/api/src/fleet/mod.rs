@@ -6,6 +6,7 @@
 //! for a lifetime is for the rules to say.
 
 mod check;
+mod drills;
 mod issuing;
 mod model;
 mod nodes;
@@ -21,6 +22,7 @@ use std::fmt;
 use toml::de::DeTable;
 
 pub use check::{is_name, validate, validate_received};
+pub use drills::{Drill, DrillKind};
 pub use issuing::{Budget, Challenge, DnsUpdate, Issuer, IssuerKind, KeyChoice, KeysAt, Maintenance, Profile, TsigAlgorithm};
 pub use model::{
     Backends, Class, Contact, Fleet, KeyType, Management, Offer, Override, Policy, Region, Renewal, RootSet, Secret, SecretKind, Service,
@@ -45,7 +47,7 @@ pub const MAX_TARGETS: usize = 1_000_000;
 pub const MAX_SECRETS: usize = 1_000_000;
 /// Most teams, and most services, regions, stamps, vantages, root sets, policies and nodes of each kind.
 pub const MAX_OTHERS: usize = 100_000;
-/// Most calendars, and most trains and partitions.
+/// Most calendars, and most trains, partitions and drills.
 pub const MAX_PLANNED: usize = 1_000;
 /// Most issuers.
 pub const MAX_ISSUERS: usize = 1_000;

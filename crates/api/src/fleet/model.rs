@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::drills::Drill;
 use super::issuing::{Issuer, KeyChoice, KeysAt, Maintenance, Profile};
 use super::nodes::Node;
 use super::planning::{Calendar, Partition, Train};
@@ -60,6 +61,9 @@ pub struct Fleet {
     /// Targets.
     #[serde(rename = "target", skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<Target>,
+    /// Drills: what is rehearsed.
+    #[serde(rename = "drill", skip_serializing_if = "Vec::is_empty")]
+    pub drills: Vec<Drill>,
 }
 
 /// `[fleet]`: settings of the whole file.

@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Problem;
+use super::drills::{Drill, DrillKind};
 use super::issuing::{Budget, Challenge, DnsUpdate, Issuer, IssuerKind, KeyChoice, KeysAt, Maintenance, Profile, TsigAlgorithm};
 use super::model::{
     Backends, Class, Contact, Fleet, KeyType, Management, Offer, Override, Policy, Region, Renewal, RootSet, Secret, SecretKind, Service,
@@ -56,6 +57,7 @@ pub(super) fn fleet(root: &DeTable<'_>, problems: &mut Vec<Problem>) -> Fleet {
             secrets: t.texts("secrets").unwrap_or_default(),
         }),
         targets: t.tables("target", target),
+        drills: t.tables("drill", drill),
     };
     t.finish();
     fleet
@@ -167,6 +169,20 @@ fn issuer(t: &mut Reader<'_, '_>) -> Issuer {
     }
 }
 
+fn drill(t: &mut Reader<'_, '_>) -> Drill {
+    let absent = Drill::default();
+    Drill {
+        name: t.needed("name"),
+        secret: t.needed("secret"),
+        kind: t.word("kind", &DRILL_KINDS),
+        every: t.value("every").unwrap_or(absent.every),
+        within: t.value("within").unwrap_or(absent.within),
+        team: t.text("team"),
+        node: t.text("node"),
+        region: t.text("region"),
+    }
+}
+
 fn secret(t: &mut Reader<'_, '_>) -> Secret {
     Secret {
         name: t.needed("name"),
@@ -223,6 +239,14 @@ fn target(t: &mut Reader<'_, '_>) -> Target {
         nodes: t.texts("nodes").unwrap_or_default(),
     }
 }
+
+pub(super) const DRILL_KINDS: [(&str, DrillKind); 5] = [
+    ("rotation", DrillKind::Rotation),
+    ("alert", DrillKind::Alert),
+    ("node-down", DrillKind::NodeDown),
+    ("stale-reload", DrillKind::StaleReload),
+    ("region-cut", DrillKind::RegionCut),
+];
 
 pub(super) const CLASSES: [(&str, Class); 5] = [
     ("leaf", Class::Leaf),

@@ -16,8 +16,9 @@ fn errors(text: &str) -> String {
 #[test]
 fn the_example_explains_itself_and_parses() {
     let fleet = parse_at(EXAMPLE, NOW).unwrap_or_else(|e| panic!("{e:#?}"));
-    assert_eq!(fleet.targets.len(), 7);
-    assert_eq!(fleet.secrets.len(), 8);
+    assert_eq!(fleet.targets.len(), 8);
+    assert_eq!(fleet.secrets.len(), 9);
+    assert_eq!(fleet.drills.len(), 3);
     assert_eq!(fleet.issuers.len(), 2);
     assert_eq!(fleet.targets[1].vantages, ["local"]);
     assert_eq!(fleet.secrets[0].overrides.as_ref().unwrap().incident, Some(Period::days(75)));
@@ -82,7 +83,7 @@ offers = ["all", "dsa"]
 drained_until = 2026-12-01T00:00:00Z
 "#
     ), @r#"
-    2:1: unknown key "colour"; possible here: calendar, fleet, issuer, node, partition, policy, region, roots, secret, service, stamp, target, team, train, vantage
+    2:1: unknown key "colour"; possible here: calendar, drill, fleet, issuer, node, partition, policy, region, roots, secret, service, stamp, target, team, train, vantage
     4:17: default_owner should be a text in quotes, not a number
     5:12: baseline: "2026-02-29" is not a day; write it like "2026-11-22"
     6:1: name is missing; add name = "…"
@@ -475,6 +476,68 @@ fn what_is_planned_by_has_limits() {
     for (number, accepted) in [("1", true), ("0x10", true), ("4294967295", true), ("4294967296", false), ("-1", false), ("1.0", false)] {
         assert_eq!(parse(&format!("{numbers}{number}\n")).is_ok(), accepted, "{number}");
     }
+}
+
+#[test]
+fn every_problem_of_drills() {
+    insta::assert_snapshot!(errors(
+        r#"
+[[secret]]
+name = "www"
+kind = "certificate"
+[[secret]]
+name = "token"
+kind = "opaque"
+[[target]]
+name = "www"
+secret = "www"
+endpoint = "tls://www.example.com:443"
+[[drill]]
+name = "a"
+secret = "nowhere"
+[[drill]]
+name = "b"
+secret = "token"
+every = "59m"
+within = "59s"
+node = "n1"
+region = "eu"
+[[drill]]
+name = "c"
+secret = "www"
+kind = "alert"
+every = "367d"
+within = "2d"
+team = "nobody"
+[[drill]]
+name = "d"
+secret = "www"
+kind = "node-down"
+[[drill]]
+name = "d"
+secret = "www"
+kind = "region-cut"
+[[drill]]
+name = "e"
+secret = "www"
+kind = "explosion"
+"#
+    ), @r#"
+    14:10: no secret is called "nowhere"; declare it with [[secret]] or correct the name
+    17:10: "token" is no certificate, so nothing could be rotated or run out; name a certificate
+    18:9: a drill is due every 1h to every 366d, not every 59m
+    19:10: a drill is to be over within 1m to 1d, not 59s
+    20:8: no node is called "n1"; declare it with [[node]] or correct the name
+    21:10: no region is called "eu"; declare it with [[region]] or correct the name
+    24:10: an alert drill lets "www" run out, and "www" is production; say production = false there, or choose another secret
+    26:9: a drill is due every 1h to every 366d, not every 367d
+    27:10: a drill is to be over within 1m to 1d, not 2d
+    28:8: no team is called "nobody"; declare it with [[team]] or correct the name
+    29:1: this kind of drill needs the node that fails; add node = "…"
+    33:1: this kind of drill needs the region that is cut off; add region = "…"
+    34:8: there is another drill "d"; choose a different name (see line 30)
+    40:8: kind: unknown word "explosion"; use "rotation", "alert", "node-down", "stale-reload" or "region-cut"
+    "#);
 }
 
 #[test]

@@ -35,6 +35,11 @@ impl Period {
         Period(days.saturating_mul(86_400).clamp(1, MAX_PERIOD_SECONDS))
     }
 
+    /// The length in seconds, for constants; clamped to the permitted range.
+    pub fn seconds(seconds: i64) -> Period {
+        Period(seconds.clamp(1, MAX_PERIOD_SECONDS))
+    }
+
     /// The length in seconds, at least 1.
     pub fn as_secs(self) -> i64 {
         self.0

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::drills::Drill;
 use super::issuing::{DnsUpdate, Issuer, Maintenance, TsigAlgorithm};
 use super::model::{Contact, Fleet, Management, Override, Policy, Renewal, Secret, Target};
 use super::planning::{Calendar, Partition, Train};
 use super::read::{
-    ALGORITHMS, BACKENDS, CHALLENGES, CLASSES, ISSUER_KINDS, KEY_CHOICES, KEY_TYPES, KEYS_AT, MANAGEMENTS, OFFERS, PROFILES, RENEWALS,
-    SECRET_KINDS, TARGET_KINDS, TARGET_STATES,
+    ALGORITHMS, BACKENDS, CHALLENGES, CLASSES, DRILL_KINDS, ISSUER_KINDS, KEY_CHOICES, KEY_TYPES, KEYS_AT, MANAGEMENTS, OFFERS, PROFILES,
+    RENEWALS, SECRET_KINDS, TARGET_KINDS, TARGET_STATES,
 };
 use super::values::Period;
 
@@ -105,7 +106,25 @@ pub fn write_with_notes(fleet: &Fleet, notes: &Notes) -> String {
         o.head("[[target]]", notes.targets.get(&t.name).map_or(&[], Vec::as_slice));
         target(&mut o, t, &plain);
     }
+    for d in &fleet.drills {
+        drill(&mut o, d);
+    }
     o.0
+}
+
+fn drill(o: &mut Out, d: &Drill) {
+    let plain = Drill::default();
+    o.head("[[drill]]", &[]);
+    o.text("name", &d.name);
+    o.text("secret", &d.secret);
+    if d.kind != plain.kind {
+        o.text("kind", word(d.kind, &DRILL_KINDS));
+    }
+    o.text_if("every", Some(&d.every).filter(|e| **e != plain.every));
+    o.text_if("within", Some(&d.within).filter(|w| **w != plain.within));
+    o.text_if("team", d.team.as_ref());
+    o.text_if("node", d.node.as_ref());
+    o.text_if("region", d.region.as_ref());
 }
 
 fn policy(o: &mut Out, p: &Policy) {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod blast;
+mod drill;
 mod fleet;
 mod partition;
 mod rollout;

@@ -7,11 +7,14 @@ use crate::{Result, Tx, timer};
 
 /// What has happened, by table. Dates that somebody chose (expiries, due dates, drains) are not among them, nor is the journal: that
 /// says what the clock said.
-const HAPPENED: [(&str, &[&str]); 28] = [
+const HAPPENED: [(&str, &[&str]); 31] = [
     ("address", &["first_seen", "left_at"]),
     ("chain", &["kept_at"]),
     ("concern", &["told_at", "gone_at"]),
     ("corrective_action", &["told_at", "done_at"]),
+    ("drill", &["declared_at"]),
+    ("drill_fault", &["since"]),
+    ("drill_run", &["started_at", "issued_at", "fault_at", "noticed_at", "lifted_at", "ended_at"]),
     ("forecast", &["first_at", "assessed_at"]),
     ("incident", &["opened_at", "acknowledged_at", "mitigated_at", "ended_at", "told_at", "reviewed_at"]),
     ("incident_line", &["opened_at", "closed_at"]),

@@ -51,6 +51,8 @@ pub const PARTITION: Table = Table { kind: "partition", ..named("partition_rule"
 pub const ROLLOUT_POLICY: Table = Table { kind: "rollout policy", ..named("rollout_policy", &["policy"]) };
 /// Issuers: kind, region, fallback, orders per window (seconds), what only their kind needs (JSON).
 pub const ISSUER: Table = Table { numbered: true, ..named("issuer", &["kind", "region", "fallback", "orders", "per", "settings"]) };
+/// Drills: the secret, the kind, how often and within which time (seconds), who hears of it, the node or region that fails.
+pub const DRILL: Table = Table { numbered: true, ..named("drill", &["secret", "kind", "every", "within", "team", "node", "region"]) };
 
 /// What is in a table, by name; each row's values in the order of the columns.
 pub fn rows(tx: &mut Tx<'_>, table: Table) -> Result<BTreeMap<String, Vec<Value>>> {

@@ -5,6 +5,7 @@ pub mod authority;
 pub mod calendar;
 pub mod concern;
 pub mod delivery_key;
+pub mod drill;
 pub mod finding;
 pub mod forecast;
 pub mod future;

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod disk;
+mod drills;
 mod forecast;
 mod harness;
 mod journal;
@@ -91,5 +92,8 @@ conformance![
     nodes::a_node_comes_back_as_it_was,
     nodes::what_nodes_are_to_have_and_say,
     nodes::who_may_speak_for_a_node,
+    drills::a_run_comes_back_as_it_was,
+    drills::the_past_of_a_drill_is_counted_from_its_declaration,
+    drills::what_a_rotation_reached_and_what_is_made_to_fail,
     kill::nothing_answered_is_lost,
 ];

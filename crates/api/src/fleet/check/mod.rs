@@ -3,6 +3,7 @@
 //! One pass per list over hash tables, so 100,000 targets take a fraction of a second. The tables are
 //! only asked, never walked: the order of problems is that of the fleet.
 
+mod drills;
 mod issuing;
 mod nodes;
 mod planning;
@@ -18,6 +19,7 @@ use super::{
     MAX_INTERVAL_SECONDS, MAX_ISSUERS, MAX_LIST, MAX_NAME_BYTES, MAX_OTHERS, MAX_PLANNED, MAX_PROBLEMS, MAX_SECRETS, MAX_TARGETS,
     MAX_TEXT_BYTES, MIN_INTERVAL_SECONDS, Problem,
 };
+use drills::drills;
 use issuing::issuing;
 use planning::planning;
 use targets::target;
@@ -79,6 +81,7 @@ pub(super) fn all(fleet: &Fleet, now: Option<i64>) -> Vec<Problem> {
         secrets: c.index("secret", MAX_SECRETS, fleet.secrets.iter().map(|x| x.name.as_str())),
         nodes: c.index("node", MAX_OTHERS, fleet.nodes.iter().map(|x| x.name.as_str())),
     };
+    c.index("drill", MAX_PLANNED, fleet.drills.iter().map(|x| x.name.as_str()));
     c.index("target", MAX_TARGETS, fleet.targets.iter().map(|x| x.name.as_str()));
     if let Some(owner) = &fleet.fleet.default_owner {
         c.refer(owner, "team", &names.teams, || Path::default().key("fleet").key("default_owner"));
@@ -107,6 +110,7 @@ pub(super) fn all(fleet: &Fleet, now: Option<i64>) -> Vec<Problem> {
         nodes::behind(c, &names, &has, t, &|| Path::item("target", i));
         target(c, fleet, &names, t, now, &|| Path::item("target", i));
     }
+    drills(c, fleet, &names);
     check.problems
 }
 
