@@ -23,14 +23,14 @@ pub enum Error {
     #[error("this node has not joined a store; run `perennial-agent join` with the string that `perennial node` printed")]
     NotJoined,
     /// It joined already.
-    #[error("this node joined store {store} as {node} already; to join anew, move {folder} away")]
+    #[error(
+        "this node joined store {store} as {node} already; if its identity was taken back, `perennial-agent join --again` takes another one; another store needs another state folder"
+    )]
     Joined {
         /// The store's id.
         store: String,
         /// The node.
         node: String,
-        /// The state folder.
-        folder: String,
     },
     /// A manifest that is not acted on.
     #[error("the manifest is refused: {0}")]

@@ -14,14 +14,13 @@ use crate::{
 /// This agent's version, as it is told.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Joins the store that the invitation names.
+/// Joins the store that the invitation names. `again` is for a node that has an identity: it gets another one, and keeps what it has installed.
 ///
 /// # Errors
 /// The node joined already, the store is not the one that the string means, or it refused.
-pub async fn join(state: &State, folder: &std::path::Path, invitation: &Invitation, around: &Around) -> Result<Identity, Error> {
-    if let Some(identity) = state.identity()? {
-        let Identity { store, node, .. } = identity;
-        return Err(Error::Joined { store, node, folder: folder.display().to_string() });
+pub async fn join(state: &State, invitation: &Invitation, again: bool, around: &Around) -> Result<Identity, Error> {
+    if let Some(Identity { store, node, .. }) = state.identity()?.filter(|_| !again) {
+        return Err(Error::Joined { store, node });
     }
     let key = state.joining_key()?;
     let store = Store::first(&invitation.store, &invitation.ca)?;
@@ -46,8 +45,13 @@ pub async fn join(state: &State, folder: &std::path::Path, invitation: &Invitati
         chain,
         key: state.keep_key("identity", &key)?,
     };
-    let known =
-        Known { store: joined.store, epoch: joined.epoch, node: joined.node, generation: 0, key: joined.manifest_key, signed: None };
+    let same = |before: &Known| before.store == joined.store && before.node == joined.node && before.epoch == joined.epoch;
+    let known = match state.known()?.filter(same) {
+        Some(before) => Known { key: joined.manifest_key, ..before },
+        None => {
+            Known { store: joined.store, epoch: joined.epoch, node: joined.node, generation: 0, key: joined.manifest_key, signed: None }
+        }
+    };
     // An identity that cannot be used is none: better to know now than at the first poll.
     Store::known(state, &identity)?;
     state.joined(&identity, &known)?;

@@ -9,14 +9,17 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_t
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
+/// Says whether a certificate (DER) is the authority.
+pub(crate) type IsAuthority = Box<dyn Fn(&[u8]) -> bool + Send + Sync>;
+
 /// Finds the authority in what was presented, and then verifies as everybody does: path, name, time.
 pub(crate) struct FirstContact {
-    is_authority: Box<dyn Fn(&[u8]) -> bool + Send + Sync>,
+    is_authority: IsAuthority,
     provider: Arc<CryptoProvider>,
 }
 
 impl FirstContact {
-    pub(crate) fn new(is_authority: Box<dyn Fn(&[u8]) -> bool + Send + Sync>) -> FirstContact {
+    pub(crate) fn new(is_authority: IsAuthority) -> FirstContact {
         FirstContact { is_authority, provider: Arc::new(aws_lc_rs::default_provider()) }
     }
 }

@@ -94,6 +94,9 @@ enum Command {
         /// The string; read from standard input if absent or `-`
         #[arg(value_name = "STRING")]
         invitation: Option<String>,
+        /// Take another identity for a node that has one
+        #[arg(long)]
+        again: bool,
     },
     /// Keep this node's certificates, until it is stopped
     Run,
@@ -157,7 +160,7 @@ async fn ask(arguments: Arguments) -> Result<Exit, Stop> {
             say(&format!("{} is good: {} places", arguments.config.display(), config.installs.len()));
             Ok(Exit::Ok)
         }
-        Command::Join { invitation } => join(&config, &around, invitation).await,
+        Command::Join { invitation, again } => join(&config, &around, invitation, again).await,
         Command::Run => {
             agent::run(config, around, stopped()).await?;
             Ok(Exit::Ok)
@@ -181,7 +184,7 @@ fn shown(all: &[Standing], json: bool) -> Result<Exit, Stop> {
     Ok(if all.iter().all(Standing::is_settled) { Exit::Ok } else { Exit::Due })
 }
 
-async fn join(config: &Config, around: &Around, invitation: Option<String>) -> Result<Exit, Stop> {
+async fn join(config: &Config, around: &Around, invitation: Option<String>, again: bool) -> Result<Exit, Stop> {
     let text = match invitation.filter(|text| text != "-") {
         Some(text) => text,
         None => {
@@ -192,7 +195,7 @@ async fn join(config: &Config, around: &Around, invitation: Option<String>) -> R
     };
     let invitation: Invitation = text.parse().map_err(|error: api::agent::NoInvitation| Stop(Exit::Usage, error.to_string()))?;
     let state = State::hold(&config.state, Lock::given(around.credentials.as_deref()).map_err(Error::from)?)?;
-    let identity = agent::join(&state, &config.state, &invitation, around).await?;
+    let identity = agent::join(&state, &invitation, again, around).await?;
     say(&format!("joined store {} as {}; next: `systemctl enable --now perennial-agent`", identity.store, identity.node));
     say(&format!("keys in {} are protected by {}", config.state.display(), state.protection()));
     Ok(Exit::Ok)

@@ -21,15 +21,22 @@ fn a_join_string_works_once_and_for_its_store_alone() {
         let held = |node: &Node| State::hold(&node.at("state"), Lock::ModeAlone).unwrap();
         // Another store behind the same words: its authority is not the one that the person carried.
         let astray = api::agent::Invitation { store: other.address.to_string(), ..invitation.clone() };
-        let error = agent::join(&held(&node), &node.at("state"), &astray, &around()).await.unwrap_err();
+        let error = agent::join(&held(&node), &astray, false, &around()).await.unwrap_err();
         assert!(matches!(error, Error::Unreachable(_)), "{error}");
         assert_eq!(other.book().joins, 0, "no token went there");
-        let identity = agent::join(&held(&node), &node.at("state"), &invitation, &around()).await.unwrap();
+        let identity = agent::join(&held(&node), &invitation, false, &around()).await.unwrap();
         assert_eq!(identity.node, NODE);
-        let error = agent::join(&held(&node), &node.at("state"), &invitation, &around()).await.unwrap_err();
+        let error = agent::join(&held(&node), &invitation, false, &around()).await.unwrap_err();
         assert!(matches!(error, Error::Joined { .. }), "{error}");
-        let error = agent::join(&held(&folder), &folder.at("state"), &invitation, &around()).await.unwrap_err();
+        let error = agent::join(&held(&folder), &invitation, false, &around()).await.unwrap_err();
         assert!(error.to_string().contains("token-used"), "{error}");
+        // Another identity, where the one before was taken back; what is known of manifests stays.
+        store.book().token = "twice".into();
+        store.send("www", 1);
+        agent::once(node.pair(""), around()).await.unwrap();
+        let again = agent::join(&held(&node), &store.invitation(), true, &around()).await.unwrap();
+        assert_ne!(again.chain, identity.chain);
+        assert_eq!(State::look(&node.at("state"), Lock::ModeAlone).known().unwrap().unwrap().generation, 1);
     });
 }
 
@@ -279,7 +286,7 @@ fn under_a_credential_no_key_lies_in_the_clear_and_without_it_nothing_opens() {
         let mut sealed = around();
         sealed.credentials = Some(credentials.clone());
         let state = State::hold(&node.at("state"), Lock::given(Some(&credentials)).unwrap()).unwrap();
-        agent::join(&state, &node.at("state"), &store.invitation(), &sealed).await.unwrap();
+        agent::join(&state, &store.invitation(), false, &sealed).await.unwrap();
         drop(state);
         store.send("www", 1);
         let agent = Running::start(node.pair(""), sealed);

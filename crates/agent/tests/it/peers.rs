@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::Write as _,
     net::SocketAddr,
     os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
@@ -62,7 +63,7 @@ impl Load {
                     // A worker that is about to end may still answer with the version before.
                     assert!(version >= before - 1, "version {version} after {before} was confirmed");
                     count += 1;
-                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 count
             })
@@ -119,9 +120,10 @@ async fn rotate(what: &str, store: &Store, node: &Node, config: agent::Config, a
     let begun = tokio::time::Instant::now();
     for version in 1..=ROTATIONS {
         // Known to the clients before anybody can present it.
-        let mut told = load.told.lock().unwrap();
-        told.insert(store.send("www", version), version);
-        drop(told);
+        {
+            let mut told = load.told.lock().unwrap();
+            told.insert(store.send("www", version), version);
+        }
         let report = tokio::select! {
             report = store.installed("www", version) => report,
             failed = store.reported("www", |report| matches!(report.state, InstallState::Failed | InstallState::RolledBack)) => {
@@ -133,7 +135,8 @@ async fn rotate(what: &str, store: &Store, node: &Node, config: agent::Config, a
     }
     let took = begun.elapsed();
     let handshakes = load.end().await;
-    println!("{what}: {ROTATIONS} rotations in {took:?}, {handshakes} handshakes, none failed");
+    let line = format!("{what}: {ROTATIONS} rotations in {took:?}, {handshakes} handshakes, none failed\n");
+    std::io::stdout().write_all(line.as_bytes()).unwrap();
     assert!(handshakes >= 100, "{handshakes} handshakes are no load");
 }
 

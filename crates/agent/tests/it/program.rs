@@ -112,3 +112,12 @@ fn from_a_string_to_an_installed_certificate() {
         assert_eq!(node.leaf("tls/www.pem"), two);
     });
 }
+
+#[test]
+fn the_example_is_one() {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/agent.toml")).unwrap();
+    assert_eq!(agent::config::parse(&text).unwrap().installs.len(), 4);
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/agents.md")).unwrap();
+    let shown = page.split("<<'END'\n").nth(1).unwrap().split("END\n").next().unwrap();
+    assert_eq!(agent::config::parse(shown).unwrap().installs.len(), 1);
+}

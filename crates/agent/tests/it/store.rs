@@ -401,7 +401,7 @@ impl Node {
     pub(crate) async fn join(&self, store: &Store) {
         let folder = self.at("state");
         let state = State::hold(&folder, agent::seal::Lock::ModeAlone).unwrap();
-        agent::join(&state, &folder, &store.invitation(), &Around::here().unwrap()).await.unwrap();
+        agent::join(&state, &store.invitation(), false, &Around::here().unwrap()).await.unwrap();
     }
 }
 
