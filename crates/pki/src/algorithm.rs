@@ -6,7 +6,7 @@ use crate::certificate::SignatureProblem;
 use crate::der::{self, Reader};
 
 /// Smallest RSA key in bits that is not weak (CA/Browser Forum BR §6.1.5; NIST SP 800-131A).
-pub const MIN_RSA_BITS: u32 = 2048;
+pub(crate) const MIN_RSA_BITS: u32 = 2048;
 
 /// What kind of public key this is, and how strong.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,24 +4,20 @@
 //! generator; times come from the caller.
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use aws_lc_rs::rsa;
-use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair};
-use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
-    KeyUsagePurpose, NameConstraints, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm, SigningKey,
-};
 
-use crate::algorithm::{Curve, KeyKind, split_spki};
 use crate::certificate::{Certificate, ParseError};
-use crate::der::{self, Reader};
+use crate::der::{self, Writer};
+use crate::issue::{
+    AUTHORITY_USAGE, Basic, Constraints, DIGITAL_SIGNATURE, KEY_ENCIPHERMENT, Subtree, Tbs, key_identifier, subject, subject_key_identifier,
+};
 use crate::key::{KeyError, KeyType, PrivateKey};
+use crate::sign::{SignError, Signer};
 use crate::time::Time;
 
 /// A certificate that issues others, with its key.
 #[derive(Debug)]
 pub struct Authority {
     certificate: Certificate,
-    subject: DistinguishedName,
     key: PrivateKey,
 }
 
@@ -81,9 +77,12 @@ pub enum Usage {
 /// Why a certificate could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// A name or subject that cannot be encoded, or a failing signature.
+    /// A name that a certificate cannot hold.
+    #[error("`{0}` is not ASCII, and a DNS name in a certificate is")]
+    Name(String),
+    /// A failing signature.
     #[error("the certificate could not be built: {0}")]
-    Build(#[from] rcgen::Error),
+    Sign(#[from] SignError),
     /// No randomness, or a key that cannot be generated.
     #[error("the generator of the cryptographic library failed")]
     Entropy,
@@ -113,15 +112,16 @@ impl Authority {
     /// See [`BuildError`].
     pub fn new_with(subject: &str, not_before: Time, not_after: Time, options: &AuthorityOptions) -> Result<Self, BuildError> {
         let key = PrivateKey::generate(options.key_type).map_err(|_| BuildError::Entropy)?;
-        let params = authority_params(common_name(subject), not_before, not_after, options)?;
-        let certificate = sign(&params, &key, &key, params.distinguished_name.clone())?;
-        Ok(Self { certificate, subject: params.distinguished_name, key })
+        let name = self::subject(Some(subject), None);
+        let issuer = Signing { key: &key, name: &name, identifier: None };
+        let certificate = issuer.authority(&name, &key, not_before, not_after, options)?;
+        Ok(Self { certificate, key })
     }
 
-    /// Takes up an authority that was built here before and stored.
+    /// Takes up an authority that was built before and stored.
     ///
     /// # Errors
-    /// The key does not fit, it is no CA, or its subject is more than a common name.
+    /// The key does not fit, or it is no CA.
     pub fn resume(certificate: Certificate, key: PrivateKey) -> Result<Self, BuildError> {
         let refuse = |why| Err(BuildError::NoAuthority(certificate.subject().to_owned(), why));
         if !key.fits(&certificate) {
@@ -130,11 +130,7 @@ impl Authority {
         if !certificate.is_ca() {
             return refuse("it is no CA certificate");
         }
-        let Some(subject) = single_common_name(certificate.subject_der()) else {
-            return refuse("its subject is not one common name in UTF-8");
-        };
-        let subject = common_name(subject);
-        Ok(Self { subject, key, certificate })
+        Ok(Self { certificate, key })
     }
 
     /// An authority below this one, with an ECDSA P-256 key.
@@ -157,9 +153,9 @@ impl Authority {
         options: &AuthorityOptions,
     ) -> Result<Self, BuildError> {
         let key = PrivateKey::generate(options.key_type).map_err(|_| BuildError::Entropy)?;
-        let params = authority_params(common_name(subject), not_before, not_after, options)?;
-        let certificate = sign(&params, &key, &self.key, self.subject.clone())?;
-        Ok(Self { certificate, subject: params.distinguished_name, key })
+        let certificate =
+            self.signing(|issuer| issuer.authority(&self::subject(Some(subject), None), &key, not_before, not_after, options))?;
+        Ok(Self { certificate, key })
     }
 
     /// Another certificate for another authority's name and key, signed by this one.
@@ -167,8 +163,8 @@ impl Authority {
     /// # Errors
     /// See [`BuildError`].
     pub fn cross_sign(&self, other: &Authority, not_before: Time, not_after: Time) -> Result<Certificate, BuildError> {
-        let params = authority_params(other.subject.clone(), not_before, not_after, &AuthorityOptions::default())?;
-        sign(&params, &other.key, &self.key, self.subject.clone())
+        let name = other.certificate.subject_der();
+        self.signing(|issuer| issuer.authority(name, &other.key, not_before, not_after, &AuthorityOptions::default()))
     }
 
     /// A leaf with a fresh key, for servers and clients. IP addresses among `names` are recognised.
@@ -199,29 +195,24 @@ impl Authority {
         not_after: Time,
         options: &LeafOptions,
     ) -> Result<Certificate, BuildError> {
-        let mut params = params(not_before, not_after)?;
-        for name in names {
-            let name = name.as_ref();
-            params.subject_alt_names.push(match name.parse() {
-                Ok(address) => SanType::IpAddress(address),
-                Err(_) => SanType::DnsName(name.try_into()?),
-            });
-        }
-        params.distinguished_name = DistinguishedName::new();
-        if let Some(organization) = &options.organization {
-            params.distinguished_name.push(DnType::OrganizationName, organization.as_str());
-        }
         let first = names.first().map(AsRef::as_ref).filter(|name| name.chars().count() <= 64);
-        if let Some(name) = options.common_name.as_deref().or(first) {
-            params.distinguished_name.push(DnType::CommonName, name);
-        }
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        if key.kind().key_type() == "rsa" {
-            params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
-        }
-        params.is_ca = if options.is_ca { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
-        params.extended_key_usages = options.usages.iter().copied().map(purpose).collect();
-        sign(&params, key, &self.key, self.subject.clone())
+        let subject = subject(options.common_name.as_deref().or(first), options.organization.as_deref());
+        let transports = key.kind().key_type() == "rsa";
+        let leaf = Content {
+            subject: &subject,
+            basic: if options.is_ca { Basic::Authority { path_length: None } } else { Basic::Leaf },
+            key_usage: DIGITAL_SIGNATURE | if transports { KEY_ENCIPHERMENT } else { 0 },
+            usages: &options.usages,
+            names: &general_names(names)?,
+            constraints: None,
+            more: &[],
+        };
+        self.signing(|issuer| issuer.sign(key, not_before, not_after, &leaf))
+    }
+
+    fn signing<T>(&self, work: impl FnOnce(&Signing<'_>) -> Result<T, BuildError>) -> Result<T, BuildError> {
+        let identifier = subject_key_identifier(&self.certificate);
+        work(&Signing { key: &self.key, name: self.certificate.subject_der(), identifier: identifier.as_deref() })
     }
 
     /// Its own certificate.
@@ -244,140 +235,125 @@ impl Authority {
 /// See [`BuildError`].
 pub fn acme_challenge(name: &str, digest: &[u8; 32], not_before: Time, not_after: Time) -> Result<(Certificate, PrivateKey), BuildError> {
     let key = PrivateKey::generate(KeyType::EcdsaP256).map_err(|_| BuildError::Entropy)?;
-    let mut params = params(not_before, not_after)?;
     // RFC 5280 §4.1.2.4: an issuer is not empty, and who signs itself is its own.
-    params.distinguished_name = common_name("ACME challenge");
-    params.subject_alt_names.push(match name.parse() {
-        Ok(address) => SanType::IpAddress(address),
-        Err(_) => SanType::DnsName(name.try_into()?),
+    let subject = subject(Some("ACME challenge"), None);
+    let mut identifier = Writer::with_capacity(64);
+    identifier.nest(der::SEQUENCE, |w| {
+        w.put(der::OID, &[0x2b, 6, 1, 5, 5, 7, 1, 31]); // id-pe-acmeIdentifier
+        w.yes();
+        w.nest(der::OCTET_STRING, |w| w.put(der::OCTET_STRING, digest));
     });
-    params.custom_extensions.push(CustomExtension::new_acme_identifier(digest));
-    let certificate = sign(&params, &key, &key, params.distinguished_name.clone())?;
+    let content = Content {
+        subject: &subject,
+        basic: Basic::Leaf,
+        key_usage: 0,
+        usages: &[],
+        names: &general_names(&[name])?,
+        constraints: None,
+        more: &identifier.into_bytes(),
+    };
+    let issuer = Signing { key: &key, name: &subject, identifier: None };
+    let certificate = issuer.sign(&key, not_before, not_after, &content)?;
     Ok((certificate, key))
 }
 
-fn common_name(text: &str) -> DistinguishedName {
-    let mut name = DistinguishedName::new();
-    name.push(DnType::CommonName, text);
-    name
-}
-
-/// The text of a subject that is exactly one UTF-8 common name: what [`common_name`] encodes.
-fn single_common_name(subject_der: &[u8]) -> Option<&str> {
-    const SET: u8 = 0x31;
-    const UTF8_STRING: u8 = 0x0c;
-    let mut sequence = Reader::new(subject_der).inside(der::SEQUENCE)?;
-    let mut set = sequence.inside(SET)?;
-    let mut attribute = set.inside(der::SEQUENCE)?;
-    let is_cn = attribute.tagged(der::OID)?.value == [0x55, 4, 3];
-    let text = std::str::from_utf8(attribute.tagged(UTF8_STRING)?.value).ok()?;
-    (is_cn && sequence.is_empty() && set.is_empty() && attribute.is_empty()).then_some(text)
-}
-
-fn params(not_before: Time, not_after: Time) -> Result<CertificateParams, BuildError> {
-    let mut params = CertificateParams::default();
-    // The type of these instants has no name here, but their calendar starts where ours does.
-    let epoch = rcgen::date_time_ymd(1970, 1, 1);
-    let moment = |time: Time| {
-        let distance = std::time::Duration::from_secs(time.unix().unsigned_abs());
-        if time < Time::EPOCH { epoch - distance } else { epoch + distance }
-    };
-    params.not_before = moment(not_before);
-    params.not_after = moment(not_after);
-    params.use_authority_key_identifier_extension = true;
-    // RFC 5280 §4.1.2.2: positive, at most 20 octets; CA/Browser Forum BR §7.1: at least 64 random bits.
-    let mut serial = [0; 16];
-    SystemRandom::new().fill(&mut serial).map_err(|_| BuildError::Entropy)?;
-    serial[0] = serial[0] & 0x7f | 0x40;
-    params.serial_number = Some(SerialNumber::from_slice(&serial));
-    Ok(params)
-}
-
-fn authority_params(
-    subject: DistinguishedName,
-    not_before: Time,
-    not_after: Time,
-    options: &AuthorityOptions,
-) -> Result<CertificateParams, BuildError> {
-    let mut params = params(not_before, not_after)?;
-    params.distinguished_name = subject;
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.is_ca = IsCa::Ca(options.path_length.map_or(BasicConstraints::Unconstrained, BasicConstraints::Constrained));
-    params.extended_key_usages = options.usages.iter().copied().map(purpose).collect();
-    if !options.permitted.is_empty() || !options.excluded.is_empty() {
-        let trees = |names: &[String]| names.iter().cloned().map(GeneralSubtree::DnsName).collect();
-        params.name_constraints =
-            Some(NameConstraints { permitted_subtrees: trees(&options.permitted), excluded_subtrees: trees(&options.excluded) });
-    }
-    Ok(params)
-}
-
-fn purpose(usage: Usage) -> ExtendedKeyUsagePurpose {
-    match usage {
-        Usage::ServerAuth => ExtendedKeyUsagePurpose::ServerAuth,
-        Usage::ClientAuth => ExtendedKeyUsagePurpose::ClientAuth,
-        Usage::CodeSigning => ExtendedKeyUsagePurpose::CodeSigning,
-        Usage::Any => ExtendedKeyUsagePurpose::Any,
-    }
-}
-
-fn sign(
-    params: &CertificateParams,
-    subject: &PrivateKey,
-    issuer: &PrivateKey,
-    issuer_name: DistinguishedName,
-) -> Result<Certificate, BuildError> {
-    let mut issuer_params = CertificateParams::default();
-    issuer_params.distinguished_name = issuer_name;
-    issuer_params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    let issuer = Issuer::new(issuer_params, Signer(issuer));
-    let built = params.signed_by(&Signer(subject), &issuer)?;
-    Ok(Certificate::parse(built.der().as_ref())?)
-}
-
-/// Lets the builder sign without ever holding a key.
-struct Signer<'a>(&'a PrivateKey);
-
-impl PublicKeyData for Signer<'_> {
-    fn der_bytes(&self) -> &[u8] {
-        split_spki(self.0.spki_der()).map_or(&[], |(_, key)| key)
-    }
-
-    fn algorithm(&self) -> &'static SignatureAlgorithm {
-        match self.0.kind() {
-            KeyKind::Rsa { .. } => &rcgen::PKCS_RSA_SHA256,
-            KeyKind::Ecdsa { curve: Curve::P384 } => &rcgen::PKCS_ECDSA_P384_SHA384,
-            KeyKind::Ecdsa { curve: Curve::P521 } => &rcgen::PKCS_ECDSA_P521_SHA512,
-            KeyKind::Ecdsa { .. } => &rcgen::PKCS_ECDSA_P256_SHA256,
-            KeyKind::Ed25519 | KeyKind::Other(_) => &rcgen::PKCS_ED25519,
+/// GeneralNames as encoded, one after the other: whatever is ASCII, well-formed or not.
+fn general_names<N: AsRef<str>>(names: &[N]) -> Result<Vec<u8>, BuildError> {
+    let mut encoded = Writer::with_capacity(256);
+    for name in names {
+        let name = name.as_ref();
+        match name.parse() {
+            Ok(std::net::IpAddr::V4(address)) => encoded.put(0x87, &address.octets()),
+            Ok(std::net::IpAddr::V6(address)) => encoded.put(0x87, &address.octets()),
+            Err(_) if name.is_ascii() => encoded.put(0x82, name.as_bytes()),
+            Err(_) => return Err(BuildError::Name(crate::text::escape(name))),
         }
     }
+    Ok(encoded.into_bytes())
 }
 
-impl SigningKey for Signer<'_> {
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        let failed = |_| rcgen::Error::RemoteKeyError;
-        let rejected = |_| rcgen::Error::RemoteKeyError;
-        let pkcs8 = self.0.expose_pkcs8();
-        let random = SystemRandom::new();
-        let ecdsa = |algorithm| {
-            let pair = EcdsaKeyPair::from_private_key_der(algorithm, pkcs8).map_err(rejected)?;
-            Ok(pair.sign(&random, message).map_err(failed)?.as_ref().to_vec())
+/// Whoever signs.
+struct Signing<'a> {
+    key: &'a PrivateKey,
+    name: &'a [u8],
+    /// `None` for one that signs itself.
+    identifier: Option<&'a [u8]>,
+}
+
+/// What differs from one certificate to the next.
+struct Content<'a> {
+    subject: &'a [u8],
+    basic: Basic,
+    key_usage: u16,
+    usages: &'a [Usage],
+    /// GeneralNames as encoded.
+    names: &'a [u8],
+    constraints: Option<&'a Constraints>,
+    /// Further extensions as encoded.
+    more: &'a [u8],
+}
+
+impl Signing<'_> {
+    fn authority(
+        &self,
+        name: &[u8],
+        key: &PrivateKey,
+        not_before: Time,
+        not_after: Time,
+        options: &AuthorityOptions,
+    ) -> Result<Certificate, BuildError> {
+        let trees = |names: &[String]| names.iter().cloned().map(Subtree::Dns).collect();
+        let constraints = Constraints { permitted: trees(&options.permitted), excluded: trees(&options.excluded) };
+        let content = Content {
+            subject: name,
+            basic: Basic::Authority { path_length: options.path_length },
+            key_usage: AUTHORITY_USAGE,
+            usages: &options.usages,
+            names: &[],
+            constraints: Some(&constraints),
+            more: &[],
         };
-        match self.0.kind() {
-            KeyKind::Rsa { .. } => {
-                let pair = rsa::KeyPair::from_pkcs8(pkcs8).map_err(rejected)?;
-                let mut out = vec![0; pair.public_modulus_len()];
-                pair.sign(&signature::RSA_PKCS1_SHA256, &random, message, &mut out).map_err(failed)?;
-                Ok(out)
-            }
-            KeyKind::Ecdsa { curve: Curve::P384 } => ecdsa(&signature::ECDSA_P384_SHA384_ASN1_SIGNING),
-            KeyKind::Ecdsa { curve: Curve::P521 } => ecdsa(&signature::ECDSA_P521_SHA512_ASN1_SIGNING),
-            KeyKind::Ecdsa { .. } => ecdsa(&signature::ECDSA_P256_SHA256_ASN1_SIGNING),
-            KeyKind::Ed25519 | KeyKind::Other(_) => {
-                let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8).map_err(rejected)?;
-                Ok(pair.sign(message).as_ref().to_vec())
-            }
+        self.sign(key, not_before, not_after, &content)
+    }
+
+    fn sign(&self, key: &PrivateKey, not_before: Time, not_after: Time, content: &Content<'_>) -> Result<Certificate, BuildError> {
+        // RFC 5280 §4.1.2.2: positive, at most 20 octets; CA/Browser Forum BR §7.1: at least 64 random bits.
+        let mut serial = [0; 16];
+        SystemRandom::new().fill(&mut serial).map_err(|_| BuildError::Entropy)?;
+        serial[0] = serial[0] & 0x7f | 0x40;
+        let signer = Signer::new(self.key)?;
+        let usages: Vec<&[u8]> = content.usages.iter().map(|usage| usage.identifier()).collect();
+        let own = key_identifier(key.spki_der());
+        let tbs = Tbs {
+            serial: &serial,
+            algorithm: &signer.algorithm(),
+            issuer: self.name,
+            not_before,
+            not_after,
+            subject: content.subject,
+            spki: key.spki_der(),
+            basic: content.basic,
+            key_usage: content.key_usage,
+            usages: &usages,
+            authority_key_identifier: self.identifier.or((self.name == content.subject).then_some(&own)),
+            names: content.names,
+            constraints: content.constraints,
+            policies: &[],
+            crl: None,
+            more: content.more,
+        };
+        Ok(Certificate::parse(signer.signed(&tbs.encode())?)?)
+    }
+}
+
+impl Usage {
+    /// The object identifier as encoded.
+    const fn identifier(self) -> &'static [u8] {
+        match self {
+            Self::ServerAuth => &crate::issue::SERVER_AUTH,
+            Self::ClientAuth => &crate::issue::CLIENT_AUTH,
+            Self::CodeSigning => &[0x2b, 6, 1, 5, 5, 7, 3, 3],
+            Self::Any => &[0x55, 0x1d, 37, 0],
         }
     }
 }

@@ -392,7 +392,7 @@ impl<'a> Fields<'a> {
 
 /// RFC 5280 §4.1.2.5: UTCTime is YYMMDDHHMMSSZ and means 1950 to 2049; GeneralizedTime is
 /// YYYYMMDDHHMMSSZ. Seconds are required, fractions and other zones are forbidden.
-fn date(element: der::Element<'_>, field: &'static str) -> Result<Time, ParseError> {
+pub(crate) fn date(element: der::Element<'_>, field: &'static str) -> Result<Time, ParseError> {
     let bad = |problem| ParseError::BadDate {
         field,
         text: crate::text::escape(&String::from_utf8_lossy(&element.value[..element.value.len().min(64)])),

@@ -134,6 +134,8 @@ pub fn check(csr: &Csr, rules: &Rules<'_>) -> Result<Checked, Vec<CsrProblem>> {
 
     match csr.check_signature() {
         Ok(()) => {}
+        // A key that the verifier does not take says nothing of the signature; the key is refused below.
+        Err(SignatureProblem::Invalid) if !weak::is_verifiable(&csr.key, csr.spki_der()) => {}
         Err(SignatureProblem::Invalid) => found(
             CsrCode::BadSignature,
             "the request's signature was not made by the key in it; make the request again with the key that is to be certified".into(),

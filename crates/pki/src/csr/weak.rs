@@ -2,7 +2,7 @@
 
 use num_bigint::BigUint;
 
-use crate::algorithm::{self, Curve, KeyKind, split_spki};
+use crate::algorithm::{self, Curve, KeyKind, MIN_RSA_BITS, split_spki};
 use crate::der::{self, Reader, Writer};
 
 /// Longest RSA modulus, in bits, that is issued for: what the verifiers of TLS accept.
@@ -21,13 +21,8 @@ pub(super) fn rsa_problem(spki: &[u8]) -> Option<&'static str> {
     if n.bits() > u64::from(MAX_RSA_BITS) {
         return Some("has more than 8192 bits, which verifiers refuse");
     }
-    let e = &exponent[exponent.iter().take_while(|&&digit| digit == 0).count()..];
-    match e {
-        [] | [1] => return Some("has the exponent 1, with which everything is its own signature"),
-        [.., last] if last % 2 == 0 => return Some("has an even exponent"),
-        // More than verifiers accept; BR §6.1.6 allows up to 256 bits.
-        _ if e.len() > 4 => return Some("has an exponent of more than 32 bits, which verifiers refuse"),
-        _ => {}
+    if let Some(problem) = exponent_problem(exponent) {
+        return Some(problem);
     }
     let primes: Vec<u64> = (2..SMALL_FACTORS_BELOW).filter(|n| (2..*n).take_while(|d| d * d <= *n).all(|d| n % d != 0)).collect();
     if primes.iter().any(|&prime| rest(modulus, prime) == 0) {
@@ -38,6 +33,26 @@ pub(super) fn rsa_problem(spki: &[u8]) -> Option<&'static str> {
         return Some("has the fingerprint of a generator whose keys can be factored (ROCA, CVE-2017-15361)");
     }
     has_close_primes(&n).then_some("is the product of two primes close together, which Fermat's method finds")
+}
+
+fn exponent_problem(exponent: &[u8]) -> Option<&'static str> {
+    match &exponent[exponent.iter().take_while(|&&digit| digit == 0).count()..] {
+        [] | [1] => Some("has the exponent 1, with which everything is its own signature"),
+        [.., last] if last % 2 == 0 => Some("has an even exponent"),
+        // More than verifiers accept; BR §6.1.6 allows up to 256 bits.
+        [_, _, _, _, _, ..] => Some("has an exponent of more than 32 bits, which verifiers refuse"),
+        _ => None,
+    }
+}
+
+/// Does the verifier take keys with numbers of this size?
+pub(super) fn is_verifiable(kind: &KeyKind, spki: &[u8]) -> bool {
+    match kind {
+        KeyKind::Rsa { bits } => {
+            (MIN_RSA_BITS..=MAX_RSA_BITS).contains(bits) && rsa_numbers(spki).is_some_and(|(_, e)| exponent_problem(e).is_none())
+        }
+        _ => true,
+    }
 }
 
 fn rsa_numbers(spki: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -142,4 +157,42 @@ pub(super) fn is_canonical(kind: &KeyKind, spki: &[u8]) -> bool {
         _ => true,
     };
     shape && writer.into_bytes() == spki
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn exponents() {
+        let check = |exponent: &[u8], good: bool| assert_eq!(exponent_problem(exponent).is_none(), good, "{exponent:?}");
+        check(&[3], true);
+        check(&[1, 0, 1], true);
+        check(&[0, 0xff, 0xff, 0xff, 0xff], true);
+        check(&[1], false);
+        check(&[0, 1], false);
+        check(&[], false);
+        check(&[0], false);
+        check(&[2], false);
+        check(&[1, 0, 0], false);
+        check(&[1, 0, 0, 0, 1], false);
+    }
+
+    #[test]
+    fn squares_and_rests() {
+        let number = |text: &str| BigUint::parse_bytes(text.as_bytes(), 10).unwrap();
+        for (text, square) in
+            [("0", true), ("1", true), ("2", false), ("144", true), ("145", false), ("152415787532388367501905199875019052100", true)]
+        {
+            assert_eq!(is_square(&number(text)), square, "{text}");
+        }
+        assert_eq!(rest(&[1, 0, 0], 751), 65_536 % 751);
+        // 65537 = 3855 · 17 + 2, and 2 has order 8.
+        let powers: Vec<u64> = (1..17).filter(|&value| is_power_of_65537(value, 17)).collect();
+        assert_eq!(powers, [1, 2, 4, 8, 9, 13, 15, 16]);
+        assert!(!has_close_primes(&number("8051000000000000000000000000000000000000000000000000000000117")));
+        // 10007 · 10009
+        assert!(has_close_primes(&number("100160063")));
+    }
 }

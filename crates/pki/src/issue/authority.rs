@@ -66,6 +66,9 @@ fn name(template: &AuthorityTemplate<'_>) -> Result<Vec<u8>, IssueError> {
     if template.serial == [0; 16] {
         return Err(IssueError::Template("its serial number is zero; 128 random bits are".into()));
     }
+    if let Some(problem) = template.constraints.problem() {
+        return Err(IssueError::Template(format!("name constraint {problem}")));
+    }
     Ok(subject(Some(template.common_name), template.organization))
 }
 
@@ -86,6 +89,7 @@ fn tbs(template: &AuthorityTemplate<'_>, algorithm: &[u8], issuer: &[u8], name: 
         constraints: Some(template.constraints),
         policies: &[],
         crl: template.crl,
+        more: &[],
     };
     tbs.encode()
 }

@@ -61,6 +61,27 @@ impl Constraints {
         permitted && !self.excluded.iter().any(|subtree| subtree.contains(name) || subtree.is_within(name))
     }
 
+    /// What is wrong with the form of a subtree.
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.permitted.iter().chain(&self.excluded).find_map(|subtree| {
+            let problem = match subtree {
+                Subtree::Dns(base) if base.is_empty() => None,
+                Subtree::Dns(base) if base.starts_with('*') => Some("a subtree has no wildcard"),
+                Subtree::Dns(base) => crate::san::dns_problem(base.strip_prefix('.').unwrap_or(base)),
+                Subtree::Uri(base) => crate::san::dns_problem(base.strip_prefix('.').unwrap_or(base)),
+                Subtree::Ip(IpAddr::V4(_), length) if *length > 32 => Some("a prefix has at most 32 bits"),
+                Subtree::Ip(_, length) if *length > 128 => Some("a prefix has at most 128 bits"),
+                Subtree::Ip(..) => None,
+                Subtree::Other(_) => Some("it is of a kind that is not known here, or cannot be read"),
+            };
+            problem.map(|problem| match subtree {
+                Subtree::Dns(base) | Subtree::Uri(base) => format!("`{}`: {problem}", crate::text::escape(base)),
+                Subtree::Ip(address, length) => format!("{address}/{length}: {problem}"),
+                Subtree::Other(_) => problem.to_owned(),
+            })
+        })
+    }
+
     pub(crate) fn write(&self, w: &mut Writer) {
         w.nest(der::SEQUENCE, |w| {
             for (tag, subtrees) in [(0xa0, &self.permitted), (0xa1, &self.excluded)] {

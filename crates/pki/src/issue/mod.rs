@@ -26,6 +26,7 @@ use std::ops::Range;
 use crate::algorithm::KeyKind;
 use crate::certificate::{Certificate, ParseError};
 use crate::csr::Checked;
+use crate::der::Writer;
 use crate::fingerprint::Fingerprint;
 use crate::key::PrivateKey;
 use crate::lint::{self, Finding, Severity};
@@ -35,7 +36,10 @@ use crate::time::Time;
 
 pub use authority::{AuthorityTemplate, root};
 pub use constraints::{Constraints, Subtree};
-pub(crate) use tbs::{AUTHORITY_USAGE, Basic, DIGITAL_SIGNATURE, KEY_ENCIPHERMENT, Tbs, key_identifier, subject};
+pub(crate) use tbs::{
+    AUTHORITY_USAGE, Basic, CLIENT_AUTH, DIGITAL_SIGNATURE, KEY_ENCIPHERMENT, SERVER_AUTH, Tbs, authority_key_identifier, extension,
+    generalized, key_identifier, put_time, subject,
+};
 
 /// What a certificate is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -269,6 +273,8 @@ impl Issuer {
         if template.profile.is_for_clients() {
             usages.push(&tbs::CLIENT_AUTH);
         }
+        let mut encoded = Writer::with_capacity(64 * names.len());
+        names.iter().for_each(|name| name.write(&mut encoded));
         let tbs = Tbs {
             serial: &template.serial,
             algorithm: &self.algorithm,
@@ -281,10 +287,11 @@ impl Issuer {
             key_usage: DIGITAL_SIGNATURE | if transports { KEY_ENCIPHERMENT } else { 0 },
             usages: &usages,
             authority_key_identifier: Some(&self.key_identifier),
-            names,
+            names: &encoded.into_bytes(),
             constraints: None,
             policies: &policies,
             crl: template.crl,
+            more: &[],
         };
         Ok(Prepared { tbs: tbs.encode() })
     }
@@ -335,6 +342,11 @@ fn linted(signed: Vec<u8>, context: &lint::Context, issuer: Fingerprint) -> Resu
     let (tbs, _, _) = rehearsed.signed_parts().ok_or(ParseError::NotDer("its structure is broken"))?;
     let tbs = crate::certificate::range_within(rehearsed.der(), tbs);
     Ok(Linted { tbs, rehearsed, issuer, findings })
+}
+
+/// The identifier that this authority gives its key.
+pub(crate) fn subject_key_identifier(authority: &Certificate) -> Option<Vec<u8>> {
+    lint::Context::of(authority)?.key_identifier().map(<[u8]>::to_vec)
 }
 
 /// The first name that may be a common name.

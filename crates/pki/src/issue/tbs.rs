@@ -4,7 +4,6 @@ use super::constraints::Constraints;
 use crate::algorithm::split_spki;
 use crate::der::{self, Writer};
 use crate::name::{COMMON_NAME, ORGANIZATION, write_attribute};
-use crate::san::San;
 use crate::time::Time;
 
 /// KeyUsage bits (RFC 5280 §4.2.1.3), bit 0 lowest.
@@ -42,17 +41,19 @@ pub(crate) struct Tbs<'a> {
     pub(crate) usages: &'a [&'a [u8]],
     /// `None` for one that signs itself.
     pub(crate) authority_key_identifier: Option<&'a [u8]>,
-    pub(crate) names: &'a [San],
+    /// GeneralNames as encoded, one after the other.
+    pub(crate) names: &'a [u8],
     pub(crate) constraints: Option<&'a Constraints>,
     /// Object identifiers as encoded.
     pub(crate) policies: &'a [Vec<u8>],
     pub(crate) crl: Option<&'a str>,
+    /// Further extensions as encoded.
+    pub(crate) more: &'a [u8],
 }
 
 impl Tbs<'_> {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let names: usize = self.names.iter().map(|name| name.as_dns().or(name.as_uri()).map_or(24, |text| text.len() + 4)).sum();
-        let mut writer = Writer::with_capacity(512 + self.spki.len() + names);
+        let mut writer = Writer::with_capacity(512 + self.spki.len() + self.names.len());
         writer.nest(der::SEQUENCE, |w| {
             w.nest(der::CONTEXT_0, |w| w.unsigned(&[2])); // version 3
             w.unsigned(self.serial);
@@ -94,7 +95,7 @@ impl Tbs<'_> {
         if !self.names.is_empty() {
             // RFC 5280 §4.2.1.6: critical if the subject is empty.
             let critical = self.subject == [der::SEQUENCE, 0];
-            extension(w, 17, critical, |w| w.nest(der::SEQUENCE, |w| self.names.iter().for_each(|name| name.write(w))));
+            extension(w, 17, critical, |w| w.put(der::SEQUENCE, self.names));
         }
         if let Some(constraints) = self.constraints.filter(|constraints| !constraints.is_empty()) {
             extension(w, 30, true, |w| constraints.write(w));
@@ -118,6 +119,7 @@ impl Tbs<'_> {
                 });
             });
         }
+        w.raw(self.more);
     }
 }
 
@@ -147,12 +149,17 @@ pub(crate) fn key_identifier(spki: &[u8]) -> [u8; 20] {
 
 /// RFC 5280 §4.1.2.5: UTCTime through 2049, GeneralizedTime from 2050; before 1950 there is no UTCTime either.
 pub(crate) fn put_time(w: &mut Writer, time: Time) {
-    // Always YYYY-MM-DDTHH:MM:SSZ.
-    let digits: Vec<u8> = time.to_string().bytes().filter(u8::is_ascii_digit).chain([b'Z']).collect();
+    let digits = generalized(time);
     match time.date().year() {
         1950..2050 => w.put(der::UTC_TIME, digits.get(2..).unwrap_or_default()),
         _ => w.put(der::GENERALIZED_TIME, &digits),
     }
+}
+
+/// YYYYMMDDHHMMSSZ.
+pub(crate) fn generalized(time: Time) -> Vec<u8> {
+    // Always YYYY-MM-DDTHH:MM:SSZ.
+    time.to_string().bytes().filter(u8::is_ascii_digit).chain([b'Z']).collect()
 }
 
 /// A subject of organization and common name, the general before the particular; perhaps empty.

@@ -15,7 +15,6 @@ pub(super) struct View<'a> {
     pub(super) not_before: Element<'a>,
     pub(super) not_after: Element<'a>,
     pub(super) subject: &'a [u8],
-    pub(super) spki: &'a [u8],
     pub(super) unique_identifiers: bool,
     pub(super) extensions: Vec<Extension<'a>>,
 }
@@ -45,7 +44,7 @@ impl<'a> View<'a> {
         let mut validity = tbs.inside(der::SEQUENCE)?;
         let (not_before, not_after) = (validity.any()?, validity.any()?);
         let subject = tbs.tagged(der::SEQUENCE)?.raw;
-        let spki = tbs.tagged(der::SEQUENCE)?.raw;
+        tbs.tagged(der::SEQUENCE)?; // the public key
         let unique_identifiers = [0x81, 0x82].map(|tag| tbs.tagged(tag).is_some()).contains(&true);
         let mut extensions = Vec::with_capacity(10);
         if let Some(mut explicit) = tbs.inside(0xa3) {
@@ -76,7 +75,6 @@ impl<'a> View<'a> {
             not_before,
             not_after,
             subject,
-            spki,
             unique_identifiers,
             extensions,
         };

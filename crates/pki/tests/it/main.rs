@@ -3,7 +3,10 @@
 
 mod caches;
 mod certificate;
+mod csr;
 mod import;
+mod issue;
 mod load;
 mod path;
+mod peers;
 mod support;
