@@ -22,7 +22,7 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ("pkcs12", &["pki"], "use pki::load"),
     ("des", &["pki"], "no cipher for anything but old PKCS#12 files"),
     ("rc2", &["pki"], "no cipher for anything but old PKCS#12 files"),
-    ("rcgen", &["pki"], "use pki::build"),
+    ("rcgen", &[], "use pki::issue, or pki::build for the demo and tests"),
     ("webpki", &["pki", "probe"], "use pki::Verifier; probe proves possession of a key and nothing else with it"),
     ("rusqlite", &["store"], "use store::Store"),
     ("postgres", &["store"], "use store::Store"),
