@@ -131,6 +131,8 @@ pub struct Ordered {
     pub replaces: String,
     /// Where the server keeps the order, empty before it was placed.
     pub url: String,
+    /// When it was made here.
+    pub since: Time,
 }
 
 /// What became of a request.

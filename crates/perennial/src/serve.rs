@@ -1,7 +1,10 @@
 //! `perennial server`: from the command line to a server that runs until it is told to stop.
 
 use clap::Args as ClapArgs;
-use server::run::{Options, StartError, start};
+use server::{
+    authority::Ways,
+    run::{Options, StartError, start},
+};
 use std::{
     io::Write,
     net::{IpAddr, SocketAddr},
@@ -52,9 +55,31 @@ pub(crate) struct Args {
     /// Dials per second to one address; 0 is unlimited
     #[arg(long, value_name = "N")]
     rate: Option<u32>,
+    /// Where ACME's http-01 is answered; port 80 of the names must lead here
+    #[arg(long, value_name = "ADDR")]
+    acme_http_listen: Option<SocketAddr>,
+    /// Where ACME's tls-alpn-01 is answered; port 443 of the names must lead here
+    #[arg(long, value_name = "ADDR")]
+    acme_tls_listen: Option<SocketAddr>,
+    /// A program that writes DNS records for dns-01, by the name that issuers know it by: NAME=PATH; may be repeated
+    #[arg(long = "dns-hook", value_name = "NAME=PATH", value_parser = hook)]
+    dns_hooks: Vec<(String, PathBuf)>,
     /// Log lines as JSON
     #[arg(long)]
     log_json: bool,
+}
+
+/// `NAME=PATH` of a program that is there.
+fn hook(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, path) = text.split_once('=').ok_or("write NAME=PATH, such as zone=/usr/local/bin/dns-hook")?;
+    let path = PathBuf::from(path);
+    if name.is_empty() || !path.is_absolute() {
+        return Err(String::from("write NAME=PATH with an absolute path, such as zone=/usr/local/bin/dns-hook"));
+    }
+    if !path.is_file() {
+        return Err(format!("there is no program at {}", path.display()));
+    }
+    Ok((name.to_owned(), path))
 }
 
 /// Runs until SIGINT or SIGTERM.
@@ -73,6 +98,7 @@ pub(crate) fn run(args: Args) -> ExitCode {
         rate_per_address: args.rate,
         outgoing_ca: args.outgoing_ca,
         clock_witnesses: args.clock_witnesses,
+        ways: Ways { http: args.acme_http_listen, tls: args.acme_tls_listen, hooks: args.dns_hooks },
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -1,6 +1,6 @@
 //! Drives the engine's loops: the only place that sleeps.
 
-use crate::{clock::Door, network::Sockets, post::Outside, tls::OwnCertificate};
+use crate::{authority::Authorities, clock::Door, network::Sockets, post::Outside, tls::OwnCertificate};
 use engine::{Engine, Tick, ports::Look, rules};
 use std::{sync::Arc, time::Duration};
 use store::timer::Claim;
@@ -36,6 +36,8 @@ pub struct Drive {
     pub sockets: Arc<Sockets>,
     /// Messages on their way out.
     pub outside: Arc<Outside>,
+    /// CAs outside.
+    pub authorities: Arc<Authorities>,
     /// The outgoing heartbeat, where there is one.
     pub heartbeat: Option<Heartbeat>,
     /// The API's own certificate, where there is one, and where it listens.

@@ -1,6 +1,7 @@
 //! Drives the engine: sockets, HTTP, the clock.
 
 mod accept;
+pub mod authority;
 pub mod clock;
 pub mod deliver;
 pub mod drive;

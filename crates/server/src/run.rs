@@ -2,6 +2,7 @@
 
 use crate::{
     accept::accept,
+    authority::{Authorities, Ways},
     clock::{Door, wall},
     drive::{self, Drive, Heartbeat},
     http,
@@ -55,6 +56,8 @@ pub struct Options {
     pub outgoing_ca: Option<PathBuf>,
     /// Web servers whose `Date` witnesses the clock.
     pub clock_witnesses: Vec<String>,
+    /// How names are proven to CAs outside.
+    pub ways: Ways,
 }
 
 /// Why a server did not start.
@@ -177,7 +180,10 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     }
     let dialer = probe::Dialer::new(settings).map_err(|f| StartError::Setup(f.detail))?;
     let handle = tokio::runtime::Handle::current();
-    let client = outgoing(&options)?;
+    let policy = outgoing(&options)?;
+    let client = outbound::Client::new(policy.clone()).map_err(|e| StartError::Setup(e.to_string()))?;
+    let mut answering = JoinSet::new();
+    let authorities = Authorities::open(&options.ways, policy, &mut answering).await.map_err(StartError::Setup)?;
     let witnesses = Witnesses::new(&options.clock_witnesses, client.clone(), engine.clone(), door.clone());
     witnesses.ask_at_start().await;
     // After the witnesses: what they say of the clock decides whether an authority that looks old is replaced.
@@ -190,6 +196,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         wake: wake.clone(),
         sockets: Arc::new(Sockets::new(dialer, door.clone())),
         outside: Arc::new(Outside::new(client.clone(), handle, &life, |line| tracing::warn!(target: "perennial::notice", "{line}"))),
+        authorities: Arc::new(authorities),
         heartbeat: options.heartbeat.clone().map(|(url, every)| Heartbeat { url, every: Duration::from_secs(every.max(1)), client }),
         own: Some((own.clone(), address)),
         meter: Arc::new(move |name, round| match round {
@@ -207,6 +214,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     };
 
     let mut loops = drive::start(&drive);
+    loops.spawn(async move { while answering.join_next().await.is_some() {} });
     loops.spawn(witnesses.go_on());
     let confirm = door.clone();
     let tick = door.clone();
@@ -342,8 +350,8 @@ fn key_file(path: &Path) -> Result<KeyFile, StartError> {
     KeyFile::parse(&content).map_err(key)
 }
 
-/// The client for everything that goes out.
-fn outgoing(options: &Options) -> Result<outbound::Client, StartError> {
+/// What everything that goes out is held to.
+fn outgoing(options: &Options) -> Result<outbound::Policy, StartError> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = &options.outgoing_ca {
@@ -351,8 +359,7 @@ fn outgoing(options: &Options) -> Result<outbound::Client, StartError> {
         let own = outbound::roots_from_pem(&pem).map_err(|e| StartError::Setup(format!("{}: {e}", path.display())))?;
         roots.roots.extend(own.roots);
     }
-    let policy = outbound::Policy { allow: options.allow_inside.iter().cloned().collect(), ..outbound::Policy::new(roots) };
-    outbound::Client::new(policy).map_err(|e| StartError::Setup(e.to_string()))
+    Ok(outbound::Policy { allow: options.allow_inside.iter().cloned().collect(), ..outbound::Policy::new(roots) })
 }
 
 /// A store without any token gets one for its first person. It lies beside the store, readable by its owner alone.

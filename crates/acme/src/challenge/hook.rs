@@ -18,12 +18,12 @@ use tokio::time::timeout;
 
 use crate::error::Error;
 
-/// How long one call may take. Zones of some providers take minutes until all servers have them.
-pub const CALL_TIME: Duration = Duration::from_secs(300);
+/// How long one call may take. What needs longer ends with [`TEMPFAIL`] and is called again.
+pub const CALL_TIME: Duration = Duration::from_secs(60);
 /// How much of what it says is kept, in bytes; the rest is read and thrown away.
 const MAX_OUTPUT: usize = 2 * 1024;
 /// The status that asks to try again later.
-const TEMPFAIL: i32 = 75;
+pub const TEMPFAIL: i32 = 75;
 /// How long after it.
 const AFTER_TEMPFAIL: i64 = 60;
 /// Where it finds what it calls. Nothing else of the server's environment reaches it, since tokens and passphrases may be there.

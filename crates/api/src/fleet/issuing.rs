@@ -108,6 +108,10 @@ pub struct DnsUpdate {
     /// How it signs.
     #[serde(default)]
     pub algorithm: TsigAlgorithm,
+    /// `address:port` of the servers that are to answer with a record before the CA is told; those that the zone names, on port 53, if
+    /// absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<String>,
 }
 
 /// How updates are signed.

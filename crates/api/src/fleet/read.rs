@@ -163,6 +163,7 @@ fn issuer(t: &mut Reader<'_, '_>) -> Issuer {
             key_name: t.needed("key_name"),
             key_secret: t.needed("key_secret"),
             algorithm: t.word("algorithm", &ALGORITHMS),
+            servers: t.texts("servers").unwrap_or_default(),
         }),
         dns_hook: t.text("dns_hook"),
         roots: t.text("roots"),

@@ -192,12 +192,16 @@ fn issuer(o: &mut Out, i: &Issuer) {
     o.text_if("profile", i.profile.as_ref());
     o.text_if("chain", i.chain.as_ref());
     o.text_if("challenge", i.challenge.map(|c| word(c, &CHALLENGES)).as_ref());
-    if let Some(DnsUpdate { server, zone, key_name, key_secret, algorithm }) = &i.dns {
+    if let Some(DnsUpdate { server, zone, key_name, key_secret, algorithm, servers }) = &i.dns {
         let mut fields = [("server", server), ("zone", zone), ("key_name", key_name), ("key_secret", key_secret)]
             .map(|(key, value)| format!("{key} = {}", quote(value)))
             .join(", ");
         if *algorithm != TsigAlgorithm::default() {
             fields.push_str(&format!(", algorithm = {}", quote(word(*algorithm, &ALGORITHMS))));
+        }
+        if !servers.is_empty() {
+            let servers: Vec<String> = servers.iter().map(|server| quote(server)).collect();
+            fields.push_str(&format!(", servers = [{}]", servers.join(", ")));
         }
         o.raw("dns", &format!("{{ {fields} }}"));
     }

@@ -53,6 +53,7 @@ pub(super) async fn tell(args: &Args, teller: &mut Teller) -> Result<(), String>
         passphrase_files: Vec::new(),
         key_files: vec![folder.0.join("kek.key")],
         allow_inside: Vec::new(),
+        ways: server::authority::Ways::default(),
         heartbeat: None,
         resolve,
         rate_per_address: Some(0),

@@ -130,10 +130,19 @@ fn acme(c: &mut Check, fleet: &Fleet, names: &Names<'_>, it: &Issuer, at: &dyn F
     }
 }
 
+/// Name servers that are asked for a record.
+const MAX_SERVERS: usize = 16;
+
 fn update(c: &mut Check, fleet: &Fleet, names: &Names<'_>, dns: &DnsUpdate, at: &dyn Fn() -> Path) {
-    let port = dns.server.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok()).flatten());
-    if port.is_none_or(|p| p == 0) || !plain(&dns.server) {
+    let addressed = |server: &str| {
+        let port = server.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok()).flatten());
+        port.is_some_and(|p| p != 0) && plain(server)
+    };
+    if !addressed(&dns.server) {
         c.say(at().key("server"), "write the primary server's address and port, such as \"10.0.0.1:53\"");
+    }
+    if dns.servers.len() > MAX_SERVERS || !dns.servers.iter().all(|server| addressed(server)) {
+        c.say(at().key("servers"), format!("write addresses and ports, such as \"10.0.0.1:53\", {MAX_SERVERS} at most"));
     }
     for (key, name) in [("zone", &dns.zone), ("key_name", &dns.key_name)] {
         if let Err(e) = check_dns_name(name.strip_suffix('.').unwrap_or(name)) {
