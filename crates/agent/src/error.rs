@@ -20,7 +20,9 @@ pub enum Error {
     #[error("another agent holds {0}; one folder is one agent, so stop the other or name another state folder")]
     Held(String),
     /// Nobody joined yet.
-    #[error("this node has not joined a store; run `perennial-agent join` with the string that `perennial node` printed")]
+    #[error(
+        "this node has not joined a store; run `perennial-agent join` with the string that `perennial node join-token` prints on the store's side"
+    )]
     NotJoined,
     /// It joined already.
     #[error(

@@ -35,15 +35,21 @@ pub(crate) fn folder(path: &Path, mode: u32) -> io::Result<()> {
     }
 }
 
+/// A new file with these bytes, mode 0600, not synced; nothing may be there before.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let write = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes);
+    write().map_err(|error| at(path, &error))
+}
+
 /// A new file with these bytes, synced; nothing may be there before.
-pub(crate) fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(bytes)?;
+fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let finish = || {
+        let file = File::open(path)?;
         file.set_permissions(Permissions::from_mode(mode))?;
         file.sync_all()
     };
-    write().map_err(|error| at(path, &error))
+    write_new(path, bytes)?;
+    finish().map_err(|error| at(path, &error))
 }
 
 /// Puts bytes where readers see the old file or the new one, and after a crash too.
@@ -63,13 +69,8 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 pub(crate) fn note(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = beside(path);
     remove(&beside)?;
-    let write = || {
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?.write_all(bytes)?;
-        fs::rename(&beside, path)
-    };
-    write().map_err(|error| {
+    write_new(&beside, bytes).and_then(|()| fs::rename(&beside, path).map_err(|error| at(path, &error))).inspect_err(|_| {
         let _ = remove(&beside);
-        at(path, &error)
     })
 }
 

@@ -49,7 +49,9 @@ const MAX_INVITATION: usize = 1024;
 
 /// A text that is no [`Invitation`]; it is not repeated, since it may hold a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this is no join string: {0}; it reads perennial-join-1:CA:TOKEN@HOST:PORT, and `perennial node` on the store's side prints it")]
+#[error(
+    "this is no join string: {0}; it reads perennial-join-1:CA:TOKEN@HOST:PORT, and `perennial node join-token` on the store's side prints it"
+)]
 pub struct NoInvitation(&'static str);
 
 impl Invitation {

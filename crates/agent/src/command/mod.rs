@@ -87,7 +87,7 @@ Data goes to standard output, talk to standard error.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Join a store, with the string that `perennial node` printed
+    /// Join a store, with the string that `perennial node join-token` printed
     ///
     /// The string works once. It can also be the first line of standard input, where no other process of this node sees it.
     Join {

@@ -10,8 +10,8 @@
 //!                 └ failed: readers see what they saw before ─────────────────→ Settled (failed)
 //! ```
 //!
-//! Every phase is written down before it is acted on, and every act may be done twice. So whatever stopped the agent, it reads the phase
-//! and acts on it: recovering is the same code as going on.
+//! What readers could see is written down before it is done ([`Record::must_be_written`]), and every act may be done twice. So whatever stopped
+//! the agent, it reads the phase and acts on it: recovering is the same code as going on.
 
 use std::time::Duration;
 
@@ -248,6 +248,13 @@ impl Record {
             }
         };
         self.failed = failed;
+    }
+
+    /// Whether the next act may only begin when this is on the disk: it changes what readers see, or there is none. What lies between may
+    /// be done again from there: staging what is staged, reloading what was reloaded, looking once more.
+    #[must_use]
+    pub fn must_be_written(&self) -> bool {
+        matches!(self.phase, Phase::Switch | Phase::BackSwitch | Phase::Settled)
     }
 
     /// When time alone gives it something to do (Unix seconds).

@@ -15,7 +15,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown},
     path::{Path, PathBuf},
 };
 
@@ -210,7 +210,8 @@ impl Spot<'_> {
         let write = || {
             files::remove_folder(&folder)?;
             // Whoever reads the key passes through; the files themselves say who may.
-            files::folder(&folder, 0o755)?;
+            fs::DirBuilder::new().mode(0o755).create(&folder).map_err(|error| files::at(&folder, &error))?;
+            fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).map_err(|error| files::at(&folder, &error))?;
             for ((name, bytes), owner) in bytes.files.iter().zip(owners) {
                 put(&folder.join(name), bytes, *owner)?;
             }
@@ -352,7 +353,7 @@ struct Owner {
 
 /// A new file with its owner, before it gets its mode: nobody reads it in between.
 fn put(path: &Path, bytes: &[u8], owner: Owner) -> io::Result<()> {
-    files::create(path, bytes, 0o600)?;
+    files::write_new(path, bytes)?;
     let meta = fs::metadata(path)?;
     let other = owner.user.is_some_and(|user| user != meta.uid()) || owner.group.is_some_and(|group| group != meta.gid());
     let set = || {

@@ -83,23 +83,22 @@ pub(crate) async fn work(hands: &Hands, install: &Install, goal: Option<&Goal>, 
                 Ok(Some(lies)) => {
                     record.lies = Some(lies.clone());
                     record.good = Some(lies);
-                    keep(hands, install, &record)?;
+                    keep(hands, install, &record).await?;
                 }
                 Err(error) => {
                     record.want(goal, false, (hands.now)());
                     record = record.after(Event::Failed { reason: error.to_string(), changed: false }, &hands.who, (hands.now)());
-                    keep(hands, install, &record)?;
+                    keep(hands, install, &record).await?;
                     return Ok(record);
                 }
             }
         }
         let whole = record.lies.as_ref().is_some_and(|lies| spot.shows(&lies.label));
         let before = record.clone();
-        let begins = record.want(goal, whole, (hands.now)());
-        if record != before {
-            keep(hands, install, &record)?;
-        }
-        if !begins {
+        if !record.want(goal, whole, (hands.now)()) {
+            if record != before {
+                keep(hands, install, &record).await?;
+            }
             // What a crash after the last write of the journal left.
             if record.failed.is_none() {
                 tidy(hands, &spot, &record);
@@ -113,8 +112,10 @@ pub(crate) async fn work(hands: &Hands, install: &Install, goal: Option<&Goal>, 
         let event = Box::pin(act(hands, &spot, &record, expected)).await;
         (hands.step)(&format!("after {name}"));
         record = record.after(event, &hands.who, (hands.now)());
-        keep(hands, install, &record)?;
-        (hands.step)(&format!("written {name}"));
+        if record.must_be_written() {
+            keep(hands, install, &record).await?;
+            (hands.step)(&format!("written {name}"));
+        }
     }
     if record.failed.is_none() {
         tidy(hands, &spot, &record);
@@ -123,8 +124,18 @@ pub(crate) async fn work(hands: &Hands, install: &Install, goal: Option<&Goal>, 
     Ok(record)
 }
 
-fn keep(hands: &Hands, install: &Install, record: &Record) -> Result<(), Error> {
-    hands.state.set_record(install, record)
+async fn keep(hands: &Hands, install: &Install, record: &Record) -> Result<(), Error> {
+    let (state, install, record) = (Arc::clone(&hands.state), install.clone(), record.clone());
+    aside(move || state.set_record(&install, &record)).await?
+}
+
+/// Waits for the disk without holding up whoever shares this thread.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Ok(done),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => Err(Error::Disk(std::io::Error::other(error.to_string()))),
+    }
 }
 
 /// What lies about and nobody needs: failing at it harms nobody, and the next install tries again.
@@ -140,13 +151,19 @@ async fn act(hands: &Hands, spot: &Spot<'_>, record: &Record, expected: Expected
     let Some(goal) = &record.goal else { return failed("nothing is wanted here".to_owned(), false) };
     match record.phase {
         Phase::Settled => Event::Done,
-        Phase::Stage => match stage(hands, spot, goal, expected) {
-            Ok(label) => Event::Staged(label),
-            Err(reason) => failed(reason, false),
-        },
+        Phase::Stage => {
+            let (hands, install, goal) = (hands.clone(), spot.0.clone(), goal.clone());
+            let (names, leaves) = (expected.names.to_vec(), expected.leaves.to_vec());
+            let staged = aside(move || stage(&hands, &Spot(&install), &goal, Expected { names: &names, leaves: &leaves })).await;
+            match staged.map_err(|error| error.to_string()).flatten() {
+                Ok(label) => Event::Staged(label),
+                Err(reason) => failed(reason, false),
+            }
+        }
         Phase::Switch => {
-            let label = record.staged.as_deref().unwrap_or_default();
-            switch(spot, label, record.lies.as_ref())
+            let (install, label, before) = (spot.0.clone(), record.staged.clone().unwrap_or_default(), record.lies.clone());
+            let switched = aside(move || switch(&Spot(&install), &label, before.as_ref())).await;
+            switched.unwrap_or_else(|error| failed(error.to_string(), true))
         }
         Phase::Reload if goal.stale_reload => Event::Done,
         Phase::Reload | Phase::BackReload => match &spot.0.reload {

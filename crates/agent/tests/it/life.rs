@@ -204,7 +204,7 @@ fn a_rehearsed_stale_reload_is_found_by_the_look_and_put_back() {
         let one = store.send("www", 1);
         let _agent = Running::start(node.pair(&more), around());
         store.installed("www", 1).await;
-        let two = store.send("www", 2);
+        let two = store.keep("www", 2);
         store.tell("www", 2, |install| {
             install.leaves = vec![two.clone()];
             install.fault = Some(Fault::StaleReload);

@@ -160,11 +160,16 @@ impl Store {
         (leaf, wire::Pair { chain, key: Some(wire::KeyText(STANDARD.encode(key.expose_pkcs8()))) })
     }
 
-    /// The node is to have this version, with a key that the store sends. Answers with the leaf's fingerprint.
-    pub(crate) fn send(&self, secret: &str, version: i64) -> String {
+    /// Keeps a version with its key; no node is told. Answers with the leaf's fingerprint.
+    pub(crate) fn keep(&self, secret: &str, version: i64) -> String {
         let (leaf, pair) = self.pair(&["www.example"], day(-1), day(20));
         self.book().sent.insert((secret.into(), version), wire::Material { secret: secret.into(), version, pairs: vec![pair] });
-        let leaf = leaf.fingerprint().to_string();
+        leaf.fingerprint().to_string()
+    }
+
+    /// The node is to have this version, with a key that the store sends. Answers with the leaf's fingerprint.
+    pub(crate) fn send(&self, secret: &str, version: i64) -> String {
+        let leaf = self.keep(secret, version);
         self.tell(secret, version, |install| install.leaves = vec![leaf.clone()]);
         leaf
     }
