@@ -93,6 +93,9 @@ pub mod loops {
     /// A rehearsal goes its way; the subject is its number.
     pub const DRILL_RUN: &str = "drill-run";
 
+    /// Something that a rollout waits for changed; the subject is the rollout's number.
+    pub const ROLLOUT: &str = "rollout";
+
     /// Look at a target from a named vantage.
     pub fn observe(vantage: &str) -> String {
         format!("observe/{vantage}")

@@ -3,7 +3,7 @@
 use clap::Args as ClapArgs;
 use server::{
     authority::Ways,
-    run::{Options, StartError, start},
+    run::{AgentsDoor, Options, StartError, start},
 };
 use std::{
     io::Write,
@@ -25,6 +25,18 @@ pub(crate) struct Args {
     /// Where the API listens
     #[arg(long, default_value = "127.0.0.1:7443", value_name = "ADDR")]
     listen: SocketAddr,
+    /// Where agents come in, such as 0.0.0.0:7444; without it none can
+    #[arg(long, value_name = "ADDR")]
+    listen_agents: Option<SocketAddr>,
+    /// HOST or HOST:PORT by which agents reach that; join strings say it. Else the address, or the first --name
+    #[arg(long, value_name = "HOST[:PORT]", requires = "listen_agents")]
+    agents_address: Option<String>,
+    /// Agents that are connected at a time
+    #[arg(long, value_name = "N", default_value_t = server::agents::MOST_AGENTS)]
+    most_agents: usize,
+    /// Connections of agents from one address at a time
+    #[arg(long, value_name = "N", default_value_t = server::agents::AGENTS_PER_ADDRESS)]
+    agents_per_address: usize,
     /// A name or address that the API's certificate covers besides its own; may be repeated
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<String>,
@@ -99,6 +111,11 @@ pub(crate) fn run(args: Args) -> ExitCode {
         outgoing_ca: args.outgoing_ca,
         clock_witnesses: args.clock_witnesses,
         ways: Ways { http: args.acme_http_listen, tls: args.acme_tls_listen, hooks: args.dns_hooks },
+        agents: args.listen_agents.map(|listen| AgentsDoor {
+            listen,
+            address: args.agents_address,
+            limits: server::agents::Limits { agents: args.most_agents.max(1), per_address: args.agents_per_address.max(1) },
+        }),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -123,6 +140,9 @@ fn greet(running: &server::run::Running) {
     let mut talk = std::io::stderr().lock();
     let _ = writeln!(talk, "perennial {} listens at {}", env!("CARGO_PKG_VERSION"), running.url);
     let _ = writeln!(talk, "  clients trust {}", running.ca.display());
+    if let Some((at, reached)) = &running.agents {
+        let _ = writeln!(talk, "  agents come in at {at}, and reach it as {reached}");
+    }
     if running.first_token.is_some() {
         let _ = writeln!(talk, "  the first token lies in {} (readable by you alone)", running.client_file.display());
     }

@@ -115,6 +115,7 @@ fn renew(d: &Drive, tick: &Tick) -> engine::Result<usize> {
     let renewed = own.renew(tick).map_err(outside)?;
     let roots = own.ca_pem().map_err(outside)?;
     let host = if at.ip().is_unspecified() { String::from("127.0.0.1") } else { at.ip().to_string() };
+    d.engine.register_root(&roots, tick)?;
     d.engine.register_api(&own.chain_pem(), &roots, &host, at.port(), &rules(), tick)?;
     Ok(usize::from(renewed))
 }

@@ -2,6 +2,7 @@
 
 mod accept;
 pub mod authority;
+pub mod agents;
 pub mod clock;
 pub mod deliver;
 pub mod drive;

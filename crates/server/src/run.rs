@@ -3,6 +3,7 @@
 use crate::{
     accept::accept,
     authority::{Authorities, Ways},
+    agents::{self, Entrance, Limits},
     clock::{Door, wall},
     drive::{self, Drive, Heartbeat},
     http,
@@ -58,6 +59,19 @@ pub struct Options {
     pub clock_witnesses: Vec<String>,
     /// How names are proven to CAs outside.
     pub ways: Ways,
+    /// Where agents come in; without it none can.
+    pub agents: Option<AgentsDoor>,
+}
+
+/// Where agents come in.
+#[derive(Debug, Clone)]
+pub struct AgentsDoor {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// `host` or `host:port` as agents reach it, where that is something else.
+    pub address: Option<String>,
+    /// How many may come in.
+    pub limits: Limits,
 }
 
 /// Why a server did not start.
@@ -109,9 +123,13 @@ pub struct Running {
     pub engine: Engine,
     /// Wakes the loops.
     pub wake: Arc<Notify>,
+    /// Where agents come in, and how they reach it.
+    pub agents: Option<(SocketAddr, String)>,
     door: Arc<Door>,
     stop: Arc<Notify>,
+    stop_agents: Arc<Notify>,
     serving: tokio::task::JoinHandle<()>,
+    agents_served: Option<tokio::task::JoinHandle<()>>,
     loops: JoinSet<()>,
 }
 
@@ -124,7 +142,11 @@ impl Running {
     /// Waits for the end of requests under way, and ends.
     pub async fn stop(mut self) {
         self.stop.notify_one();
+        self.stop_agents.notify_one();
         let _ = time::timeout(FAREWELL, self.serving).await;
+        if let Some(agents) = self.agents_served {
+            let _ = time::timeout(FAREWELL, agents).await;
+        }
         self.loops.shutdown().await;
     }
 
@@ -166,6 +188,10 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         names.push(address.ip().to_string());
     }
     names.extend(options.names.iter().cloned());
+    let agents = match &options.agents {
+        Some(door) => Some(agents_listener(door, &options.names, &mut names).await?),
+        None => None,
+    };
     names.sort();
     names.dedup();
 
@@ -213,6 +239,15 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         blocking(move || first_token(&engine, &door, &file, &url, &ca)).await?
     };
 
+    let entrance = match &agents {
+        Some((_, _, address)) => Some(Entrance { address: address.clone(), ca: own.ca_fingerprint()? }),
+        None => None,
+    };
+    if entrance.is_some() {
+        // Before the first agent is told by whom to believe this store.
+        let (engine, door, pem) = (engine.clone(), door.clone(), own.ca_pem()?);
+        blocking(move || Ok(engine.register_root(&pem, &door.tick())?)).await?;
+    }
     let mut loops = drive::start(&drive);
     loops.spawn(async move { while answering.join_next().await.is_some() {} });
     loops.spawn(witnesses.go_on());
@@ -226,12 +261,64 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         entropy,
         metrics_open: address.ip().is_loopback(),
         metrics,
+        agents: entrance,
         data_dir: Some(options.data.clone()),
         version: env!("CARGO_PKG_VERSION"),
     };
-    let stop = Arc::new(Notify::new());
+    let (stop, stop_agents) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let mut agents_served = None;
+    let mut agents_at = None;
+    if let Some((listener, limits, reached)) = agents {
+        agents_at = Some((listener.local_addr().map_err(io("asking for the agents' address"))?, reached));
+        let at = door.clone();
+        let parts =
+            agents::Parts { engine: engine.clone(), clock: Arc::new(move || at.tick()), own: own.clone(), limits, wake: wake.clone() };
+        agents_served = Some(tokio::spawn(agents::open(parts, listener, stop_agents.clone())?));
+    }
     let serving = tokio::spawn(accept(listener, TlsAcceptor::from(own.config()?), http::router(app), stop.clone()));
-    Ok(Running { address, url, ca: own.ca_path(), client_file, first_token, engine, wake, door, stop, serving, loops })
+    Ok(Running {
+        address,
+        url,
+        ca: own.ca_path(),
+        client_file,
+        first_token,
+        engine,
+        wake,
+        agents: agents_at,
+        door,
+        stop,
+        stop_agents,
+        serving,
+        agents_served,
+        loops,
+    })
+}
+
+/// The agents' listener, and how agents reach it; the server's certificate has to cover that name.
+async fn agents_listener(door: &AgentsDoor, own: &[String], names: &mut Vec<String>) -> Result<(TcpListener, Limits, String), StartError> {
+    let listener = TcpListener::bind(door.listen).await.map_err(io(format!("listening on {} for agents", door.listen)))?;
+    let at = listener.local_addr().map_err(io("asking for the agents' address"))?;
+    let host =
+        if at.ip().is_unspecified() { own.first().cloned().unwrap_or_else(|| String::from("127.0.0.1")) } else { at.ip().to_string() };
+    let bare = host.parse::<std::net::Ipv6Addr>().is_ok();
+    let host = if bare { format!("[{host}]") } else { host };
+    let reached = match &door.address {
+        None => format!("{host}:{}", at.port()),
+        Some(given) if has_port(given) => given.clone(),
+        Some(given) => format!("{given}:{}", at.port()),
+    };
+    let invitation = api::agent::Invitation { ca: "0".repeat(64), token: api::agent::Token(String::from("0")), store: reached.clone() };
+    if invitation.expose().parse::<api::agent::Invitation>().is_err() {
+        return Err(StartError::Setup(format!("{reached} is no address that agents can reach; write HOST or HOST:PORT")));
+    }
+    let name = reached.rsplit_once(':').map_or(reached.as_str(), |(host, _)| host);
+    names.push(name.trim_matches(['[', ']']).to_owned());
+    Ok((listener, door.limits.clone(), reached))
+}
+
+/// Whether a port follows the host; an IPv6 address stands in brackets.
+fn has_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']')))
 }
 
 /// Does what waits for the database, away from the runtime's own threads.

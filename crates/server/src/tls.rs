@@ -57,6 +57,8 @@ pub struct OwnCertificate {
     folder: PathBuf,
     names: Vec<String>,
     served: RwLock<Arc<CertifiedKey>>,
+    /// The same with its authority behind it.
+    with_authority: RwLock<Arc<CertifiedKey>>,
     chain: RwLock<Vec<Certificate>>,
 }
 
@@ -92,6 +94,7 @@ impl OwnCertificate {
             folder: folder.into(),
             names: names.to_vec(),
             served: RwLock::new(certified(&chain, &key)?),
+            with_authority: RwLock::new(certified(&with(&chain, &authority), &key)?),
             chain: RwLock::new(chain),
         }))
     }
@@ -109,8 +112,14 @@ impl OwnCertificate {
         let authority = authority(&self.folder, tick)?;
         let (chain, key) = make(&self.folder, &authority, &self.names, tick)?;
         *self.served.write().unwrap_or_else(PoisonError::into_inner) = certified(&chain, &key)?;
+        *self.with_authority.write().unwrap_or_else(PoisonError::into_inner) = certified(&with(&chain, &authority), &key)?;
         *self.chain.write().unwrap_or_else(PoisonError::into_inner) = chain;
         Ok(true)
+    }
+
+    /// The certificate with its authority behind it, for who knows only that one's fingerprint.
+    pub(crate) fn with_authority(&self) -> Arc<CertifiedKey> {
+        self.with_authority.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The chain that is served, as PEM.
@@ -122,6 +131,15 @@ impl OwnCertificate {
     pub fn ca_pem(&self) -> Result<String, TlsError> {
         let path = self.ca_path();
         std::fs::read_to_string(&path).map_err(|error| file(&path, error))
+    }
+
+    /// SHA-256 of that certificate, in hexadecimal.
+    pub fn ca_fingerprint(&self) -> Result<String, TlsError> {
+        let path = self.ca_path();
+        let content = |detail: String| TlsError::Content { path: path.display().to_string(), detail };
+        let loaded = pki::load(self.ca_pem()?.as_bytes(), None, pki::Limits::default()).map_err(|e| content(e.to_string()))?;
+        let root = loaded.certificates.first().ok_or_else(|| content(String::from("it holds no certificate")))?;
+        Ok(root.fingerprint().to_string())
     }
 
     /// Where that lies.
@@ -139,6 +157,10 @@ impl OwnCertificate {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
+}
+
+fn with(chain: &[Certificate], authority: &Authority) -> Vec<Certificate> {
+    chain.iter().chain([authority.certificate()]).cloned().collect()
 }
 
 /// Less than a third of its life is left.

@@ -8,6 +8,7 @@ mod forecast;
 mod incident;
 mod keeping;
 mod look;
+pub(crate) mod node;
 mod reach;
 mod release;
 mod secret;
@@ -42,6 +43,7 @@ pub enum Command {
     Cert(cert::Args),
     Secret(secret::Args),
     Target(target::Args),
+    Node(node::Args),
     Observe(look::Args),
     Incident(incident::Args),
     Notice(incident::NoticeArgs),
@@ -74,6 +76,7 @@ impl Command {
             Command::Cert(args) => &args.common,
             Command::Secret(args) => &args.common,
             Command::Target(args) => &args.common,
+            Command::Node(args) => &args.common,
             Command::Observe(args) => &args.common,
             Command::Incident(args) => &args.common,
             Command::Notice(args) => &args.common,
@@ -106,6 +109,7 @@ pub(crate) async fn run(command: Command, session: &mut Session<'_, '_>) -> Resu
         Command::Cert(args) => cert::run(args, session).await,
         Command::Secret(args) => secret::run(args, session).await,
         Command::Target(args) => target::run(args, session).await,
+        Command::Node(args) => node::run(args, session).await,
         Command::Observe(args) => look::run(args, session).await,
         Command::Incident(args) => incident::run(args, session).await,
         Command::Notice(args) => incident::notices(args, session).await,

@@ -1,7 +1,7 @@
 //! What comes in lists, as rows.
 
 use api::v1::{
-    AuditEntry, Ending, Finding, Incident, Intent, Notice, PlanFinding, Reach, Release, ReleaseItem, Secret, Sweep, Target, Token,
+    AuditEntry, Ending, Finding, Incident, Intent, Node, Notice, PlanFinding, Reach, Release, ReleaseItem, Secret, Sweep, Target, Token,
     WeekCount,
 };
 use pki::{Span, Time};
@@ -42,6 +42,39 @@ impl Listed for Secret {
             owner(&self.team),
             Cell::number(self.findings),
         ]
+    }
+}
+
+impl Listed for Node {
+    const COLUMNS: &'static [Column] = &[
+        Left("NAME"),
+        Left("REGION"),
+        Left("STAMP"),
+        Left("STATE"),
+        Right("GENERATION"),
+        Right("ACTS ON"),
+        Right("INSTALLED"),
+        Right("FAILED"),
+        Left("HEARD OF"),
+    ];
+
+    fn row(&self, now: Time) -> Vec<Cell> {
+        let failed = if self.failed > 0 { Paint::Bad } else { Paint::Plain };
+        vec![
+            Cell::new(&if self.canary { format!("{} (canary)", self.name) } else { self.name.clone() }),
+            Cell::new(&self.region),
+            Cell::maybe(self.stamp.as_deref()),
+            crate::command::node::state(self),
+            Cell::number(self.generation),
+            Cell::number(self.acted),
+            Cell::new(&format!("{} of {}", self.installed, self.secrets)),
+            Cell::painted(&self.failed.to_string(), failed),
+            Cell::new(&self.seen_at.as_deref().map_or_else(|| String::from("-"), |at| moment(at, now))),
+        ]
+    }
+
+    fn is_due(&self) -> bool {
+        self.failed > 0 || matches!(self.state.as_str(), "silent" | "cloned")
     }
 }
 

@@ -5,6 +5,11 @@
 //! others look, and closes nothing.
 
 mod assess;
+mod authority;
+mod identity;
+mod manifest;
+mod material;
+mod report;
 
 use crate::{Error, Result, Tick, loops};
 use domain::{
@@ -20,6 +25,11 @@ use store::{
 };
 
 pub use assess::{CLOCK_TOLERANCE, SILENT_AFTER};
+pub use authority::IDENTITY;
+pub use identity::{Agent, CHANGE_OVER, COME_BACK, Invited, LONGEST_INVITATION, ROOTS_KEPT};
+pub use manifest::{Ask, Polled};
+pub use material::Supplied;
+pub use report::HEARD_AGAIN;
 
 /// This node is to have this version from now on. Says the generation of the node's manifest that says so; the same again is the same
 /// generation. Journaled, and whoever waits for the manifest looks again once this transaction is committed.
@@ -121,6 +131,17 @@ pub(crate) fn adopt(tx: &mut Tx<'_>, n: &node::Node, tick: &Tick) -> Result<()> 
         }
     }
     Ok(())
+}
+
+/// An identity that exists twice gets no key, no certificate and no renewal before somebody says which one it is.
+fn is_cloned(name: &str) -> Error {
+    let problem = format!("node {name} exists twice; end the copy, then: perennial node rejoin {name} --reason \"…\"");
+    Error::refused("agent-cloned", problem)
+}
+
+/// A certificate that has run out is good for its renewal alone.
+fn has_expired() -> Error {
+    Error::refused("agent-expired", "this certificate has run out; renew it first")
 }
 
 /// How journal, findings and messages call a node.

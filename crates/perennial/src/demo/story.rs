@@ -59,6 +59,7 @@ pub(super) async fn tell(args: &Args, teller: &mut Teller) -> Result<(), String>
         rate_per_address: Some(0),
         outgoing_ca: None,
         clock_witnesses: Vec::new(),
+        agents: None,
     };
     let mut running = server::run::start(options).await.map_err(text)?;
     let token = running.first_token.take().ok_or("the first start gave no token")?;

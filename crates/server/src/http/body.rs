@@ -81,7 +81,7 @@ async fn collect(body: Body, limit: usize) -> Result<Zeroizing<Vec<u8>>, Problem
 }
 
 /// Makes room without leaving a copy behind: a growing vector would free its old memory unwiped.
-fn grow(bytes: &mut Zeroizing<Vec<u8>>, more: usize) {
+pub(crate) fn grow(bytes: &mut Zeroizing<Vec<u8>>, more: usize) {
     let needed = bytes.len() + more;
     if needed > bytes.capacity() {
         let mut larger = Zeroizing::new(Vec::with_capacity(needed.max(bytes.capacity() * 2)));

@@ -14,6 +14,7 @@ mod incidents;
 mod keys;
 pub mod limits;
 pub mod metrics;
+mod nodes;
 mod observations;
 pub mod openapi;
 mod page;
@@ -40,6 +41,7 @@ use axum::{
 };
 use engine::{Engine, Tick};
 
+pub(crate) use body::grow;
 pub use metrics::Metrics;
 pub use problem::Problem;
 
@@ -60,6 +62,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Whether `/metrics` needs no token.
     pub metrics_open: bool,
+    /// Where agents come in; without it none can be invited.
+    pub agents: Option<crate::agents::Entrance>,
     /// Where backups are written; without it they are refused.
     pub data_dir: Option<PathBuf>,
     /// The program's version.

@@ -24,6 +24,16 @@ impl Peers {
         Peers { per_minute, seen: Mutex::default() }
     }
 
+    /// Whether another attempt would be answered, without counting one.
+    pub(crate) fn peek(&self, peer: Option<IpAddr>, now: Time) -> Result<(), u64> {
+        let (peer, minute) = (network(peer), now.unix().div_euclid(MINUTE));
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match seen.get(&peer) {
+            Some((at, n)) if *at == minute && *n >= self.per_minute => Err((MINUTE - now.unix().rem_euclid(MINUTE)).unsigned_abs().max(1)),
+            _ => Ok(()),
+        }
+    }
+
     /// Counts an attempt. `Err` says after how many seconds the next one is answered.
     pub(crate) fn count(&self, peer: Option<IpAddr>, now: Time) -> Result<(), u64> {
         let (peer, minute) = (network(peer), now.unix().div_euclid(MINUTE));

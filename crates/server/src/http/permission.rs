@@ -111,11 +111,13 @@ pub enum Action {
     Carry,
     /// Putting a plan that divides production up in place.
     Divide,
+    /// Giving and taking back the right to speak for a node, and carrying its manifest by hand.
+    Nodes,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Action; 22] = [
+    pub const ALL: [Action; 23] = [
         Action::Read,
         Action::Store,
         Action::Attest,
@@ -138,6 +140,7 @@ impl Action {
         Action::Plan,
         Action::Carry,
         Action::Divide,
+        Action::Nodes,
     ];
 }
 
@@ -167,6 +170,7 @@ impl Action {
             Action::Plan => "plan for a service",
             Action::Carry => "register what a build carries",
             Action::Divide => "put a partition plan in place",
+            Action::Nodes => "let a node join, or revoke one",
         }
     }
 }
@@ -253,7 +257,8 @@ pub(crate) fn rule(role: Role, action: Action) -> Rule {
             | A::Report
             | A::Plan
             | A::Carry
-            | A::Divide,
+            | A::Divide
+            | A::Nodes,
         ) => Rule::Always,
         (Role::Vantage, A::Work | A::Report) => Rule::OwnVantage,
         (Role::Build, A::Carry) => Rule::OwnServices,
@@ -465,7 +470,8 @@ mod tests {
             Report  viewer ...... owner .y...y admin yyyyyy vantage ...... build ......
             Plan    viewer ...... owner .y...y admin yyyyyy vantage ...... build ......
             Carry   viewer ...... owner .y...y admin yyyyyy vantage ...... build ....y.
-            Divide  viewer ...... owner ...... admin yyyyyy vantage ...... build ......";
+            Divide  viewer ...... owner ...... admin yyyyyy vantage ...... build ......
+            Nodes   viewer ...... owner ...... admin yyyyyy vantage ...... build ......";
         let resources = [Resource::Store, owned("storage"), owned("web"), owned(""), service("shop", "web"), service("blob", "storage")];
         let mut got = String::new();
         for action in Action::ALL {

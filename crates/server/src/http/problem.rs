@@ -153,8 +153,16 @@ fn refused(refusal: engine::Refusal) -> Problem {
         | "not-in-train"
         | "train-is-full"
         | "train-ends"
+        | "node-joined"
+        | "other-generation"
+        | "not-born"
+        | "clock-behind"
         | "locked-kek" => StatusCode::CONFLICT,
         "cannot-open" => StatusCode::FORBIDDEN,
+        // Agents: whoever they are not, and what their node is not to have.
+        "unknown-agent" | "bad-token" => StatusCode::UNAUTHORIZED,
+        "agent-revoked" | "agent-superseded" | "agent-cloned" | "agent-expired" | "agent-too-old" | "other-epoch" | "node-retired"
+        | "not-to-have" | "keys-in-store" | "key-changed" => StatusCode::FORBIDDEN,
         "too-large" => StatusCode::PAYLOAD_TOO_LARGE,
         "damaged" => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::UNPROCESSABLE_ENTITY,

@@ -1,6 +1,7 @@
 //! The API as peers meet it: over TCP, with real certificates and a real database.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
+mod agents;
 mod auth;
 mod bulk;
 mod description;

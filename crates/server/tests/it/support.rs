@@ -94,6 +94,7 @@ impl World {
             entropy,
             metrics: Arc::new(Metrics::new()),
             metrics_open: false,
+            agents: None,
             data_dir: Some(dir.path().to_owned()),
             version: "0.0.0-test",
         };

@@ -159,6 +159,60 @@ pub fn certificate(tx: &mut Tx<'_>, fingerprint: &Fingerprint) -> Result<Option<
     tx.query_opt(&sql, &[(*fingerprint.as_bytes()).into()])?.as_ref().map(certificate_row).transpose()
 }
 
+/// A certificate, and of its node what decides whether somebody may speak for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The certificate.
+    pub certificate: Certificate,
+    /// The node's name.
+    pub name: String,
+    /// The number of its manifest.
+    pub generation: i64,
+    /// Whether it left the inventory.
+    pub retired: bool,
+    /// Whether it has an identity.
+    pub joined: bool,
+    /// When it was last heard of, to some minutes.
+    pub seen_at: Option<Time>,
+}
+
+/// Many certificates in one question, each with its node; those that nobody knows are missing.
+pub fn standings(tx: &mut Tx<'_>, presented: &[Fingerprint]) -> Result<Vec<Standing>> {
+    let columns: Vec<String> = CERTIFICATE.split(',').map(|c| format!("c.{}", c.trim())).collect();
+    let mut all = Vec::with_capacity(presented.len());
+    for some in presented.chunks(MANY) {
+        let mut params = Vec::with_capacity(some.len());
+        let places: Vec<String> = some
+            .iter()
+            .map(|f| {
+                params.push((*f.as_bytes()).into());
+                format!("${}", params.len())
+            })
+            .collect();
+        let sql = format!(
+            "SELECT {}, n.name, n.generation, n.retired_at, n.key, n.revoked_at, n.seen_at FROM node_certificate c \
+             JOIN node n ON n.id = c.node_id WHERE c.fingerprint IN ({}) ORDER BY c.fingerprint",
+            columns.join(", "),
+            places.join(",")
+        );
+        tx.for_each(&sql, &params, |r| {
+            all.push(Standing {
+                certificate: certificate_row(&r)?,
+                name: r.text(10)?.into(),
+                generation: r.int(11)?,
+                retired: r.opt_time(12)?.is_some(),
+                joined: r.opt_bytes(13)?.is_some() && r.opt_time(14)?.is_none(),
+                seen_at: r.opt_time(15)?,
+            });
+            Ok(())
+        })?;
+    }
+    Ok(all)
+}
+
+/// How many are asked for in one statement.
+const MANY: usize = 250;
+
 /// The certificates of a node, the longest-lived first.
 pub fn certificates(tx: &mut Tx<'_>, node: NodeId, limit: i64) -> Result<Vec<Certificate>> {
     let sql = format!("SELECT {CERTIFICATE} FROM node_certificate WHERE node_id = $1 ORDER BY not_after DESC, fingerprint LIMIT $2");

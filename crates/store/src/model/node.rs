@@ -1,9 +1,10 @@
 //! Nodes: who they are, what they are to have, and what they say about that. Who may speak for one is in [`super::identity`].
 
-use super::{fingerprint, list, list_column};
+use super::{fingerprint, list, list_column, word};
 use crate::{Result, Row, StoreError, Tx, Value};
 use domain::{
     Fingerprint, Time,
+    issuing::KeysAt,
     words::{NodeId, RolloutId, SecretId, TargetId},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -241,6 +242,16 @@ pub fn advance(tx: &mut Tx<'_>, id: NodeId, now: Time) -> Result<i64> {
     let generation = tx.query_one(sql, &[id.0.into(), now.into()])?.int(0)?;
     tx.count(CHANGES, 1)?;
     Ok(generation)
+}
+
+/// The next generation of a node, past one that its agent has seen in a life of the store that was lost.
+pub fn raise(tx: &mut Tx<'_>, id: NodeId, past: i64, now: Time) -> Result<()> {
+    tx.execute(
+        "UPDATE node SET generation = $2, changed_at = $3 WHERE id = $1 AND generation < $2",
+        &[id.0.into(), past.into(), now.into()],
+    )?;
+    advance(tx, id, now)?;
+    Ok(())
 }
 
 /// These nodes were heard of.
@@ -509,4 +520,110 @@ pub fn any_behind(tx: &mut Tx<'_>, secret: SecretId) -> Result<bool> {
     let sql = "SELECT t.node_id FROM target g JOIN target_node t ON t.target_id = g.id \
                WHERE g.secret_id = $1 AND g.retired_at IS NULL ORDER BY g.id, t.node_id LIMIT 1";
     Ok(!tx.query(sql, &[secret.0.into()])?.is_empty())
+}
+
+/// What a manifest says about one secret of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The secret.
+    pub secret: SecretId,
+    /// Its name.
+    pub name: String,
+    /// The version that the node is to have.
+    pub version: i64,
+    /// The generation at which it was told so.
+    pub since: i64,
+    /// A rehearsal of a fault; empty for none.
+    pub fault: String,
+    /// Names that its certificate covers, as declared.
+    pub names: Vec<String>,
+    /// Where its keys are born, and which kind they are, where the inventory says how it is issued.
+    pub issued: Option<(KeysAt, String, String)>,
+    /// Its leaves: the node's own where there are any, else its region's, else those for all.
+    pub leaves: Vec<Fingerprint>,
+}
+
+/// A node, as its manifest says it, with what it is to have in the order of the secrets' names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wants {
+    /// The node.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// The number of its manifest.
+    pub generation: i64,
+    /// When that last changed.
+    pub changed_at: Time,
+    /// What it is to have.
+    pub installs: Vec<Wanted>,
+}
+
+/// How many nodes are asked for in one statement.
+const MANY: usize = 250;
+
+/// What these nodes are to have, in the order of their numbers.
+pub fn wants(tx: &mut Tx<'_>, nodes: &[NodeId]) -> Result<Vec<Wants>> {
+    let mut all = Vec::with_capacity(nodes.len());
+    for some in nodes.chunks(MANY) {
+        let params: Vec<Value> = some.iter().map(|n| n.0.into()).collect();
+        let places = (1..=params.len()).map(|n| format!("${n}")).collect::<Vec<_>>().join(",");
+        let mut of: BTreeMap<NodeId, Wants> = BTreeMap::new();
+        let sql = format!("SELECT id, name, generation, changed_at FROM node WHERE id IN ({places}) ORDER BY id");
+        tx.for_each(&sql, &params, |r| {
+            let node = NodeId(r.int(0)?);
+            let wants = Wants { node, name: r.text(1)?.into(), generation: r.int(2)?, changed_at: r.time(3)?, installs: Vec::new() };
+            of.insert(node, wants);
+            Ok(())
+        })?;
+        let leaves = leaves_of(tx, &places, &params)?;
+        let sql = format!(
+            "SELECT i.node_id, i.secret_id, s.name, i.version, i.generation, i.fault, s.names, h.keys, h.key_type, h.spiffe_id \
+             FROM node_secret i JOIN secret s ON s.id = i.secret_id LEFT JOIN issuance h ON h.secret_id = i.secret_id \
+             WHERE i.node_id IN ({places}) AND i.version > 0 ORDER BY i.node_id, s.name"
+        );
+        tx.for_each(&sql, &params, |r| {
+            let (node, secret) = (NodeId(r.int(0)?), SecretId(r.int(1)?));
+            let issued = match r.opt_text(7)? {
+                Some(_) => Some((word(&r, 7, KeysAt::parse)?, r.text(8)?.to_owned(), r.text(9)?.to_owned())),
+                None => None,
+            };
+            if let Some(wants) = of.get_mut(&node) {
+                wants.installs.push(Wanted {
+                    secret,
+                    name: r.text(2)?.into(),
+                    version: r.int(3)?,
+                    since: r.int(4)?,
+                    fault: r.text(5)?.into(),
+                    names: list(r.text(6)?)?,
+                    issued,
+                    leaves: leaves.get(&(node, secret)).map(|(_, leaves)| leaves.clone()).unwrap_or_default(),
+                });
+            }
+            Ok(())
+        })?;
+        all.extend(of.into_values());
+    }
+    Ok(all)
+}
+
+/// For each node and secret the leaves of the narrowest scope.
+type Narrowest = BTreeMap<(NodeId, SecretId), (u8, Vec<Fingerprint>)>;
+
+fn leaves_of(tx: &mut Tx<'_>, places: &str, params: &[Value]) -> Result<Narrowest> {
+    let mut leaves = Narrowest::new();
+    let sql = format!(
+        "SELECT i.node_id, i.secret_id, CASE WHEN c.scope = n.name THEN 0 WHEN c.scope = n.region THEN 1 ELSE 2 END, c.leaf \
+         FROM node_secret i JOIN node n ON n.id = i.node_id JOIN instance c ON c.secret_id = i.secret_id AND c.version = i.version \
+         AND c.scope IN ('all', n.region, n.name) WHERE i.node_id IN ({places}) AND c.key_type <> '' \
+         ORDER BY i.node_id, i.secret_id, 3, c.key_type"
+    );
+    tx.for_each(&sql, params, |r| {
+        let width = u8::try_from(r.int(2)?).unwrap_or(u8::MAX);
+        let of = leaves.entry((NodeId(r.int(0)?), SecretId(r.int(1)?))).or_insert((width, Vec::new()));
+        if of.0 == width {
+            of.1.extend(fingerprint(&r, 3)?);
+        }
+        Ok(())
+    })?;
+    Ok(leaves)
 }
