@@ -1,8 +1,8 @@
 //! Drives the engine: sockets, HTTP, the clock.
 
 mod accept;
-pub mod authority;
 pub mod agents;
+pub mod authority;
 pub mod clock;
 pub mod deliver;
 pub mod drive;

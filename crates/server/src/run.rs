@@ -2,8 +2,8 @@
 
 use crate::{
     accept::accept,
-    authority::{Authorities, Ways},
     agents::{self, Entrance, Limits},
+    authority::{Authorities, Ways},
     clock::{Door, wall},
     drive::{self, Drive, Heartbeat},
     http,
