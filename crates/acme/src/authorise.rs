@@ -78,7 +78,13 @@ pub(crate) async fn prove(session: &Session, order: &mut Order, solver: &Solver,
         }
     }
     let proofs: Vec<&Proof> = open().filter_map(|name| name.proof.as_ref().map(|(proof, _)| proof)).collect();
-    solver.present(&proofs, now).await?;
+    if let Err(error) = solver.present(&proofs, now).await {
+        // Until somebody changes something nothing of it is of use; the next attempt begins again.
+        if matches!(error, Error::Setup(_)) {
+            let _left = solver.clear(&proofs, now).await;
+        }
+        return Err(error);
+    }
     let told: Vec<&Proof> = open()
         .filter_map(|name| name.proof.as_ref().filter(|(_, status)| *status == ChallengeStatus::Pending).map(|(proof, _)| proof))
         .collect();

@@ -41,6 +41,10 @@ async fn http_01_for_two_names() {
     assert_eq!(responder.served(), 0, "what proved the names was taken away");
     assert!(said.iter().any(|s| s.contains("www.example.test")), "{said:?}");
 
+    let address = crate::support::wanted(&wanted_key, &["127.0.0.1", "www.example.test"]);
+    let (with_address, _) = drive(&ca, &kept, &address, &solver).await.unwrap();
+    assert_eq!(with_address.chain[0].names().len(), 2);
+
     assert_eq!(pebble.status_of(&issued.chain[0]).await, "Valid");
     for _ in 0..2 {
         ca.revoke(&kept, &issued.chain[0], acme::Reason::Superseded, now()).await.unwrap();
@@ -61,6 +65,9 @@ async fn tls_alpn_01() {
     let (issued, said) = drive(&ca, &credentials, &wanted(&key, &["www.example.test", "a.example.test"]), &solver).await.unwrap();
     assert!(key.fits(&issued.chain[0]), "{said:?}");
     assert_eq!(responder.served(), 0);
+    // RFC 8738: an address is asked for by its name in the reverse tree.
+    let (issued, _) = drive(&ca, &credentials, &wanted(&key, &["127.0.0.1"]), &solver).await.unwrap();
+    assert_eq!(issued.chain[0].names()[0].to_string(), "127.0.0.1");
 }
 
 /// One name of a shared certificate fails: it is named, with what the CA says of it, and nothing is left behind.

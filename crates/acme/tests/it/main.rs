@@ -9,6 +9,7 @@ mod hostile;
 mod issued;
 mod pebble;
 mod process;
+mod responders;
 mod scripted;
 mod support;
 mod waits;
