@@ -98,7 +98,8 @@ impl Wire {
         let kind = content_type(&response.headers);
         let spoken = matches!(kind.as_str(), "application/json" | "application/problem+json" | "application/pem-certificate-chain");
         // Where there is no body (a nonce, a revocation), its type does not matter.
-        if !(response.body.is_empty() && response.status.is_success()) && !spoken {
+        let needless = response.body.is_empty() && response.status.is_success();
+        if !needless && !spoken {
             let kind = if kind.is_empty() { "of no named type".into() } else { escape(&kind) };
             return Err(WireError::NotAcme { status: response.status, kind, beginning: excerpt(&response.body) });
         }
