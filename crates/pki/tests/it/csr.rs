@@ -156,12 +156,13 @@ fn forged(info: &dyn Fn(&PrivateKey) -> Vec<u8>) -> Vec<u8> {
 
 fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len();
+    let octet = |shift: usize| u8::try_from(length >> shift & 0xff).unwrap();
     let head = match length {
-        0..0x80 => vec![tag, u8::try_from(length).unwrap()],
-        _ => vec![tag, 0x83, u8::try_from(length >> 16).unwrap(), (length >> 8 & 0xff) as u8, (length & 0xff) as u8],
+        0..0x80 => vec![tag, octet(0)],
+        0x80..0x100 => vec![tag, 0x81, octet(0)],
+        0x100..0x10000 => vec![tag, 0x82, octet(8), octet(0)],
+        _ => vec![tag, 0x83, octet(16), octet(8), octet(0)],
     };
-    let head = if length >= 0x80 && length < 0x100 { vec![tag, 0x81, length as u8] } else { head };
-    let head = if (0x100..0x10000).contains(&length) { vec![tag, 0x82, (length >> 8) as u8, (length & 0xff) as u8] } else { head };
     [head, content.to_vec()].concat()
 }
 
