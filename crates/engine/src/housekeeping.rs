@@ -7,7 +7,7 @@ use serde_json::json;
 use store::{
     Tx,
     journal::Entry,
-    model::{delivery_key, prune},
+    model::{delivery_key, identity, prune},
     timer,
 };
 
@@ -34,12 +34,14 @@ pub const BATCHES: usize = 200;
 type Prune = fn(&mut Tx<'_>, Time, i64) -> store::Result<u64>;
 
 /// What is let go of by age: in words, after how long, and how.
-const KINDS: [(&str, Span, Prune); 5] = [
+const KINDS: [(&str, Span, Prune); 7] = [
     ("messages", KEEP_MESSAGES, prune::messages),
     ("notices", KEEP_HISTORY, prune::notices),
     ("observation changes", KEEP_HISTORY, prune::changes),
     ("incident lines", KEEP_HISTORY, prune::lines),
     ("sweep reports", KEEP_HISTORY, prune::sweeps),
+    ("join tokens", KEEP_MESSAGES, identity::prune_tokens),
+    ("certificates of agents", KEEP_HISTORY, identity::prune_certificates),
 ];
 
 impl Engine {

@@ -12,8 +12,16 @@ const EXAMPLES: &[(&str, &str)] = &[
         "server",
         "perennial server --data ./store --key-file ./kek.key\n\
          perennial server --data /var/lib/perennial --passphrase-file /run/secrets/phrase --listen 0.0.0.0:7443 --name store.example.com\n\
-         perennial server --data ./store --key-file ./kek.key --clock-witness https://www.example.com/",
+         perennial server --data ./store --key-file ./kek.key --clock-witness https://www.example.com/\n\
+         perennial server --data ./store --key-file ./kek.key --listen-agents 0.0.0.0:7444 --agents-address store.example.com",
     ),
+    ("node list", "perennial node list\nperennial node list --region eu --json"),
+    ("node show", "perennial node show web-1"),
+    ("node join-token", "perennial node join-token web-1 | ssh web-1 perennial-agent join\nperennial node join-token web-1 --valid 10m"),
+    ("node rejoin", "perennial node rejoin web-1 --reason \"its disk was copied; the copy is gone\""),
+    ("node revoke", "perennial node revoke web-1 --reason \"taken out of use\""),
+    ("node readmit", "perennial node readmit --reason \"restored from the backup of 03:00; nobody was revoked since\""),
+    ("node manifest", "perennial node manifest web-1 > manifest.json\nperennial node manifest web-1 --material www > www.json"),
     ("restore", "perennial restore --data ./store --from ./perennial.backup.db --reason \"the disk of host 4 died\""),
     (
         "scan",

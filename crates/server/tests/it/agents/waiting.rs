@@ -173,3 +173,35 @@ fn a_thousand_that_wait_are_told() {
     });
     assert_eq!(done, agents.len() * 4);
 }
+
+#[test]
+fn what_another_server_on_the_same_database_decides_is_heard_too() {
+    let gate = Gate::opened();
+    let (version, _) = gate.store_version();
+    let agent = gate.agent("web-1");
+    agent.manifest(&gate, 0);
+    let (second, _) = gate.store_version();
+    let url = format!("sqlite:{}", gate.world.dir.path().join("store.db").display());
+    let tick = gate.world.tick();
+    let other = store::Store::open(&url, tick.now, || [9; 16]).unwrap();
+    let (answer, took) = std::thread::scope(|scope| {
+        let waits = scope.spawn(|| {
+            let answer = agent.poll(&gate, 1, 30);
+            (answer, Instant::now())
+        });
+        other
+            .try_write(&engine::rules(), tick.now, |tx| {
+                let (n, s) = (node::by_name(tx, "web-1")?.unwrap(), secret::by_name(tx, "blob-tls")?.unwrap());
+                nodes::desire(tx, n.id, s.id, second, None, &tick)
+            })
+            .unwrap();
+        let decided = Instant::now();
+        let (answer, at) = waits.join().unwrap();
+        (answer, at.saturating_duration_since(decided))
+    });
+    assert_eq!(answer.status, 200);
+    assert_eq!(agent.verified(&answer.text).installs[0].version, second);
+    // Nobody in the waiting server's process was told; it looks by itself, a few times a second.
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert_ne!(version, second);
+}
