@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod adopted;
+mod agents;
 mod architecture;
 mod builds;
 mod clocks;

@@ -1,0 +1,102 @@
+//! A real agent at a real store: it joins by the string that a person carries, changes a real nginx, and production is seen serving it.
+
+use std::sync::Arc;
+
+use pki::Span;
+use tokio::sync::oneshot;
+
+use crate::harness::{
+    World,
+    nginx::Nginx,
+    so, wait,
+    world::{secret, target},
+};
+
+const NAME: &str = "shop.test.example";
+
+/// An agent in a thread of its own, until it is dropped.
+struct Agent {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<Result<(), agent::Error>>>,
+}
+
+impl Agent {
+    fn start(config: agent::Config, around: agent::Around) -> Agent {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            runtime().block_on(agent::run(config, around, async {
+                let _ = stopped.await;
+            }))
+        });
+        Agent { stop: Some(stop), thread: Some(thread) }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let _ = self.thread.take().map(std::thread::JoinHandle::join);
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[test]
+fn a_node_joins_changes_its_nginx_and_is_seen_serving() {
+    let mut world = World::sqlite("agents").with(&["--listen-agents", "127.0.0.1:0"]);
+    world.start();
+    let old = world.paper.leaf("old", &[NAME], Span::days(10));
+    let new = world.paper.leaf("new", &[NAME], Span::days(80));
+    let test = "agents::a_node_joins_changes_its_nginx_and_is_seen_serving";
+    let Some(nginx) = Nginx::start(world.path(), &old, test) else { return };
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], nginx.port));
+    let place = target("shop", "shop-1", address, NAME);
+    let parts = format!(
+        "[[region]]\nname = \"eu\"\n\n{}{}region = \"eu\"\nnodes = [\"web-1\"]\n\n[[node]]\nname = \"web-1\"\nregion = \"eu\"\nsecrets = [\"shop\"]\n",
+        secret("shop"),
+        place.trim_end().to_owned() + "\n",
+    );
+    world.apply(&world.fleet("{ channel = \"log\" }", &parts));
+    world.import("shop", &new);
+
+    let folder = world.path().display();
+    let text = format!(
+        "state = \"{folder}/agent\"\n[[install]]\nsecret = \"shop\"\ncombined = \"{folder}/nginx/127.0.0.1.pem\"\n\
+         reload = {{ signal = \"HUP\", pid_file = \"{folder}/nginx/pid\" }}\nlook = {{ address = \"{address}\", server_name = \"{NAME}\" }}\n"
+    );
+    let config = agent::config::parse(&text).unwrap();
+    let mut around = agent::Around::here().unwrap();
+    around.say = Arc::new(|what| {
+        let _ = std::io::Write::write_all(&mut std::io::stdout(), format!("agent: {what}\n").as_bytes());
+    });
+    let string = world.ok(&["node", "join-token", "web-1"]);
+    let invitation: api::agent::Invitation = string.trim().parse().unwrap();
+    let state = agent::state::State::hold(&config.state, agent::seal::Lock::ModeAlone).unwrap();
+    let identity = runtime().block_on(agent::join(&state, &invitation, false, &around)).unwrap();
+    assert_eq!(identity.node, "web-1");
+    let refused = runtime().block_on(agent::join(&state, &invitation, true, &around)).unwrap_err();
+    assert!(refused.to_string().contains("bad-token"), "once: {refused}");
+    drop(state);
+
+    let running = Agent::start(config.clone(), around.clone());
+    wait(60, "the agent reports it installed", || {
+        let shown = world.one(&["node", "show", "web-1"]);
+        so(shown.to_string().contains("\"installed\""), shown)
+    });
+    // Its word closes nothing: the store's own look does, and it comes at once.
+    wait(60, "the store saw it", || {
+        let ran = world.run(&["observe", "shop-1", "--wait"]);
+        so(ran.code == 0, ran.out + &ran.err)
+    });
+    let served = pki::load(&std::fs::read(world.path().join("nginx/127.0.0.1.pem")).unwrap(), None, pki::Limits::default()).unwrap();
+    assert_eq!(served.certificates[0].fingerprint().to_string(), new.fingerprint());
+    drop(running);
+
+    // Another start of the same folder is no clone, and finds nothing to do.
+    let mut again = agent::Around::here().unwrap();
+    again.say = around.say;
+    let all = runtime().block_on(agent::once(config, again)).unwrap();
+    assert!(all.iter().all(agent::Standing::is_settled), "{all:?}");
+}
