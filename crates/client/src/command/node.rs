@@ -92,11 +92,11 @@ pub(super) async fn run(args: Args, session: &mut Session<'_, '_>) -> Result<Exi
             Ok(Exit::Ok)
         }
         Command::JoinToken { name, valid } => {
-            let body = Invite { valid: Some(valid.to_string()) };
+            let body = Invite { valid: Some(format!("{}s", valid.as_secs())) };
             invited(&Route::to(&["nodes", &name, "join-token"]), &body, session).await
         }
         Command::Rejoin { name, reason, valid } => {
-            let body = Rejoin { reason, valid: Some(valid.to_string()) };
+            let body = Rejoin { reason, valid: Some(format!("{}s", valid.as_secs())) };
             invited(&Route::to(&["nodes", &name, "rejoin"]), &body, session).await
         }
         Command::Revoke { name, reason } => {
