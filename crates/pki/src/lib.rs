@@ -6,6 +6,7 @@
 pub mod acme;
 mod algorithm;
 pub mod build;
+pub mod ca;
 mod cache;
 mod candidate;
 pub mod certificate;
@@ -23,6 +24,7 @@ pub mod lint;
 pub mod load;
 pub mod name;
 pub mod path;
+pub mod pbes2;
 mod pem;
 mod pkcs12;
 pub mod pkcs7;
