@@ -54,6 +54,8 @@ word!(
         SharedKey = "shared-key",
         /// An automatic renewal did not show up in production.
         RenewalOverdue = "renewal-overdue",
+        /// A renewal was tried and did not work out.
+        RenewalFailed = "renewal-failed",
         /// An opaque or tracked secret comes to its end.
         SecretExpiring = "secret-expiring",
         /// The clock is not believed.

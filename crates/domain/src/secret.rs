@@ -7,6 +7,7 @@ use crate::{
     ladder::{self, Ending},
     policy::{self, Level, Thresholds},
     release::{ENOUGH, cadence::cannot_ride},
+    renewal::Trouble,
     target::Served,
     told::{self, AGAIN_AFTER, Due, REMIND_AFTER, Told},
     words::{Kind, Management, Renewal, SecretId},
@@ -82,6 +83,8 @@ pub struct View {
     pub breaches: Vec<Entered>,
     /// When time alone changes the forecast.
     pub forecast_next: Option<Time>,
+    /// What goes wrong with its renewal.
+    pub trouble: Option<Trouble>,
     /// What the owner was told before: the latest of each key that still stands, that is recent, or that is a rung of an end to come.
     pub told: Vec<Told>,
 }
@@ -174,6 +177,13 @@ pub fn assess(view: &View, now: Time) -> Standing {
                 r.lifetime, r.lead
             ),
         ));
+    }
+
+    if let Some(t) = view.trouble.as_ref().filter(|t| t.is_told()) {
+        let times = if t.failures == 1 { String::from("failed") } else { format!("failed {} times", t.failures) };
+        let next = if t.terminal { "; it needs somebody, then: perennial cert renew" } else { "; it is tried again" };
+        let detail = format!("its renewal {times} since {}: {}{next}", t.since, t.detail);
+        findings.push(Finding { since: Some(t.since), ..find(Code::RenewalFailed, Level::Notice, detail) });
     }
 
     // An opaque or tracked secret ends by its own date, where no target of it says more.
@@ -370,6 +380,7 @@ mod tests {
             },
             breaches: Vec::new(),
             forecast_next: None,
+            trouble: None,
             told: Vec::new(),
         }
     }
@@ -566,6 +577,24 @@ mod tests {
         v.told[1].stands = false;
         assert_eq!(tell(&mut v, now + Span::days(33) + AGAIN_AFTER - Span::seconds(1)), []);
         assert_eq!(tell(&mut v, now + Span::days(33) + AGAIN_AFTER), [(Code::ForecastBreach, None, false)]);
+    }
+
+    #[test]
+    fn a_terminal_error_of_the_issuer_is_told_at_once_and_others_when_they_come_again() {
+        let until = Time::from_unix(2_000_000_000);
+        let now = until - Span::days(300);
+        let mut v = view(until);
+        let failing = |failures, terminal| Some(Trouble { detail: "acme: a.example: no such name".into(), failures, since: now, terminal });
+        v.trouble = failing(1, false);
+        assert_eq!(tell(&mut v, now), []);
+        v.trouble = failing(3, false);
+        assert_eq!(tell(&mut v, now), [(Code::RenewalFailed, None, false)]);
+        assert_eq!(tell(&mut v, now + Span::days(1)), [], "once while it stands");
+        v.trouble = None;
+        assert_eq!(tell(&mut v, now + Span::days(2)), []);
+        v.trouble = failing(1, true);
+        let s = assess(&v, now + Span::days(20));
+        assert!(s.tell.iter().any(|t| t.code == Code::RenewalFailed && t.detail.contains("a.example: no such name")), "{:?}", s.tell);
     }
 
     #[test]

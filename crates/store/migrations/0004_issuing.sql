@@ -117,6 +117,7 @@ CREATE TABLE issued (
 CREATE UNIQUE INDEX issued_by_serial ON issued (authority_id, serial);
 CREATE INDEX issued_for ON issued (secret_id, version, scope, key) WHERE secret_id <> 0;
 CREATE INDEX issued_intended ON issued (intended_at, id) WHERE state = 'intended';
+CREATE INDEX issued_compromised ON issued (key) WHERE reason = 'key-compromise';
 CREATE INDEX issued_revoked ON issued (authority_id, id) WHERE revoked_at IS NOT NULL;
 
 -- The latest list of what an authority revoked.

@@ -118,6 +118,12 @@ pub fn update(tx: &mut Tx<'_>, a: &Authority) -> Result<()> {
     Ok(())
 }
 
+/// Forgets one that never signed.
+pub fn remove(tx: &mut Tx<'_>, id: i64) -> Result<()> {
+    tx.execute("DELETE FROM authority WHERE id = $1 AND state = 'requested'", &[id.into()])?;
+    Ok(())
+}
+
 /// One by its number.
 pub fn get(tx: &mut Tx<'_>, id: i64) -> Result<Option<Authority>> {
     tx.query_opt(&format!("SELECT {COLUMNS} FROM authority WHERE id = $1"), &[id.into()])?.as_ref().map(from_row).transpose()
@@ -262,10 +268,16 @@ pub fn issued_for(tx: &mut Tx<'_>, secret: SecretId, version: i64, limit: i64) -
 pub fn issued_to(tx: &mut Tx<'_>, secret: SecretId, version: i64, scope: &str, key: &Fingerprint) -> Result<Option<Issued>> {
     let sql = format!(
         "SELECT {ISSUED} FROM issued WHERE secret_id = $1 AND secret_id <> 0 AND version = $2 AND scope = $3 AND key = $4 \
-         AND state <> 'ended' ORDER BY id DESC LIMIT 1"
+         AND state <> 'ended' AND revoked_at IS NULL ORDER BY id DESC LIMIT 1"
     );
     let params = [secret.0.into(), version.into(), scope.into(), (*key.as_bytes()).into()];
     tx.query_opt(&sql, &params)?.as_ref().map(issued_row).transpose()
+}
+
+/// Whether a key belongs to something that was revoked because it leaked.
+pub fn is_compromised(tx: &mut Tx<'_>, key: &Fingerprint) -> Result<bool> {
+    let sql = "SELECT 1 FROM issued WHERE key = $1 AND reason = 'key-compromise' LIMIT 1";
+    Ok(tx.query_opt(sql, &[(*key.as_bytes()).into()])?.is_some())
 }
 
 /// Writes down that one is revoked; false where it was before.

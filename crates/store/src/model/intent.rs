@@ -95,3 +95,29 @@ pub fn list(tx: &mut Tx<'_>, state: Option<&str>, below: Option<i64>, limit: i64
     let sql = format!("SELECT {COLUMNS} FROM intent WHERE id < $1 {of} ORDER BY id DESC LIMIT $2");
     tx.query(&sql, &params)?.iter().map(from_row).collect()
 }
+
+/// What was decided is done. False where it is not open any more.
+pub fn done(tx: &mut Tx<'_>, id: i64, now: Time) -> Result<bool> {
+    Ok(tx.execute("UPDATE intent SET state = 'done', done_at = $2 WHERE id = $1 AND state = 'open'", &[id.into(), now.into()])? == 1)
+}
+
+/// Nobody needs it any more. False where it is not open.
+pub fn drop_one(tx: &mut Tx<'_>, id: i64, now: Time) -> Result<bool> {
+    let sql = "UPDATE intent SET state = 'superseded', done_at = $2 WHERE id = $1 AND state = 'open'";
+    Ok(tx.execute(sql, &[id.into(), now.into()])? == 1)
+}
+
+/// What is open for the subjects under one, such as `service/storage`, in the order of subjects.
+pub fn open_under(tx: &mut Tx<'_>, what: &str, under: &str, limit: i64) -> Result<Vec<Intent>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM intent WHERE what = $1 AND state = 'open' AND subject > $2 AND subject < $3 ORDER BY subject LIMIT $4"
+    );
+    let params = [what.into(), format!("{under}/").into(), format!("{under}0").into(), limit.into()];
+    tx.query(&sql, &params)?.iter().map(from_row).collect()
+}
+
+/// What is open for one subject.
+pub fn open_for(tx: &mut Tx<'_>, what: &str, subject: &str) -> Result<Option<Intent>> {
+    let sql = format!("SELECT {COLUMNS} FROM intent WHERE what = $1 AND state = 'open' AND subject = $2");
+    tx.query_opt(&sql, &[what.into(), subject.into()])?.as_ref().map(from_row).transpose()
+}

@@ -6,9 +6,11 @@ use domain::{
     Span, Time,
     calendar::{Calendar, Freeze, When},
     issuing::{IssuerKind, KeyChoice, KeysAt, Profile},
+    renewal::Trouble,
     words::SecretId,
 };
 use serde_json::Value as Json;
+use std::collections::BTreeMap;
 
 /// How a secret is issued.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +78,13 @@ pub fn put(tx: &mut Tx<'_>, i: &Issuance) -> Result<()> {
         ],
     )?;
     Ok(())
+}
+
+/// Wakes a loop for every secret that is renewed by itself.
+pub fn wake_automatic(tx: &mut Tx<'_>, loop_name: &str, now: Time) -> Result<()> {
+    let rows = "secret WHERE renewal = 'automatic' AND retired_at IS NULL \
+                AND EXISTS (SELECT 1 FROM issuance WHERE issuance.secret_id = secret.id)";
+    crate::timer::set_earlier_for(tx, loop_name, rows, now)
 }
 
 /// The inventory says nothing of it any more.
@@ -251,6 +260,19 @@ pub fn renewal(tx: &mut Tx<'_>, secret: SecretId) -> Result<Option<Renewal>> {
         })
     })
     .transpose()
+}
+
+/// What goes wrong with the renewals of secrets between two numbers.
+pub fn troubles(tx: &mut Tx<'_>, first: SecretId, last: SecretId) -> Result<BTreeMap<SecretId, Trouble>> {
+    let sql = "SELECT secret_id, failures, failing_since, terminal, detail FROM renewal \
+               WHERE secret_id >= $1 AND secret_id <= $2 AND failures > 0 ORDER BY secret_id";
+    tx.query(sql, &[first.0.into(), last.0.into()])?
+        .iter()
+        .map(|r| {
+            let since = r.opt_time(2)?.unwrap_or(Time::EPOCH);
+            Ok((SecretId(r.int(0)?), Trouble { failures: r.int(1)?, since, terminal: r.bool(3)?, detail: r.text(4)?.into() }))
+        })
+        .collect()
 }
 
 /// Remembers how the renewal of a secret stands.

@@ -415,6 +415,13 @@ pub fn insert_instance(tx: &mut Tx<'_>, i: &Instance) -> Result<()> {
     Ok(())
 }
 
+/// Beginning and end of the certificate of a version that ends first: a version may have one for each of very many nodes.
+pub fn first_end(tx: &mut Tx<'_>, secret: SecretId, version: i64) -> Result<Option<(Time, Time)>> {
+    let sql = "SELECT not_before, not_after FROM instance WHERE secret_id = $1 AND version = $2 AND key_type <> '' \
+               ORDER BY not_after, id LIMIT 1";
+    tx.query_opt(sql, &[secret.0.into(), version.into()])?.map(|r| Ok((r.time(0)?, r.time(1)?))).transpose()
+}
+
 /// Takes an instance out of a version, with what is sealed of it: another one takes its place.
 pub fn remove_instance(tx: &mut Tx<'_>, secret: SecretId, version: i64, scope: &str, key_type: &str) -> Result<Option<Instance>> {
     let sql = format!("SELECT {INSTANCE} FROM instance WHERE secret_id = $1 AND version = $2 AND scope = $3 AND key_type = $4");

@@ -8,6 +8,7 @@ mod disk;
 mod drills;
 mod forecast;
 mod harness;
+mod issuing;
 mod journal;
 mod kill;
 mod leases;
@@ -95,5 +96,8 @@ conformance![
     drills::a_run_comes_back_as_it_was,
     drills::the_past_of_a_drill_is_counted_from_its_declaration,
     drills::what_a_rotation_reached_and_what_is_made_to_fail,
+    issuing::what_is_declared_comes_back_and_windows_are_read,
+    issuing::what_is_intended_is_signed_once_and_revoked_once,
+    issuing::orders_and_requests_come_back_and_held_keys_move_with_the_kek,
     kill::nothing_answered_is_lost,
 ];
