@@ -4,11 +4,28 @@
 //! there. Storing or announcing changes no runway: only what production is observed to serve does.
 
 mod announce;
+mod authority;
+mod choose;
+mod crl;
+mod desk;
+mod hand;
+mod node;
+mod orders;
+mod plan;
+mod prepare;
+mod renew;
+mod suggest;
 
 pub use announce::{Certificate, instance};
+pub(crate) use authority::wake_issued_by;
+pub use authority::{CA, NewAuthority, Requested};
+pub use crl::{EVERY, GOOD_FOR};
+pub use desk::{BATCH, Desk, MOST_WAITING};
+pub use hand::{MOST_OPEN, NewRequest};
+pub use renew::RENEW;
 
-use crate::{Engine, Error, Result, Tick, ports::Entropy};
-use domain::{Span, words::SecretId};
+use domain::Span;
+use store::Tx;
 
 /// The answer to a request for a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,22 +41,7 @@ pub enum Answer {
     },
 }
 
-impl Engine {
-    /// Issues for a key that was born on a node: a request for the version that the node was told to have. The same key asks again and
-    /// gets the same answer.
-    ///
-    /// # Errors
-    /// The request asks for what the secret is not, the version is not announced, no issuer can be asked, or the store is sealed.
-    pub fn issue_for_node(
-        &self,
-        node: &str,
-        secret: SecretId,
-        version: i64,
-        csr: &[u8],
-        tick: &Tick,
-        random: &mut Entropy<'_>,
-    ) -> Result<Answer> {
-        let _ = (node, secret, version, csr, tick, random);
-        Err(Error::refused("no-issuer", "no issuer of this secret can be asked; make one with `perennial ca create`"))
-    }
+/// The region of a node, empty where it is not known.
+fn region_of(tx: &mut Tx<'_>, node: &str) -> store::Result<String> {
+    Ok(store::model::node::by_name(tx, node)?.map(|n| n.region).unwrap_or_default())
 }

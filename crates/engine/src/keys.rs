@@ -85,6 +85,7 @@ impl Engine {
     /// Forgets the key.
     pub fn seal(&self, actor: &Actor, tick: &Tick) -> Result<()> {
         *lock(&self.vault) = State::Sealed;
+        lock(&self.signers).clear();
         Ok(self.store.write(actor, tick.now, |tx| tx.journal(Entry::new("store.sealed", "store", "", &json!({}))))?)
     }
 

@@ -44,7 +44,10 @@ pub mod vault;
 pub use error::{Error, Refusal, Result};
 
 use domain::{Time, clock::Belief};
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 use store::{Actor, Store};
 
 /// What every step is given: the time, read once at the door, and whether it is believed.
@@ -84,6 +87,8 @@ pub mod loops {
     pub const RENEW: &str = "renew";
     /// A request to an issuer is due; the subject is the order's number.
     pub const ORDER: &str = "order";
+    /// An issuer is asked when a certificate should be renewed; the subject is the secret's number.
+    pub const ARI: &str = "ari";
     /// The list of what an authority revoked is due; the subject is the authority's number.
     pub const CRL: &str = "crl";
     /// Something about a node changed; the subject is the node's number.
@@ -117,6 +122,10 @@ pub struct Engine {
     pub(crate) delivery: Arc<Mutex<Option<envelope::Keeper>>>,
     /// Who holds leases in the name of this process.
     pub(crate) holder: Arc<str>,
+    /// Internal CAs that are ready to sign; empty while the store is sealed.
+    pub(crate) signers: Arc<Mutex<BTreeMap<i64, Arc<pki::issue::Issuer>>>>,
+    /// Where those wait who want a certificate.
+    pub(crate) desk: Arc<issuing::Desk>,
 }
 
 impl Engine {
@@ -130,6 +139,8 @@ impl Engine {
             rotating: Arc::default(),
             delivery: Arc::default(),
             holder: holder.into(),
+            signers: Arc::default(),
+            desk: Arc::default(),
         }
     }
 

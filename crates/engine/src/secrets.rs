@@ -12,6 +12,7 @@ use domain::{
     finding::Code,
     policy::Level,
     release::lead,
+    renewal::Trouble,
     schedule,
     secret::{Rides, Standing, Targets, View},
     target::Served,
@@ -23,7 +24,7 @@ use std::collections::BTreeMap;
 use store::{
     Tx,
     journal::Entry,
-    model::{NO_MARGIN, UNKNOWN_MARGIN, finding, forecast, incident, notice, release, secret, target},
+    model::{NO_MARGIN, UNKNOWN_MARGIN, finding, forecast, incident, issuance, notice, release, secret, target},
     timer,
 };
 
@@ -72,6 +73,7 @@ struct Around {
     targets: Targets,
     shares: Vec<String>,
     forecast: Kept,
+    trouble: Option<Trouble>,
     told: Vec<Told>,
 }
 
@@ -83,6 +85,7 @@ pub(crate) fn stand_all(tx: &mut Tx<'_>, page: &[secret::Secret], now: Time) -> 
     let sharing = secret::sharing_between(tx, first.id, last.id)?;
     let mut told = notice::told_between(tx, first.id, last.id, now)?;
     let mut said = forecast::of_between(tx, first.id, last.id)?;
+    let mut troubles = issuance::troubles(tx, first.id, last.id)?;
     let mut owners = Owners::default();
     let mut all = Vec::with_capacity(page.len());
     for s in page {
@@ -90,6 +93,7 @@ pub(crate) fn stand_all(tx: &mut Tx<'_>, page: &[secret::Secret], now: Time) -> 
             targets: if aggregated.contains(&s.id) { target::aggregate(tx, s.id)? } else { target::no_targets() },
             shares: if sharing.contains(&s.id) { shares(tx, s)? } else { Vec::new() },
             forecast: Kept::of(&said.remove(&s.id).unwrap_or_default()),
+            trouble: troubles.remove(&s.id),
             told: told.remove(&s.id).unwrap_or_default(),
         };
         let team = owners.of(tx, s)?;
@@ -122,6 +126,7 @@ fn view(tx: &mut Tx<'_>, s: &secret::Secret, around: Around, team: &str) -> Resu
         targets: around.targets,
         breaches: around.forecast.breaches,
         forecast_next: around.forecast.next,
+        trouble: around.trouble,
         told: around.told,
     })
 }
@@ -149,7 +154,8 @@ pub(crate) fn assess(tx: &mut Tx<'_>, id: SecretId, owners: &mut Owners, tick: &
     let targets = target::aggregate(tx, id)?;
     // What was only stored breaks nowhere, and most of a large store is only stored.
     let forecast = if targets.count > 0 || s.target_count > 0 { kept::assess(tx, &s, now)? } else { Kept::default() };
-    let around = Around { targets, shares: shares(tx, &s)?, forecast, told: notice::told(tx, id, now)? };
+    let trouble = issuance::troubles(tx, id, id)?.remove(&id);
+    let around = Around { targets, shares: shares(tx, &s)?, forecast, trouble, told: notice::told(tx, id, now)? };
     let view = view(tx, &s, around, &team)?;
     let standing = domain::secret::assess(&view, now);
     let changed = finding::replace(tx, id, None, &standing.findings)?;

@@ -16,7 +16,7 @@ use store::{
     Actor,
     journal::Entry,
     lease,
-    model::{recount, secret, sweep},
+    model::{issuance, recount, secret, sweep},
     timer,
 };
 
@@ -164,6 +164,8 @@ impl Engine {
         if self.store.write(&rules(), tick.now, recount::recount_all)? {
             note(it, report, String::from("the store: the numbers of all secrets and targets were not what there is"));
         }
+        // Whether a renewal is due is looked at again for each, whatever its timer says.
+        self.store.write(&rules(), tick.now, |tx| issuance::wake_automatic(tx, loops::RENEW, tick.now))?;
         Ok(())
     }
 

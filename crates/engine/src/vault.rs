@@ -187,6 +187,18 @@ impl Engine {
 
     /// Writes prepared imports, all of them in one transaction. What has no private key needs no open store.
     pub fn store_all(&self, prepared: &[Prepared], random: &mut Entropy<'_>, actor: &Actor, tick: &Tick) -> Result<Vec<Stored>> {
+        self.store_all_and(prepared, random, actor, tick, |_, _| Ok(()))
+    }
+
+    /// As [`Engine::store_all`], with what belongs to it in the same transaction.
+    pub(crate) fn store_all_and(
+        &self,
+        prepared: &[Prepared],
+        random: &mut Entropy<'_>,
+        actor: &Actor,
+        tick: &Tick,
+        mut and: impl FnMut(&mut Tx<'_>, &[Stored]) -> Result<()>,
+    ) -> Result<Vec<Stored>> {
         let state = lock(&self.vault);
         let keeper = match &*state {
             State::Open { current, .. } => Some(current),
@@ -202,6 +214,7 @@ impl Engine {
                 stored.push(write(tx, p, &mut chunk, keeper, &store_id, random, actor, tick)?);
             }
             chunk.expiries.write(tx)?;
+            and(tx, &stored)?;
             Ok(stored)
         })
     }

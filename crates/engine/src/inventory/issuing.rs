@@ -1,7 +1,7 @@
 //! Who signs, and how secrets are issued, as the inventory says.
 
 use super::{Apply, Field, diff, word};
-use crate::{Result, loops};
+use crate::{Result, issuing::wake_issued_by, loops};
 use api::fleet::{self, Fleet, MAX_PROBLEMS};
 use domain::{
     Span,
@@ -64,15 +64,7 @@ impl Apply<'_> {
             for issuer in &changed {
                 // Whoever waits for it, or was refused by it, tries again with what it is now.
                 issuance::put_issuer_state(tx, issuer, &issuance::IssuerState::default())?;
-                let mut after = SecretId(0);
-                loop {
-                    let page = issuance::issued_by(tx, issuer, after, 1000)?;
-                    let Some(last) = page.last() else { break };
-                    after = *last;
-                    for secret in page {
-                        timer::set_earlier(tx, loops::RENEW, secret.0, self.now)?;
-                    }
-                }
+                wake_issued_by(tx, issuer, self.now)?;
             }
         }
         Ok(())

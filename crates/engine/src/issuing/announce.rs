@@ -2,7 +2,7 @@
 
 use crate::{Engine, Error, Result, Tick, loops, vault::version};
 use domain::{
-    Fingerprint,
+    Time,
     words::{Kind, Management, SecretId},
 };
 use serde_json::json;
@@ -76,11 +76,26 @@ pub struct Certificate<'a> {
 /// No such secret or version, no certificate, or what the database refuses.
 pub fn instance(tx: &mut Tx<'_>, c: &Certificate<'_>, reason: &str, tick: &Tick) -> Result<i64> {
     let s = secret::lock(tx, c.secret)?.ok_or_else(|| Error::not_found("secret", &c.secret.to_string()))?;
+    let mut expiries = secret::Expiries::default();
+    let id = add(tx, &s, c, &mut expiries)?;
+    expiries.write(tx)?;
+    touched(tx, &s, tick.now)?;
+    if ["all", ""].contains(&c.scope) {
+        target::wake_all(tx, s.id, loops::TARGET, tick.now)?;
+    }
+    let leaf = &c.chain[0];
+    let body = json!({ "version": c.version, "scope": c.scope, "leaf": leaf.fingerprint().to_string(), "not_after": leaf.not_after().to_string() });
+    tx.journal(Entry::new("secret.instance", format!("secret/{}", s.name), reason, &body))?;
+    Ok(id)
+}
+
+/// The row of a certificate, whose secret is taken.
+pub(super) fn add(tx: &mut Tx<'_>, s: &secret::Secret, c: &Certificate<'_>, expiries: &mut secret::Expiries) -> Result<i64> {
     let Some(leaf) = c.chain.first() else { return Err(Error::refused("bad-certificate", "the chain is empty")) };
     let id = tx.next_id("instance")?;
-    let mut expiries = secret::Expiries::default();
+    let newest = i64::from(c.version == s.newest_version);
     if let Some(before) = secret::remove_instance(tx, s.id, c.version, c.scope, leaf.key_type())? {
-        expiries.count(&before.scope, before.not_after, -i64::from(c.version == s.newest_version));
+        expiries.count(&before.scope, before.not_after, -newest);
     }
     let row = secret::Instance {
         id,
@@ -97,17 +112,14 @@ pub fn instance(tx: &mut Tx<'_>, c: &Certificate<'_>, reason: &str, tick: &Tick)
         chain: c.chain.iter().flat_map(|c| c.der().to_vec()).collect(),
     };
     secret::insert_instance(tx, &row)?;
-    expiries.count(c.scope, row.not_after, i64::from(c.version == s.newest_version));
-    expiries.write(tx)?;
-    timer::set_earlier(tx, loops::SECRET, s.id.0, tick.now)?;
-    timer::set_earlier(tx, loops::RENEW, s.id.0, tick.now)?;
-    target::wake_all(tx, s.id, loops::TARGET, tick.now)?;
-    journal(tx, &s, c, row.leaf, reason)?;
+    expiries.count(c.scope, row.not_after, newest);
     Ok(id)
 }
 
-fn journal(tx: &mut Tx<'_>, s: &secret::Secret, c: &Certificate<'_>, leaf: Fingerprint, reason: &str) -> Result<()> {
-    let body = json!({ "version": c.version, "scope": c.scope, "leaf": leaf.to_string(), "not_after": c.chain[0].not_after().to_string() });
-    tx.journal(Entry::new("secret.instance", format!("secret/{}", s.name), reason, &body))?;
+/// What hangs on a secret that got a certificate looks again. Targets are looked at by what their nodes report and by observation: a
+/// version of a wildcard has a certificate for each of very many nodes.
+pub(super) fn touched(tx: &mut Tx<'_>, s: &secret::Secret, now: Time) -> Result<()> {
+    timer::set_earlier(tx, loops::SECRET, s.id.0, now)?;
+    timer::set_earlier(tx, loops::RENEW, s.id.0, now)?;
     Ok(())
 }
