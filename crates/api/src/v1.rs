@@ -1,6 +1,7 @@
 //! The data of `/v1`. Fields are only ever added; texts that come from certificates are escaped; times are RFC 3339 in UTC.
 
 mod forecast;
+mod issuing;
 mod node;
 mod partition;
 mod plan;
@@ -8,6 +9,10 @@ mod release;
 mod token;
 
 pub use forecast::{Break, BreakGroup, Forecast, Missed, SinglePoint, SinglePoints};
+pub use issuing::{
+    BudgetStanding, CaAnswer, CaCertificate, CertAnswer, CertRequest, IssuerStanding, NewCa, NewCertRequest, Renewing, RequestedCa, Revoke,
+    Revoked,
+};
 pub use node::{Invite, Invited, Node, NodeCertificate, NodeDetail, NodeInstall, NodeManifest, NodeMaterial, Readmitted, Rejoin};
 pub use partition::{
     AppliedPartition, ApplyPartition, Blast, Intent, IntentDetail, Partition, PartitionMeasure, PartitionService, PlannedCertificate,

@@ -98,6 +98,20 @@ impl Remote {
         self.exchange(Request::new(Method::POST, self.url(route)).with_body("application/x-ndjson", body), LONG).await
     }
 
+    /// Bytes that are no JSON, such as a list of what was revoked.
+    pub(crate) async fn bytes(&self, route: &Route) -> Result<Vec<u8>, Error> {
+        let mut request = Request::new(Method::GET, self.url(route));
+        request.timeout = Some(ORDINARY);
+        let response = self.client.send(request).await.map_err(|error| self.failed(&error))?;
+        if response.status.is_success() {
+            return Ok(response.body.to_vec());
+        }
+        match serde_json::from_slice::<Problem>(&response.body) {
+            Ok(problem) => Err(Error::Refused(Box::new(Problem { status: response.status.as_u16(), ..problem }))),
+            Err(_) => Err(self.stranger(response.status)),
+        }
+    }
+
     /// Takes something back.
     pub(crate) async fn delete(&self, route: &Route) -> Result<Value, Error> {
         self.exchange(Request::new(Method::DELETE, self.url(route)), ORDINARY).await

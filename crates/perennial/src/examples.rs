@@ -63,6 +63,32 @@ const EXAMPLES: &[(&str, &str)] = &[
          perennial apply -f fleet.toml --data ./store\n\
          perennial apply -f fleet.toml --prune --plan 5c0e…   exactly what was looked at, or nothing",
     ),
+    ("ca list", "perennial ca list"),
+    (
+        "ca create",
+        "perennial ca create europe-ca --permit europe.internal --root europe-root.pem\n\
+         perennial ca create lab-ca --permit lab.internal --permit 10.0.0.0/8 --keep-root",
+    ),
+    ("ca show", "perennial ca show europe-ca\nperennial ca show europe-ca --chain > chain.pem"),
+    (
+        "ca renew",
+        "perennial ca renew europe-ca --root /media/usb/europe-root.pem\n\
+         perennial ca renew europe-ca > europe.csr        signed later, where the root is\n\
+         perennial ca renew europe-ca --drop",
+    ),
+    ("ca sign", "perennial ca sign europe-ca --root /media/usb/europe-root.pem --passphrase-file phrase"),
+    ("ca answer", "perennial ca answer europe-ca --chain signed-elsewhere.pem"),
+    ("ca crl", "perennial ca crl europe-ca --out europe.crl"),
+    ("issuer list", "perennial issuer list"),
+    (
+        "cert request",
+        "perennial cert request www > www.csr\nperennial cert request www --names www.example.com --names example.com --reason \"the year is over\" > www.csr",
+    ),
+    ("cert answer", "perennial cert answer www --chain from-the-ca.pem"),
+    ("cert requests", "perennial cert requests www"),
+    ("cert drop", "perennial cert drop www 3 --reason \"the CA refused it\""),
+    ("cert renew", "perennial cert renew www --reason \"its key may be known\""),
+    ("cert revoke", "perennial cert revoke www --version 3 --reason key-compromise --why \"it lay in a build\""),
     ("status", "perennial status --data ./store\nperennial status --server https://store.example.com:7443 --ca ca.pem --token-file token"),
     ("runway", "perennial runway --data ./store\nperennial runway --team storage --all --json"),
     (

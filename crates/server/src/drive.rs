@@ -72,7 +72,7 @@ type Step = fn(&Drive, &Tick) -> engine::Result<usize>;
 pub fn start(drive: &Drive) -> JoinSet<()> {
     let mut set = JoinSet::new();
     set.spawn(observe(drive.clone()));
-    let quick: [(&'static str, Step); 8] = [
+    let quick: [(&'static str, Step); 12] = [
         ("target", |d, t| d.engine.targets_once(t)),
         ("secret", |d, t| d.engine.secrets_once(t)),
         ("incident", |d, t| d.engine.incidents_once(t)),
@@ -80,6 +80,10 @@ pub fn start(drive: &Drive) -> JoinSet<()> {
         ("service", |d, t| d.engine.services_once(t)),
         ("node", |d, t| d.engine.nodes_once(t)),
         ("action", |d, t| d.engine.actions_once(t)),
+        ("renew", |d, t| d.engine.renew_once(&mut crate::run::entropy, t)),
+        ("order", |d, t| d.engine.orders_once(&*d.authorities, &mut crate::run::entropy, t)),
+        ("suggestion", |d, t| d.engine.suggestions_once(&*d.authorities, t)),
+        ("crl", |d, t| d.engine.crls_once(t)),
         ("deliver", |d, t| d.engine.deliver_once(&*d.outside, t)),
     ];
     for (name, step) in quick {

@@ -22,6 +22,10 @@ pub struct Issuer {
     /// How much may be asked of it; no limit if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// `internal`: where clients reach this store's lists of what was revoked, such as `http://crl.example.com/v1/crl`; certificates
+    /// name no list if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crl: Option<String>,
     /// `acme`: the address of its directory, `https://`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "https://acme-v02.api.letsencrypt.org/directory")]

@@ -49,6 +49,8 @@ pub const MAX_SECRETS: usize = 1_000_000;
 pub const MAX_OTHERS: usize = 100_000;
 /// Most calendars, and most trains, partitions and drills.
 pub const MAX_PLANNED: usize = 1_000;
+/// The roots of an internal CA are the set with this and its issuer's name.
+pub const CA_ROOTS: &str = "perennial-ca-";
 /// Most issuers.
 pub const MAX_ISSUERS: usize = 1_000;
 /// Most issuers of one secret, and most contacts of one issuer.

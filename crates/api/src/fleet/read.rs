@@ -150,6 +150,7 @@ fn issuer(t: &mut Reader<'_, '_>) -> Issuer {
             }
             Budget { orders: t.number("orders").unwrap_or(1), window: t.value("window").unwrap_or(Period::days(7)) }
         }),
+        crl: t.text("crl"),
         directory: t.text("directory"),
         contact: t.texts("contact").unwrap_or_default(),
         eab_key_id: t.text("eab_key_id"),

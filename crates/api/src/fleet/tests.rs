@@ -452,6 +452,17 @@ names = ["a.example"]
     );
 }
 
+#[test]
+fn targets_may_be_judged_by_the_roots_of_an_internal_ca() {
+    let text = |roots: &str| {
+        format!(
+            "[[issuer]]\nname = \"eu\"\nkind = \"internal\"\n[[secret]]\nname = \"s\"\nkind = \"certificate\"\n[[target]]\nname = \"t\"\nsecret = \"s\"\nendpoint = \"tls://a.example:443\"\nroots = \"{roots}\"\n"
+        )
+    };
+    parse(&text("perennial-ca-eu")).expect("its own set");
+    assert!(parse(&text("perennial-ca-us")).is_err());
+}
+
 fn validate_text(text: &str) -> Vec<Problem> {
     let fleet: Fleet = toml::from_str(text).expect("its form is right");
     validate(&fleet).expect_err("it has problems")

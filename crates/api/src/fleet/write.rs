@@ -185,6 +185,7 @@ fn issuer(o: &mut Out, i: &Issuer) {
     if let Some(budget) = i.budget {
         o.raw("budget", &format!("{{ orders = {}, window = {} }}", budget.orders, quote(&budget.window.to_string())));
     }
+    o.text_if("crl", i.crl.as_ref());
     o.text_if("directory", i.directory.as_ref());
     o.list("contact", i.contact.iter().map(String::as_str));
     o.text_if("eab_key_id", i.eab_key_id.as_ref());

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use pki::text::escape;
 use zeroize::Zeroize as _;
 
-use super::{base64, bulk, file, secret};
+use super::{base64, bulk, by_hand, file, secret};
 use crate::error::{Error, Exit};
 use crate::input::{Keyboard, first_line};
 use crate::route::Route;
@@ -32,6 +32,25 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Import(Box<ImportArgs>),
+    Request(by_hand::RequestArgs),
+    Answer(by_hand::AnswerArgs),
+    /// List the requests of a certificate that people carry to a CA
+    Requests {
+        /// The secret's name
+        name: String,
+    },
+    /// Drop a request that waits, and its key with it: for good
+    Drop {
+        /// The secret's name
+        name: String,
+        /// The request's number
+        id: i64,
+        /// Why
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+    Renew(by_hand::RenewArgs),
+    Revoke(by_hand::RevokeArgs),
     /// List certificates, the least margin first
     List(#[command(flatten)] secret::ListArgs),
     /// Show a certificate with its versions, targets and findings
@@ -137,6 +156,12 @@ pub(super) async fn run(args: Args, session: &mut Session<'_, '_>) -> Result<Exi
             (None, Some(name)) => import(name, &args, session).await,
             (None, None) => Err(Error::usage("name the secret that this is a version of")),
         },
+        Command::Request(args) => by_hand::request(&args, session).await,
+        Command::Answer(args) => by_hand::answer(&args, session).await,
+        Command::Requests { name } => by_hand::requests(&name, session).await,
+        Command::Drop { name, id, reason } => by_hand::drop_request(&name, id, reason, session).await,
+        Command::Renew(args) => by_hand::renew(&args, session).await,
+        Command::Revoke(args) => by_hand::revoke(&args, session).await,
         Command::List(which) => secret::list(which, Some("certificate"), session).await,
         Command::Show { name } => secret::show(&name, session).await,
     }

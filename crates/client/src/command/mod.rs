@@ -2,6 +2,8 @@
 
 mod apply;
 mod bulk;
+mod by_hand;
+mod ca;
 mod cert;
 mod fleet_text;
 mod forecast;
@@ -41,6 +43,8 @@ pub enum Command {
     Spof(forecast::SpofArgs),
     Expiring(standing::ExpiringArgs),
     Cert(cert::Args),
+    Ca(ca::Args),
+    Issuer(ca::IssuerArgs),
     Secret(secret::Args),
     Target(target::Args),
     Node(node::Args),
@@ -74,6 +78,8 @@ impl Command {
             Command::Spof(args) => &args.common,
             Command::Expiring(args) => &args.common,
             Command::Cert(args) => &args.common,
+            Command::Ca(args) => &args.common,
+            Command::Issuer(args) => &args.common,
             Command::Secret(args) => &args.common,
             Command::Target(args) => &args.common,
             Command::Node(args) => &args.common,
@@ -107,6 +113,8 @@ pub(crate) async fn run(command: Command, session: &mut Session<'_, '_>) -> Resu
         Command::Spof(_) => forecast::spof(session).await,
         Command::Expiring(args) => standing::expiring(args, session).await,
         Command::Cert(args) => cert::run(args, session).await,
+        Command::Ca(args) => ca::run(args, session).await,
+        Command::Issuer(args) => ca::issuer(args, session).await,
         Command::Secret(args) => secret::run(args, session).await,
         Command::Target(args) => target::run(args, session).await,
         Command::Node(args) => node::run(args, session).await,

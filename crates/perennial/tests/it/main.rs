@@ -10,6 +10,7 @@ mod demo;
 mod exits;
 mod harness;
 mod hostile;
+mod issuing;
 mod kill;
 mod messages;
 mod nights;

@@ -130,6 +130,24 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
+/// A name, and a number behind it.
+pub(crate) struct NameAndId(pub(crate) String, pub(crate) i64);
+
+impl<S: Send + Sync> FromRequestParts<S> for NameAndId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path((name, id)) = Path::<(String, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::bad("bad-path", "the path is not UTF-8 after decoding"))?;
+        if name.contains('\0') {
+            return Err(Problem::bad("bad-path", "the path holds a NUL character"));
+        }
+        let number = id.parse().map_err(|_| Problem::bad("bad-path", format!("{} is no number", pki::text::escape(&id))))?;
+        Ok(NameAndId(name, number))
+    }
+}
+
 /// A query; what is not known in it is refused.
 pub(crate) struct Asked<T>(pub(crate) T);
 

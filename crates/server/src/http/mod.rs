@@ -11,6 +11,7 @@ mod fleet;
 mod forecast;
 mod gate;
 mod incidents;
+mod issuing;
 mod keys;
 pub mod limits;
 pub mod metrics;

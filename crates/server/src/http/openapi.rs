@@ -197,12 +197,14 @@ fn operation(route: &Route, schemas: &mut Schemas, problem: &Described) -> Opera
         operation = operation.request_body(Some(RequestBodyBuilder::new().content(media, content).required(Some(Required::True)).build()));
     }
     let good = ResponseBuilder::new().description(match route.gives {
+        Gives::Crl => "A list",
         Gives::Text => "Text",
         Gives::Description => "This document",
         Gives::Json(_) => "Done",
     });
     let good = match route.gives {
         Gives::Json(gives) => good.content("application/json", Content::new(Some(gives(schemas)))),
+        Gives::Crl => good.content("application/pkix-crl", Content::new::<Described>(None)),
         Gives::Text => good.content("text/plain", Content::new::<Described>(None)),
         Gives::Description => good.content("application/json", Content::new::<Described>(None)),
     };

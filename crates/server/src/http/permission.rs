@@ -113,11 +113,17 @@ pub enum Action {
     Divide,
     /// Giving and taking back the right to speak for a node, and carrying its manifest by hand.
     Nodes,
+    /// Having a certificate renewed, or carrying a request to a CA and its answer back.
+    Renew,
+    /// Taking a certificate back.
+    Revoke,
+    /// Making and renewing the store's own CAs.
+    Certify,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Action; 23] = [
+    pub const ALL: [Action; 26] = [
         Action::Read,
         Action::Store,
         Action::Attest,
@@ -141,6 +147,9 @@ impl Action {
         Action::Carry,
         Action::Divide,
         Action::Nodes,
+        Action::Renew,
+        Action::Revoke,
+        Action::Certify,
     ];
 }
 
@@ -171,6 +180,9 @@ impl Action {
             Action::Carry => "register what a build carries",
             Action::Divide => "put a partition plan in place",
             Action::Nodes => "let a node join, or revoke one",
+            Action::Renew => "renew a certificate",
+            Action::Revoke => "revoke a certificate",
+            Action::Certify => "make or renew a CA",
         }
     }
 }
@@ -233,9 +245,21 @@ pub(crate) fn rule(role: Role, action: Action) -> Rule {
     use Action as A;
     match (role, action) {
         (Role::Viewer | Role::Owner | Role::Admin, A::Read) => Rule::Always,
-        (Role::Owner, A::Store | A::Attest | A::Look | A::Retire | A::Handle | A::Review | A::Finish | A::Report | A::Plan | A::Carry) => {
-            Rule::OwnTeams
-        }
+        (
+            Role::Owner,
+            A::Store
+            | A::Attest
+            | A::Look
+            | A::Retire
+            | A::Handle
+            | A::Review
+            | A::Finish
+            | A::Report
+            | A::Plan
+            | A::Carry
+            | A::Renew
+            | A::Revoke,
+        ) => Rule::OwnTeams,
         (
             Role::Admin,
             A::Store
@@ -258,7 +282,10 @@ pub(crate) fn rule(role: Role, action: Action) -> Rule {
             | A::Plan
             | A::Carry
             | A::Divide
-            | A::Nodes,
+            | A::Nodes
+            | A::Renew
+            | A::Revoke
+            | A::Certify,
         ) => Rule::Always,
         (Role::Vantage, A::Work | A::Report) => Rule::OwnVantage,
         (Role::Build, A::Carry) => Rule::OwnServices,

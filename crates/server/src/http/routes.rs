@@ -10,7 +10,7 @@ use axum::{
 use super::{
     bulk, findings, fleet, forecast,
     gate::{Shared, gate},
-    incidents, keys,
+    incidents, issuing, keys,
     limits::{BULK_CHUNK_BYTES, CARRY_BYTES, FLEET_BYTES, IMPORT_BYTES, JSON_BYTES, REPORT_BYTES, UNSEAL_BYTES},
     nodes, observations, openapi,
     openapi::{Schema, list, page, schema},
@@ -86,6 +86,8 @@ pub(crate) struct Route {
 #[derive(Clone, Copy)]
 pub(crate) enum Gives {
     Json(Schema),
+    /// A list of what was revoked (RFC 2585 §4.2).
+    Crl,
     Text,
     Description,
 }
@@ -429,6 +431,73 @@ pub(crate) static ROUTES: &[Route] = &[
     )
     .brings(Brings::Unseal)
     .long(),
+    read("/v1/issuers", "Who signs, and how each has answered lately", &[], list::<v1::IssuerStanding>, || get(issuing::issuers)),
+    read("/v1/issuers/{name}/authorities", "The certificates of an internal CA, the newest first", &[], list::<v1::CaCertificate>, || {
+        get(issuing::authorities)
+    }),
+    write(
+        "/v1/issuers/{name}/authorities",
+        Action::Certify,
+        "Make the key of an issuing CA and its request, or drop the one that waits",
+        schema::<v1::NewCa>,
+        schema::<v1::RequestedCa>,
+        || post(issuing::request_ca),
+    ),
+    write(
+        "/v1/issuers/{name}/answer",
+        Action::Certify,
+        "Bring what the root signed: the CA signs from then on",
+        schema::<v1::CaAnswer>,
+        schema::<v1::CaCertificate>,
+        || post(issuing::answer_ca),
+    )
+    .brings(Brings::Import),
+    read("/v1/secrets/{name}/requests", "Requests that people carry to a CA, the newest first", &[], list::<v1::CertRequest>, || {
+        get(issuing::requests)
+    }),
+    write(
+        "/v1/secrets/{name}/requests",
+        Action::Renew,
+        "Make a key and a request for it; the key stays in the store",
+        schema::<v1::NewCertRequest>,
+        schema::<v1::CertRequest>,
+        || post(issuing::request),
+    ),
+    write(
+        "/v1/secrets/{name}/answer",
+        Action::Renew,
+        "Bring a CA's answer to a request that waits: it becomes a version",
+        schema::<v1::CertAnswer>,
+        schema::<v1::Stored>,
+        || post(issuing::answer),
+    )
+    .brings(Brings::Import),
+    write(
+        "/v1/secrets/{name}/requests/{id}/drop",
+        Action::Renew,
+        "Drop a request that waits, and its key",
+        schema::<v1::Reason>,
+        schema::<openapi::Done>,
+        || post(issuing::drop_request),
+    ),
+    write(
+        "/v1/secrets/{name}/renew",
+        Action::Renew,
+        "Have a certificate renewed now",
+        schema::<v1::Reason>,
+        schema::<v1::Renewing>,
+        || post(issuing::renew),
+    ),
+    write(
+        "/v1/secrets/{name}/revoke",
+        Action::Revoke,
+        "Revoke what the store's own CAs signed for a version",
+        schema::<v1::Revoke>,
+        schema::<v1::Revoked>,
+        || post(issuing::revoke),
+    ),
+    open("/v1/crl/{name}", Access::Public, "What an issuer's CA has revoked (DER)", Gives::Crl, || get(issuing::crl)),
+    open("/v1/crl/{name}/{id}", Access::Public, "What one authority of an issuer has revoked (DER)", Gives::Crl, || get(issuing::crl_of)),
     write("/v1/clock/confirm", Action::Clock, "Say that the clock is right", schema::<v1::Reason>, schema::<v1::Status>, || {
         post(status::confirm_clock)
     }),

@@ -70,12 +70,21 @@ fn internal(c: &mut Check, it: &Issuer, at: &dyn Fn() -> Path) {
         ("dns_hook", it.dns_hook.is_some()),
         ("roots", it.roots.is_some()),
     ];
+    if it.crl.as_ref().is_some_and(|url| {
+        let rest = url.strip_prefix("http://").or(url.strip_prefix("https://"));
+        rest.is_none_or(str::is_empty) || !plain(url) || url.contains(' ')
+    }) {
+        c.say(at().key("crl"), "not an address; write where clients reach /v1/crl, such as \"http://crl.example.com/v1/crl\"");
+    }
     for (key, _) in said.iter().filter(|(_, said)| *said) {
         c.say(at().key(key), format!("only an ACME issuer has {key}; leave it out or say kind = \"acme\""));
     }
 }
 
 fn acme(c: &mut Check, fleet: &Fleet, names: &Names<'_>, it: &Issuer, at: &dyn Fn() -> Path) {
+    if it.crl.is_some() {
+        c.say(at().key("crl"), "only an internal issuer has crl; leave it out");
+    }
     match &it.directory {
         None => c.say(at().key("directory"), "directory is missing; add directory = \"https://…\""),
         Some(url) if !is_https(url) => {

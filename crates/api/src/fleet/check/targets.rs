@@ -1,5 +1,6 @@
 //! Targets: where they are dialled, from where, and what they refer to.
 
+use super::super::CA_ROOTS;
 use super::super::model::{Fleet, SecretKind, Target, TargetKind, TargetState};
 use super::super::place::Path;
 use super::super::values::{Protocol, check_dns_name, quoted};
@@ -24,7 +25,11 @@ pub(super) fn target(c: &mut Check, fleet: &Fleet, names: &Names<'_>, t: &Target
     }
     c.refer_if(t.service.as_ref(), "service", &names.services, || at().key("service"));
     c.refer_if(t.team.as_ref(), "team", &names.teams, || at().key("team"));
-    c.refer_if(t.roots.as_ref(), "roots", &names.roots, || at().key("roots"));
+    // The roots of an internal CA are a set of the store's own, with the name of its issuer.
+    let of_issuer = t.roots.as_ref().and_then(|r| r.strip_prefix(CA_ROOTS)).is_some_and(|issuer| names.issuers.contains_key(issuer));
+    if !of_issuer {
+        c.refer_if(t.roots.as_ref(), "roots", &names.roots, || at().key("roots"));
+    }
     dialled(c, t, at);
     vantages(c, fleet, names, t, at);
     match (t.state, t.drained_until) {
