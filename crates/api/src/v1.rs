@@ -6,6 +6,7 @@ mod node;
 mod partition;
 mod plan;
 mod release;
+mod rollout;
 mod token;
 
 pub use forecast::{Break, BreakGroup, Forecast, Missed, SinglePoint, SinglePoints};
@@ -22,6 +23,9 @@ pub use plan::PlanFinding;
 pub use release::{
     Carried, CarriedVersion, CarryRelease, DelayRelease, FoundInBuild, NewRelease, PlanRelease, PlannedStage, Release, ReleaseDetail,
     ReleaseIs, ReleaseItem, Stage, StageRelease, When,
+};
+pub use rollout::{
+    NewRevocation, Revocation, RevocationDetail, RevokedSecret, Rollout, RolloutDetail, RolloutWaits, RolloutWave, StartRollout,
 };
 pub use token::{MadeToken, NewToken, Token};
 

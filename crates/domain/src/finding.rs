@@ -98,6 +98,8 @@ word!(
         ExpiriesTooClose = "expiries-too-close",
         /// One window of time takes down more of a service than a rule allows.
         WindowTooWide = "window-too-wide",
+        /// A release carries an older version than a rollout has brought to production.
+        TakesBack = "takes-back",
         /// A rollout cannot go on by itself: more targets are dead than may be left behind, or a rule halted it.
         RolloutStuck = "rollout-stuck",
         /// A rollout was taken back.
@@ -134,6 +136,8 @@ pub enum Subject {
     Secret(SecretId, Code),
     /// A target without a secret.
     Target(TargetId, Code),
+    /// Everything that must be replaced by one deadline, whichever certificates those are.
+    Revocation(i64),
     /// The first findings of an adoption.
     Baseline(String),
     /// The store itself.
@@ -147,6 +151,7 @@ impl fmt::Display for Subject {
             Subject::Served(fp, code) => write!(f, "served/{fp}/{code}"),
             Subject::Secret(id, code) => write!(f, "secret/{id}/{code}"),
             Subject::Target(id, code) => write!(f, "target/{id}/{code}"),
+            Subject::Revocation(id) => write!(f, "revocation/{id}"),
             Subject::Baseline(name) => write!(f, "baseline/{name}"),
             Subject::Store(code) => write!(f, "store/{code}"),
         }

@@ -116,6 +116,19 @@ pub struct View {
     pub presented: BTreeMap<Fingerprint, Presented>,
     /// Whose the leaves are.
     pub known: BTreeMap<Fingerprint, Known>,
+    /// Leaves that must be replaced.
+    pub revoked: BTreeMap<Fingerprint, Revoked>,
+}
+
+/// That a certificate must be replaced by a deadline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revoked {
+    /// The revocation that says so.
+    pub revocation: i64,
+    /// From then on whoever still serves it counts as broken.
+    pub deadline: Time,
+    /// Why.
+    pub reason: String,
 }
 
 /// Until when a target serves.
@@ -167,6 +180,7 @@ pub const ASSUMED_LIFETIME: Span = Span::days(90);
 pub fn assess(view: &View, now: Time) -> Standing {
     let mut a = Assessment::new(view, now);
     a.ends_and_paths();
+    a.revoked();
     a.versions();
     a.keys();
     a.silence();
@@ -375,6 +389,25 @@ impl<'a> Assessment<'a> {
         f.broken = expired;
         f.until = Some(end.until);
         f.end = Some(*end);
+    }
+
+    /// What must be replaced is so from the moment that somebody says it, and broken from its deadline on.
+    fn revoked(&mut self) {
+        let served: BTreeSet<Fingerprint> = self.relevant.iter().flat_map(|r| r.may_serve()).map(|s| s.leaf).collect();
+        for leaf in served {
+            let Some(r) = self.view.revoked.get(&leaf).cloned() else { continue };
+            self.at(r.deadline);
+            let why = pki::text::escape(&r.reason);
+            let over = self.now >= r.deadline;
+            let detail = if over {
+                format!("serves a certificate that had to be replaced by {}, {} ago: {why}", r.deadline, self.now - r.deadline)
+            } else {
+                format!("serves a certificate that must be replaced by {}, in {}: {why}", r.deadline, r.deadline - self.now)
+            };
+            let f = self.find(Code::Revoked, Level::Incident, Some(leaf), detail);
+            f.subject = Subject::Revocation(r.revocation);
+            (f.broken, f.until) = (over, Some(r.deadline));
+        }
     }
 
     fn versions(&mut self) {

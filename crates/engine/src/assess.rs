@@ -6,7 +6,7 @@ use domain::{
     finding::{Code, Finding, Subject},
     incident::{Again, State, again, reconcile},
     policy::Policy,
-    target::{Expected, Known, Newest, Standing, View},
+    target::{Expected, Known, Newest, Revoked, Standing, View},
     words::{IncidentId, Management, TargetId},
 };
 use serde_json::json;
@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use store::{
     Tx,
     journal::Entry,
-    model::{NO_MARGIN, UNKNOWN_MARGIN, finding, incident, inventory, node, observation, path, secret, target},
+    model::{NO_MARGIN, UNKNOWN_MARGIN, finding, incident, inventory, node, observation, path, revocation, secret, target},
     timer,
 };
 
@@ -53,7 +53,9 @@ pub fn target(engine: &Engine, tx: &mut Tx<'_>, t: &target::Target, tick: &Tick)
             "required": standing.required,
             "findings": standing.findings.iter().map(|f| format!("{} ({})", f.key(), f.level)).collect::<Vec<_>>(),
         });
+        revocation::wake(tx, t.secret, loops::REVOCATION, tick.now)?;
         tx.journal(Entry::new("target.assessed", format!("target/{}", t.facts.name), "", &body))?;
+        crate::rollouts::wake(tx, t.facts.id, tick)?;
     }
     Ok((standing, waiting))
 }
@@ -122,7 +124,7 @@ fn view(engine: &Engine, tx: &mut Tx<'_>, t: &target::Target, owner: Option<&sec
         expected_names: owner.filter(|o| o.management == Management::External).map_or(&none, |o| &o.names),
         policy: &policy,
     };
-    let (mut presented, mut known) = (BTreeMap::new(), BTreeMap::new());
+    let (mut presented, mut known, mut revoked) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for sighting in records.iter().flat_map(|r| r.may_serve()) {
         if presented.contains_key(&sighting.chain) {
             continue;
@@ -132,6 +134,9 @@ fn view(engine: &Engine, tx: &mut Tx<'_>, t: &target::Target, owner: Option<&sec
             Some(facts) => presented.insert(sighting.chain, facts),
             None => presented.insert(sighting.chain, unreadable(now)),
         };
+        if let Some((revocation, deadline, reason)) = revocation::of_leaf(tx, &sighting.leaf)?.into_iter().next() {
+            revoked.insert(sighting.leaf, Revoked { revocation, deadline, reason });
+        }
         if let Some(whose) = whose(tx, &sighting.leaf, t)? {
             known.insert(sighting.leaf, whose);
         }
@@ -155,6 +160,7 @@ fn view(engine: &Engine, tx: &mut Tx<'_>, t: &target::Target, owner: Option<&sec
         records,
         presented,
         known,
+        revoked,
     })
 }
 
@@ -245,6 +251,10 @@ fn lines(tx: &mut Tx<'_>, t: &target::Target, owner: Option<&secret::Secret>, st
         let service = service_of(t, owner);
         let place = Place { secret: t.secret, target: Some(t.facts.id), name: &t.facts.name, team: &team, service };
         touched.insert(open_line(tx, &subject, finding, &place, owner.map_or("", |o| o.name.as_str()), tick)?);
+    }
+    if !touched.is_empty() {
+        crate::rollouts::wake(tx, t.facts.id, tick)?;
+        revocation::wake(tx, t.secret, loops::REVOCATION, tick.now)?;
     }
     for id in touched {
         timer::set_earlier(tx, loops::INCIDENT, id.0, tick.now)?;

@@ -88,6 +88,9 @@ impl Engine {
             apply.targets(tx, fleet, &secrets)?;
             apply.nodes(tx, fleet, &secrets, tick)?;
             apply.drills(tx, fleet)?;
+            if apply.writes && apply.changes.iter().any(|c| matches!(c.kind, "target" | "node" | "secret") && c.what != "left-over") {
+                store::model::rollout::wake_open(tx, loops::ROLLOUT, tick.now)?;
+            }
             let plan = pki::Fingerprint::of(format!("{:?}", apply.changes).as_bytes()).to_string();
             if options.plan.as_ref().is_some_and(|wanted| *wanted != plan) {
                 return Err(Error::refused(

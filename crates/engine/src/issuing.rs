@@ -16,6 +16,7 @@ mod prepare;
 mod renew;
 mod suggest;
 
+pub(crate) use announce::announce as announce_version;
 pub use announce::{Certificate, instance};
 pub(crate) use authority::wake_issued_by;
 pub use authority::{CA, NewAuthority, Requested};

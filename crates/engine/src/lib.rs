@@ -34,6 +34,8 @@ pub mod partition;
 pub mod ports;
 pub mod releases;
 mod retire;
+pub mod revocations;
+pub mod rollouts;
 pub mod secrets;
 pub mod services;
 pub mod spof;
@@ -98,8 +100,10 @@ pub mod loops {
     /// A rehearsal goes its way; the subject is its number.
     pub const DRILL_RUN: &str = "drill-run";
 
-    /// Something that a rollout waits for changed; the subject is the rollout's number.
+    /// A version is on its way; the subject is the rollout's number.
     pub const ROLLOUT: &str = "rollout";
+    /// Something must be replaced by a deadline; the subject is the revocation's number.
+    pub const REVOCATION: &str = "revocation";
 
     /// Look at a target from a named vantage.
     pub fn observe(vantage: &str) -> String {

@@ -64,6 +64,7 @@ pub fn new_incident(
 ) -> incident::Incident {
     let whose = if secret_name.is_empty() { String::from("a target without a secret") } else { pki::text::escape(secret_name) };
     let title = match subject {
+        Subject::Revocation(id) => format!("certificates that must be replaced by a deadline (revocation {id})"),
         Subject::Baseline(name) => format!("what was already bad when {} was adopted", pki::text::escape(name)),
         Subject::Store(code) => format!("the store: {code}"),
         // A title outlives the day on which it was written: it says when, and never how long until then.

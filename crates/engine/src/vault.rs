@@ -518,6 +518,7 @@ fn write(
         target::wake_all(tx, s.id, loops::TARGET, tick.now)?;
     }
     timer::set_earlier(tx, loops::SECRET, s.id.0, tick.now)?;
+    crate::rollouts::stored(tx, &s, actor, tick)?;
     if s.release_bound {
         // It may live shorter than the one before.
         crate::services::wake(tx, &s.service, tick.now)?;

@@ -13,6 +13,7 @@ mod nodes;
 mod place;
 mod planning;
 mod read;
+pub mod rollout;
 mod values;
 mod write;
 
@@ -31,6 +32,7 @@ pub use model::{
 pub use nodes::Node;
 pub use place::Path;
 pub use planning::{Calendar, Freeze, Partition, Train};
+pub use rollout::{RolloutPolicy, Wave, WaveOf};
 pub use values::{
     Civil, Day, Endpoint, MAX_HOST_BYTES, MAX_PERIOD_SECONDS, Moment, Period, Protocol, ValueError, check_certificate_name, check_dns_name,
     check_host,

@@ -11,6 +11,7 @@ use super::drills::Drill;
 use super::issuing::{Issuer, KeyChoice, KeysAt, Maintenance, Profile};
 use super::nodes::Node;
 use super::planning::{Calendar, Partition, Train};
+use super::rollout::RolloutPolicy;
 use super::values::{Day, Endpoint, Moment, Period};
 
 /// A whole inventory: who owns what, where it runs, and where it must be seen.
@@ -52,6 +53,9 @@ pub struct Fleet {
     /// Issuers: who signs.
     #[serde(rename = "issuer", skip_serializing_if = "Vec::is_empty")]
     pub issuers: Vec<Issuer>,
+    /// Rollout policies: by which waves new versions go out.
+    #[serde(rename = "rollout_policy", skip_serializing_if = "Vec::is_empty")]
+    pub rollout_policies: Vec<RolloutPolicy>,
     /// Secrets.
     #[serde(rename = "secret", skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<Secret>,

@@ -20,6 +20,7 @@ use super::model::{
 use super::nodes::Node;
 use super::place::Path;
 use super::planning::{Calendar, Freeze, Partition, Train};
+use super::rollout::{RolloutPolicy, WAVES, Wave};
 use super::values::{Period, quoted};
 
 /// Reads the tree; whatever was wrong is appended to `problems`.
@@ -48,6 +49,7 @@ pub(super) fn fleet(root: &DeTable<'_>, problems: &mut Vec<Problem>) -> Fleet {
         trains: t.tables("train", train),
         partitions: t.tables("partition", partition),
         issuers: t.tables("issuer", issuer),
+        rollout_policies: t.tables("rollout_policy", rollout_policy),
         secrets: t.tables("secret", secret),
         nodes: t.tables("node", |t| Node {
             name: t.needed("name"),
@@ -182,6 +184,22 @@ fn drill(t: &mut Reader<'_, '_>) -> Drill {
         team: t.text("team"),
         node: t.text("node"),
         region: t.text("region"),
+    }
+}
+
+fn rollout_policy(t: &mut Reader<'_, '_>) -> RolloutPolicy {
+    RolloutPolicy {
+        name: t.needed("name"),
+        waves: t.tables("wave", |t| Wave {
+            of: t.needed_word("of", &WAVES),
+            share_percent: t.number("share_percent"),
+            soak: t.value("soak"),
+        }),
+        regions: t.texts("regions").unwrap_or_default(),
+        quarantine_percent: t.number("quarantine_percent"),
+        patience: t.value("patience"),
+        roll_back: t.flag("roll_back", true),
+        emergency: t.text("emergency"),
     }
 }
 

@@ -83,7 +83,7 @@ offers = ["all", "dsa"]
 drained_until = 2026-12-01T00:00:00Z
 "#
     ), @r#"
-    2:1: unknown key "colour"; possible here: calendar, drill, fleet, issuer, node, partition, policy, region, roots, secret, service, stamp, target, team, train, vantage
+    2:1: unknown key "colour"; possible here: calendar, drill, fleet, issuer, node, partition, policy, region, rollout_policy, roots, secret, service, stamp, target, team, train, vantage
     4:17: default_owner should be a text in quotes, not a number
     5:12: baseline: "2026-02-29" is not a day; write it like "2026-11-22"
     6:1: name is missing; add name = "…"

@@ -12,6 +12,7 @@ use super::read::{
     ALGORITHMS, BACKENDS, CHALLENGES, CLASSES, DRILL_KINDS, ISSUER_KINDS, KEY_CHOICES, KEY_TYPES, KEYS_AT, MANAGEMENTS, OFFERS, PROFILES,
     RENEWALS, SECRET_KINDS, TARGET_KINDS, TARGET_STATES,
 };
+use super::rollout::RolloutPolicy;
 use super::values::Period;
 
 /// Comments that go with a fleet: above the whole file, and above the secrets and targets with a name.
@@ -89,6 +90,9 @@ pub fn write_with_notes(fleet: &Fleet, notes: &Notes) -> String {
     }
     for i in &fleet.issuers {
         issuer(&mut o, i);
+    }
+    for p in &fleet.rollout_policies {
+        rollout_policy(&mut o, p);
     }
     for s in &fleet.secrets {
         o.head("[[secret]]", notes.secrets.get(&s.name).map_or(&[], Vec::as_slice));
@@ -208,6 +212,22 @@ fn issuer(o: &mut Out, i: &Issuer) {
     }
     o.text_if("dns_hook", i.dns_hook.as_ref());
     o.text_if("roots", i.roots.as_ref());
+}
+
+fn rollout_policy(o: &mut Out, p: &RolloutPolicy) {
+    o.head("[[rollout_policy]]", &[]);
+    o.text("name", &p.name);
+    o.list("regions", p.regions.iter().map(String::as_str));
+    o.number_if("quarantine_percent", p.quarantine_percent);
+    o.text_if("patience", p.patience.as_ref());
+    o.flag("roll_back", p.roll_back, true);
+    o.text_if("emergency", p.emergency.as_ref());
+    for w in &p.waves {
+        o.head("[[rollout_policy.wave]]", &[]);
+        o.text("of", w.of.word());
+        o.number_if("share_percent", w.share_percent);
+        o.text_if("soak", w.soak.as_ref());
+    }
 }
 
 fn secret(o: &mut Out, s: &Secret) {

@@ -13,6 +13,7 @@ mod look;
 pub(crate) mod node;
 mod reach;
 mod release;
+mod rollout;
 mod secret;
 mod standing;
 mod target;
@@ -57,6 +58,8 @@ pub enum Command {
     /// Releases, whose commands stand beside one that needs no server.
     #[command(skip)]
     Release(ReleaseCommand),
+    Rollout(rollout::Args),
+    Revocation(rollout::RevocationArgs),
     Sweep(keeping::SweepArgs),
     Audit(keeping::AuditArgs),
     Token(token::Args),
@@ -90,6 +93,8 @@ impl Command {
             Command::Partition(args) => &args.common,
             Command::Intent(args) => &args.common,
             Command::Release(command) => command.common(),
+            Command::Rollout(args) => &args.common,
+            Command::Revocation(args) => &args.common,
             Command::Sweep(args) => &args.common,
             Command::Audit(args) => &args.common,
             Command::Token(args) => &args.common,
@@ -125,6 +130,8 @@ pub(crate) async fn run(command: Command, session: &mut Session<'_, '_>) -> Resu
         Command::Partition(args) => reach::partition(args, session).await,
         Command::Intent(args) => reach::intent(args, session).await,
         Command::Release(command) => release::run(command, session).await,
+        Command::Rollout(args) => rollout::run(args, session).await,
+        Command::Revocation(args) => rollout::revocation(args, session).await,
         Command::Sweep(args) => keeping::sweep(args, session).await,
         Command::Audit(args) => keeping::audit(args, session).await,
         Command::Token(args) => token::run(args, session).await,

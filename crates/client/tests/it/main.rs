@@ -11,3 +11,4 @@ mod forecast;
 mod listing;
 mod looking;
 mod releases;
+mod rollouts;

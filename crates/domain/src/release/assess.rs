@@ -58,6 +58,8 @@ pub struct Carries {
     pub newest: i64,
     /// Whether it was older than the newest already when the build was looked at.
     pub scanned_older: bool,
+    /// The version that a rollout has brought to production ahead of releases, where one has.
+    pub brought: Option<i64>,
     /// What its production targets serve.
     pub serves: Serves,
     /// How many of these there are.
@@ -341,6 +343,21 @@ fn in_the_build(view: &View) -> Vec<Concern> {
             detail: format!("{title} carries {}{}", said.join("; "), if more > 0 { format!("; and {more} more") } else { String::new() }),
             next_step: String::from("build it with the newest version"),
             ..concern(Code::CarriesOlder, level, teams(view, older.into_iter()))
+        });
+    }
+    let back: Vec<&Carries> = view.carries.iter().filter(|c| c.brought.is_some_and(|b| b > c.version)).collect();
+    if !back.is_empty() {
+        let said = |c: &&Carries| {
+            let brought = c.brought.unwrap_or_default();
+            format!("version {} of {}, of which a rollout has brought version {brought} to production", c.version, c.name)
+        };
+        let some = back.iter().take(NAMED).map(said).collect::<Vec<_>>().join("; ");
+        let more = back.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        found.push(Concern {
+            detail: format!("{title} would take production back: it carries {some}{more}"),
+            next_step: String::from("hold it, and build it with the version that production has: perennial release delay"),
+            ..concern(Code::TakesBack, Level::Notice, teams(view, back.into_iter()))
         });
     }
     if view.strangers.count > 0 {

@@ -18,6 +18,7 @@ fn carries() -> Carries {
         version: 2,
         newest: 2,
         scanned_older: false,
+        brought: None,
         serves: base::serves(t("2013-02-22T20:29:53Z"), Span::days(365)),
         production: 3,
         behind: Behind { count: 3, more: false, first: vec!["blob-eu".into(), "blob-us".into()] },
@@ -173,5 +174,21 @@ fn what_should_not_be_in_a_build() {
         assert_eq!(codes(&s), [(Code::KeyInBuild, Level::Notice), (Code::CarriesOlder, level), (Code::CarriesUnknown, Level::Info)]);
         assert_eq!(s.concerns[2].teams, ["storage"]);
         assert!(s.concerns[0].detail.contains("2 private keys in the clear: a!key.pem, and 1 more"), "{}", s.concerns[0].detail);
+    }
+}
+
+#[test]
+fn what_a_rollout_has_brought_is_not_taken_back_by_a_release_unheard() {
+    for (brought, carries_version, wanted) in
+        [(None, 1, false), (Some(1), 1, false), (Some(2), 2, false), (Some(2), 3, false), (Some(2), 1, true)]
+    {
+        let mut v = view(t(SHIP_BY));
+        v.carries = vec![Carries { version: carries_version, brought, ..carries() }];
+        let said = assess(&v, t(SHIP_BY)).concerns;
+        let back: Vec<_> = said.iter().filter(|c| c.code == Code::TakesBack).collect();
+        assert_eq!(!back.is_empty(), wanted, "{brought:?} {carries_version}");
+        if let Some(c) = back.first() {
+            assert!(c.level == Level::Notice && c.teams.len() == 2, "both owners hear of it: {:?}", c.teams);
+        }
     }
 }

@@ -356,7 +356,11 @@ impl Deciding<'_> {
 
     fn canary(&self, t: &Target) -> Option<Cause> {
         t.begun_at?;
+        // What was seen serving it and falls silent later is cut off; what never came up again was killed by it.
         let fell_silent = || {
+            if t.shows {
+                return None;
+            }
             let silence = t.silent.as_ref().filter(|s| s.since.is_some_and(|s| t.begun_at.is_some_and(|b| s >= b)))?;
             self.is_dead(t).then(|| silence.detail.clone())
         };

@@ -12,7 +12,7 @@ use store::{
     Tx,
     model::{
         calendar,
-        inventory::{CALENDAR, PARTITION, TRAIN},
+        inventory::{CALENDAR, PARTITION, ROLLOUT_POLICY, TRAIN},
     },
 };
 
@@ -70,6 +70,7 @@ pub(super) fn problems(fleet: &Fleet, now: Time, problems: &mut Vec<String>) {
             }
         }
     }
+    crate::rollouts::problems(&fleet.rollout_policies, problems);
     problems.truncate(MAX_PROBLEMS);
 }
 
@@ -100,6 +101,11 @@ impl Apply<'_> {
         let partitions =
             fleet.partitions.iter().map(|p| (p.name.clone(), vec![json(&fleet::Partition { name: String::new(), ..p.clone() }).into()]));
         self.table(tx, PARTITION, partitions.collect())?;
+        let rollouts = fleet
+            .rollout_policies
+            .iter()
+            .map(|p| (p.name.clone(), vec![json(&fleet::RolloutPolicy { name: String::new(), ..p.clone() }).into()]));
+        self.table(tx, ROLLOUT_POLICY, rollouts.collect())?;
         let changed = self.changes.iter().any(|c| c.what != "left-over" && PLANNED_BY.contains(&c.kind));
         if self.writes && changed {
             wake_plans(tx, self.now)?;

@@ -49,6 +49,7 @@ pub(crate) fn announce(tx: &mut Tx<'_>, id: SecretId, reason: &str, actor: &Acto
     target::wake_all(tx, s.id, loops::TARGET, tick.now)?;
     timer::set_earlier(tx, loops::SECRET, s.id.0, tick.now)?;
     timer::set_earlier(tx, loops::RENEW, s.id.0, tick.now)?;
+    crate::rollouts::stored(tx, &s, actor, tick)?;
     if s.release_bound {
         crate::services::wake(tx, &s.service, tick.now)?;
     }

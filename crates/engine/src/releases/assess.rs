@@ -166,6 +166,7 @@ fn view(tx: &mut Tx<'_>, r: &Release, carried: &[Carry]) -> Result<View> {
             version: c.version,
             newest: c.newest,
             scanned_older: c.older,
+            brought: store::model::rollout::brought(tx, c.secret)?.map(|(version, _)| version),
             serves: Serves { served: aggregate.served, worst: aggregate.worst.filter(|_| aggregate.production > 0) },
             production: aggregate.production,
             behind: Behind {

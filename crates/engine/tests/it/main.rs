@@ -17,6 +17,8 @@ mod plan_2013;
 mod planned_by;
 mod releases;
 mod retiring;
+mod revocations;
+mod rollouts;
 mod rules;
 mod sweeps;
 mod vault;

@@ -214,6 +214,8 @@ impl World {
             n += self.engine.incidents_once(&tick).unwrap();
             n += self.engine.releases_once(&tick).unwrap();
             n += self.engine.services_once(&tick).unwrap();
+            n += self.engine.rollouts_once(&tick).unwrap();
+            n += self.engine.revocations_once(&tick).unwrap();
             n += self.engine.actions_once(&tick).unwrap();
             n += self.engine.deliver_once(&self.post, &tick).unwrap();
             if self.tells_of_itself {

@@ -85,7 +85,10 @@ pub(super) fn exit(found: Exit, carried: &Carried) -> Exit {
     // Of keys and strangers the scan has judged by itself, with what was accepted.
     let judged = |code: &str| matches!(code, "key-in-build" | "carries-unknown");
     let due = carried.detail.findings.iter().any(|finding| finding.level != "info" && !judged(&finding.code));
+    // Production has a newer version than this build would bring.
+    let back = carried.detail.findings.iter().any(|finding| finding.code == "takes-back");
     match carried.detail.release.verdict.as_str() {
+        _ if back => Exit::Late,
         "late" => Exit::Late,
         _ if due => Exit::Due,
         _ => found,

@@ -37,7 +37,7 @@ const BAR_STEP: u64 = 16 * 1024 * 1024;
 /// its release is created where there is none yet, and by when it must be built follows from what production was observed to serve.
 ///
 /// Exit status: 0 nothing that needs anybody; 1 an expired certificate, a private key in the clear, a part that could not be read, or an older
-/// version than the newest one; 2 the call itself was wrong; 3 this build carries certificates and will miss a deadline; 4 the server did not
+/// version than the newest one; 2 the call itself was wrong; 3 this build carries certificates and will miss a deadline, or would take production back; 4 the server did not
 /// answer.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {

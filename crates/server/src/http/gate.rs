@@ -8,11 +8,11 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use domain::words::{IncidentId, Method, ReleaseId};
+use domain::words::{IncidentId, Method, ReleaseId, RolloutId};
 use engine::{Engine, Tick, assess, inventory};
 use store::{
     Tx,
-    model::{incident, inventory as inventory_rows, release, secret, target},
+    model::{incident, inventory as inventory_rows, release, rollout, secret, target},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -212,6 +212,8 @@ pub(crate) enum Scope {
     Service(String),
     /// A release, by number: what its service is.
     Release(i64),
+    /// A rollout, by number: what its secret is.
+    Rollout(i64),
     /// A target, as somebody saw it.
     Seen(i64, Method),
 }
@@ -240,6 +242,12 @@ impl Scope {
                 let no = || Problem::not_found("release", &id.to_string());
                 let found = release::get(tx, ReleaseId(*id))?.ok_or_else(no)?;
                 service(tx, &found.facts.service)?
+            }
+            Scope::Rollout(id) => {
+                let no = || Problem::not_found("rollout", &id.to_string());
+                let found = rollout::get(tx, RolloutId(*id))?.ok_or_else(no)?;
+                let secret = secret::get(tx, found.secret)?.ok_or_else(no)?;
+                Resource::Owned { teams: vec![assess::team_of(tx, "", "", Some(&secret))?] }
             }
             Scope::Seen(id, method) => {
                 let no = || Problem::not_found("target", &id.to_string());

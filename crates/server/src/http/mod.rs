@@ -25,6 +25,7 @@ mod problem;
 mod reach;
 mod read;
 mod releases;
+mod rollouts;
 mod routes;
 mod secrets;
 mod status;

@@ -119,11 +119,15 @@ pub enum Action {
     Revoke,
     /// Making and renewing the store's own CAs.
     Certify,
+    /// Starting, halting, resuming or taking back a rollout.
+    Rollout,
+    /// An emergency: a critical rollout, or what must be replaced by a deadline.
+    Emergency,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Action; 26] = [
+    pub const ALL: [Action; 28] = [
         Action::Read,
         Action::Store,
         Action::Attest,
@@ -150,6 +154,8 @@ impl Action {
         Action::Renew,
         Action::Revoke,
         Action::Certify,
+        Action::Rollout,
+        Action::Emergency,
     ];
 }
 
@@ -183,6 +189,8 @@ impl Action {
             Action::Renew => "renew a certificate",
             Action::Revoke => "revoke a certificate",
             Action::Certify => "make or renew a CA",
+            Action::Rollout => "start, halt, resume or take back a rollout",
+            Action::Emergency => "start an emergency",
         }
     }
 }
@@ -258,7 +266,9 @@ pub(crate) fn rule(role: Role, action: Action) -> Rule {
             | A::Plan
             | A::Carry
             | A::Renew
-            | A::Revoke,
+            | A::Revoke
+            | A::Rollout
+            | A::Emergency,
         ) => Rule::OwnTeams,
         (
             Role::Admin,
@@ -285,7 +295,9 @@ pub(crate) fn rule(role: Role, action: Action) -> Rule {
             | A::Nodes
             | A::Renew
             | A::Revoke
-            | A::Certify,
+            | A::Certify
+            | A::Rollout
+            | A::Emergency,
         ) => Rule::Always,
         (Role::Vantage, A::Work | A::Report) => Rule::OwnVantage,
         (Role::Build, A::Carry) => Rule::OwnServices,

@@ -15,7 +15,7 @@ use super::{
     nodes, observations, openapi,
     openapi::{Schema, list, page, schema},
     permission::Action,
-    reach, releases, secrets, status, targets, tokens, upkeep,
+    reach, releases, rollouts, secrets, status, targets, tokens, upkeep,
 };
 
 /// Who may call a route.
@@ -375,6 +375,54 @@ pub(crate) static ROUTES: &[Route] = &[
         })
         .brings(Brings::Lines)
     },
+    read("/v1/rollouts", "Versions on their way, the newest first", &["open", "after", "limit"], page::<v1::Rollout>, || {
+        get(rollouts::list)
+    }),
+    read("/v1/rollouts/{id}", "A rollout, wave by wave, with what it waits for", &[], schema::<v1::RolloutDetail>, || get(rollouts::show)),
+    write(
+        "/v1/secrets/{name}/rollouts",
+        Action::Rollout,
+        "Bring a version to its targets; the same again is the rollout that does",
+        schema::<v1::StartRollout>,
+        schema::<v1::RolloutDetail>,
+        || post(rollouts::start),
+    ),
+    write(
+        "/v1/secrets/{name}/rollouts/critical",
+        Action::Emergency,
+        "The same in an emergency: shorter soaks, wider waves",
+        schema::<v1::StartRollout>,
+        schema::<v1::RolloutDetail>,
+        || post(rollouts::critical),
+    ),
+    write("/v1/rollouts/{id}/halt", Action::Rollout, "Send nothing more out", schema::<v1::Reason>, schema::<v1::RolloutDetail>, || {
+        post(rollouts::halt)
+    }),
+    write("/v1/rollouts/{id}/resume", Action::Rollout, "Let it go on", schema::<v1::Reason>, schema::<v1::RolloutDetail>, || {
+        post(rollouts::resume)
+    }),
+    write(
+        "/v1/rollouts/{id}/rollback",
+        Action::Rollout,
+        "Take it back; answers with the rollout that does",
+        schema::<v1::Reason>,
+        schema::<v1::RolloutDetail>,
+        || post(rollouts::rollback),
+    ),
+    read("/v1/revocations", "What must be replaced by a deadline, the newest first", PAGED, page::<v1::Revocation>, || {
+        get(rollouts::revocations)
+    }),
+    write(
+        "/v1/revocations",
+        Action::Emergency,
+        "Say that certificates must be replaced by a deadline",
+        schema::<v1::NewRevocation>,
+        schema::<v1::RevocationDetail>,
+        || post(rollouts::open),
+    ),
+    read("/v1/revocations/{id}", "One of these, with what became of each secret", &[], schema::<v1::RevocationDetail>, || {
+        get(rollouts::revocation)
+    }),
     read("/v1/expiring", "Stored certificates that end soon", &["within", "after", "limit"], page::<v1::Ending>, || {
         get(findings::expiring)
     }),

@@ -13,5 +13,6 @@ mod limits;
 mod plan;
 mod problems;
 mod releases;
+mod rollouts;
 mod support;
 mod vantage;

@@ -24,6 +24,7 @@ pub mod path;
 pub mod prune;
 pub mod recount;
 pub mod release;
+pub mod revocation;
 pub mod rollout;
 pub mod secret;
 pub mod spof;

@@ -236,12 +236,14 @@ pub struct Part {
     pub served: Served,
     /// Whether it left the inventory.
     pub retired: bool,
+    /// When it was last looked at.
+    pub looked_at: Option<Time>,
 }
 
 /// The targets of a rollout, wave by wave, in the order in which they are told.
 pub fn parts(tx: &mut Tx<'_>, id: RolloutId) -> Result<Vec<Part>> {
     let sql = "SELECT p.target_id, p.wave, p.begun_at, p.observed_at, p.quarantined_at, t.name, t.shows, t.served_kind, t.served_until, \
-               t.retired_at FROM rollout_target p JOIN target t ON t.id = p.target_id WHERE p.rollout_id = $1 \
+               t.retired_at, t.observed_at FROM rollout_target p JOIN target t ON t.id = p.target_id WHERE p.rollout_id = $1 \
                ORDER BY p.wave, p.place, p.target_id";
     let mut all = Vec::new();
     tx.for_each(sql, &[id.0.into()], |r| {
@@ -255,6 +257,7 @@ pub fn parts(tx: &mut Tx<'_>, id: RolloutId) -> Result<Vec<Part>> {
             shows: r.int(6)?,
             served: served(r.int(7)?, r.opt_int(8)?),
             retired: r.opt_int(9)?.is_some(),
+            looked_at: r.opt_time(10)?,
         });
         Ok(())
     })?;
@@ -511,10 +514,18 @@ pub fn brought(tx: &mut Tx<'_>, secret: SecretId) -> Result<Option<(i64, Rollout
     tx.query_opt(sql, &[secret.0.into()])?.map(|r| Ok((r.int(0)?, RolloutId(r.int(1)?)))).transpose()
 }
 
-/// The policy of a secret's rollouts, by name; empty where the inventory names none.
-pub fn policy_name(tx: &mut Tx<'_>, secret: SecretId) -> Result<String> {
-    let row = tx.query_opt("SELECT rollout_policy FROM issuance WHERE secret_id = $1", &[secret.0.into()])?;
-    row.map_or(Ok(String::new()), |r| Ok(r.text(0)?.to_owned()))
+/// The names of the targets that a rollout left behind and that were not observed since, in the order of their numbers.
+pub fn left_behind(tx: &mut Tx<'_>, id: RolloutId) -> Result<Vec<String>> {
+    let sql = "SELECT t.name FROM rollout_target p JOIN target t ON t.id = p.target_id \
+               WHERE p.rollout_id = $1 AND p.quarantined_at IS NOT NULL ORDER BY p.target_id";
+    tx.query(sql, &[id.0.into()])?.iter().map(|r| Ok(r.text(0)?.to_owned())).collect()
+}
+
+/// Whether a certificate of a version exists that a node may have: its own, its region's, or everybody's.
+pub fn has_certificate_for(tx: &mut Tx<'_>, secret: SecretId, version: i64, node: &str) -> Result<bool> {
+    let sql = "SELECT 1 FROM instance i WHERE i.secret_id = $1 AND i.version = $2 AND (i.scope = 'all' OR i.scope = $3 \
+               OR i.scope = (SELECT region FROM node WHERE name = $3)) ORDER BY i.id LIMIT 1";
+    Ok(tx.query_opt(sql, &[secret.0.into(), version.into(), node.into()])?.is_some())
 }
 
 /// What the versions of a secret that its targets show are, the newest first.

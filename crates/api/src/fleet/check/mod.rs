@@ -7,6 +7,7 @@ mod drills;
 mod issuing;
 mod nodes;
 mod planning;
+mod rollout;
 mod targets;
 mod trust;
 
@@ -76,6 +77,7 @@ pub(super) fn all(fleet: &Fleet, now: Option<i64>) -> Vec<Problem> {
         policies: c.index("policy", MAX_OTHERS, fleet.policies.iter().map(|x| x.name.as_str())),
         calendars: c.index("calendar", MAX_PLANNED, fleet.calendars.iter().map(|x| x.name.as_str())),
         trains: c.index("train", MAX_PLANNED, fleet.trains.iter().map(|x| x.name.as_str())),
+        rollout_policies: c.index("rollout_policy", MAX_PLANNED, fleet.rollout_policies.iter().map(|x| x.name.as_str())),
         partitions: c.index("partition", MAX_PLANNED, fleet.partitions.iter().map(|x| x.name.as_str())),
         issuers: c.index("issuer", MAX_ISSUERS, fleet.issuers.iter().map(|x| x.name.as_str())),
         secrets: c.index("secret", MAX_SECRETS, fleet.secrets.iter().map(|x| x.name.as_str())),
@@ -99,6 +101,7 @@ pub(super) fn all(fleet: &Fleet, now: Option<i64>) -> Vec<Problem> {
     }
     planning(c, fleet, &names);
     issuing(c, fleet, &names);
+    rollout::rollouts(c, fleet, &names);
     for (i, s) in fleet.secrets.iter().enumerate() {
         secret(c, fleet, &names, s, &|| Path::item("secret", i));
     }
@@ -128,6 +131,7 @@ struct Names<'f> {
     trains: Index<'f>,
     partitions: Index<'f>,
     issuers: Index<'f>,
+    rollout_policies: Index<'f>,
     secrets: Index<'f>,
     nodes: Index<'f>,
 }
