@@ -12,6 +12,7 @@ use pki::text::escape;
 use pki::{Certificate, PrivateKey, Time};
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde::Deserialize;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::error::Error;
@@ -50,7 +51,12 @@ pub struct Ca {
     directory: String,
     client: outbound::Client,
     cached: Cached,
+    announced: Announced,
 }
+
+/// The challenges that the CA was told about lately, by token. Some CAs leave them pending while they look, and look once more each time
+/// that they are told; what proved a name may be gone by then.
+pub(crate) type Announced = Arc<Mutex<BTreeMap<String, Instant>>>;
 
 /// What a directory says of its CA (RFC 8555 §7.1.1). Texts are escaped, URLs to be asked are not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -175,6 +181,7 @@ impl fmt::Debug for Credentials {
 pub(crate) struct Session {
     pub(crate) account: Account,
     pub(crate) wire: Wire,
+    pub(crate) announced: Announced,
 }
 
 impl Session {
@@ -207,7 +214,7 @@ impl Ca {
     /// The CA behind `directory`, spoken to through `client`, whose roots and guard apply.
     #[must_use]
     pub fn new(directory: impl Into<String>, client: outbound::Client) -> Self {
-        Ca { directory: directory.into(), client, cached: Cached::default() }
+        Ca { directory: directory.into(), client, cached: Cached::default(), announced: Announced::default() }
     }
 
     pub(crate) fn wire(&self) -> Wire {
@@ -263,7 +270,7 @@ impl Ca {
         let builder = Account::builder_with_http(Box::new(wire.clone()));
         let account = Box::pin(builder.from_parts(credentials.account.clone(), key, self.directory.clone())).await;
         let account = account.map_err(|error| Error::of("reading the CA's directory", error, &wire.notes(), now))?;
-        Ok(Session { account, wire })
+        Ok(Session { account, wire, announced: self.announced.clone() })
     }
 
     /// Revokes a certificate that this account was given (RFC 8555 §7.6). One that is revoked already is done too.

@@ -1,14 +1,20 @@
 //! Proving the names of an order (RFC 8555 §7.5), and taking away what proved them.
 
+use std::sync::PoisonError;
+use std::time::Duration;
+
 use instant_acme::{AuthorizationStatus, ChallengeStatus, ChallengeType, Order};
 use pki::Time;
 use pki::text::escape;
+use tokio::time::Instant;
 
 use crate::account::{Session, again, bad_nonce, nonce_rounds};
 use crate::challenge::{Proof, Solver};
 use crate::error::{self, Error, NameProblem, Refusal};
 
 const DOING: &str = "asking about the names of an order";
+/// How long a CA that was told of a challenge is not told again, though it does not say that it looks.
+const TOLD_AGAIN: Duration = Duration::from_secs(600);
 
 /// One name of an order, as the CA sees it.
 struct Name {
@@ -104,13 +110,22 @@ pub(crate) async fn prove(session: &Session, order: &mut Order, solver: &Solver,
 /// Tells the CA that the challenges with these tokens can be looked at.
 async fn announce(session: &Session, order: &mut Order, solver: &Solver, ready: &[&str], now: Time) -> Result<(), Error> {
     let wanted = solver.challenge();
+    let known: Vec<String> = {
+        let mut announced = session.announced.lock().unwrap_or_else(PoisonError::into_inner);
+        announced.retain(|_, at| at.elapsed() < TOLD_AGAIN);
+        announced.keys().cloned().collect()
+    };
+    let ready: Vec<&str> = ready.iter().copied().filter(|token| !known.iter().any(|k| k == token)).collect();
     let mut all = order.authorizations();
     while let Some(one) = Box::pin(all.next()).await {
         let mut handle = one.map_err(|error| session.failed(DOING, error, now))?;
         let shown = escape(&handle.identifier().to_string());
         let Some(mut challenge) = handle.challenge(wanted.clone()).filter(|c| ready.contains(&c.token.as_str())) else { continue };
         match again!(Box::pin(challenge.set_ready())) {
-            Ok(()) => {}
+            Ok(()) => {
+                let mut announced = session.announced.lock().unwrap_or_else(PoisonError::into_inner);
+                announced.insert(challenge.token.clone(), Instant::now());
+            }
             Err(instant_acme::Error::Api(problem)) if error::code_of(&problem) != "badNonce" && session.wire.notes().status < Some(500) => {
                 // RFC 8555 §7.5.1: whoever comes too late, after a crash, finds it no longer pending; the next step sees how it ended.
                 if matches!(error::code_of(&problem).as_str(), "malformed" | "conflict") {

@@ -19,6 +19,8 @@ use crate::error::Error;
 const MAX_TOKENS: usize = 10_000;
 /// How long a token is served if nobody takes it back. A crash of the order's loop leaves nothing for ever.
 const TOKEN_TIME: Duration = Duration::from_secs(24 * 3600);
+/// How long a token is served after it was forgotten.
+const LATE: Duration = Duration::from_secs(60);
 /// The most connections at a time; a CA looks from a handful of places.
 const MAX_CONNECTIONS: usize = 64;
 /// How long one connection may take.
@@ -31,6 +33,7 @@ const PATH: &str = "/.well-known/acme-challenge/";
 /// Tokens that are served. Clones share them.
 #[derive(Clone, Default)]
 pub struct Responder {
+    /// Each with its authorization, and until when it is served.
     tokens: Arc<Mutex<BTreeMap<String, (String, Instant)>>>,
 }
 
@@ -47,23 +50,26 @@ impl Responder {
     /// [`Error::Later`] if too many are served already.
     pub fn serve_token(&self, token: &str, key_authorization: &str) -> Result<(), Error> {
         let mut tokens = self.tokens();
-        tokens.retain(|_, (_, at)| at.elapsed() < TOKEN_TIME);
+        tokens.retain(|_, (_, until)| *until > Instant::now());
         if tokens.len() >= MAX_TOKENS && !tokens.contains_key(token) {
             return Err(Error::later(format!("{MAX_TOKENS} tokens are served for http-01 already"), 60));
         }
-        tokens.insert(token.to_owned(), (key_authorization.to_owned(), Instant::now()));
+        tokens.insert(token.to_owned(), (key_authorization.to_owned(), Instant::now() + TOKEN_TIME));
         Ok(())
     }
 
-    /// Serves it no longer.
+    /// Serves it no longer, but for those who look late: a CA that was told again after a crash looks once more.
     pub fn forget(&self, token: &str) {
-        self.tokens().remove(token);
+        if let Some((_, until)) = self.tokens().get_mut(token) {
+            *until = (*until).min(Instant::now() + LATE);
+        }
     }
 
-    /// How many are served.
+    /// How many are served and not forgotten.
     #[must_use]
     pub fn served(&self) -> usize {
-        self.tokens().len()
+        let late = Instant::now() + LATE;
+        self.tokens().values().filter(|(_, until)| *until > late).count()
     }
 
     fn tokens(&self) -> MutexGuard<'_, BTreeMap<String, (String, Instant)>> {
@@ -88,6 +94,10 @@ impl Responder {
         }
     }
 
+    fn served_now(&self, token: &str) -> Option<String> {
+        self.tokens().get(token).filter(|(_, until)| *until > Instant::now()).map(|(authorization, _)| authorization.clone())
+    }
+
     async fn answer(&self, mut stream: TcpStream) -> std::io::Result<()> {
         let mut head = Vec::with_capacity(MAX_HEAD);
         while !head.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -96,7 +106,7 @@ impl Responder {
                 return Ok(());
             }
         }
-        let answer = match asked(&head).and_then(|token| self.tokens().get(token).map(|(authorization, _)| authorization.clone())) {
+        let answer = match asked(&head).and_then(|token| self.served_now(token)) {
             Some(authorization) => response("200 OK", &authorization),
             None => response("404 Not Found", ""),
         };

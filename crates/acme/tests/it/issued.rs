@@ -70,6 +70,22 @@ async fn tls_alpn_01() {
     assert_eq!(issued.chain[0].names()[0].to_string(), "127.0.0.1");
 }
 
+/// A CA that takes its time before it looks, and calls a challenge pending meanwhile: it is told once, or it would look again when
+/// what proved the name is gone.
+#[tokio::test]
+async fn a_slow_ca_is_told_once() {
+    let (responder, port) = web().await;
+    let environment = vec![("PEBBLE_VA_NOSLEEP", "0"), ("PEBBLE_VA_SLEEPTIME", "5")];
+    let special = Special { environment, ..Special::default() };
+    let Some(pebble) = Pebble::start("a slow CA", &Names::Here, port, 1, &special) else { return };
+    let ca = pebble.ca();
+    let credentials = pebble.account(&ca).await;
+    let key = new_key();
+    let wanted = wanted(&key, &["www.example.test", "example.test"]);
+    let (issued, said) = drive(&ca, &credentials, &wanted, &Solver::Http(responder)).await.unwrap();
+    assert!(key.fits(&issued.chain[0]), "{said:?}");
+}
+
 /// One name of a shared certificate fails: it is named, with what the CA says of it, and nothing is left behind.
 #[tokio::test]
 async fn a_failing_name_is_reported_by_name() {
