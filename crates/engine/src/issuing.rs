@@ -24,6 +24,7 @@ pub use crl::{EVERY, GOOD_FOR};
 pub use desk::{BATCH, Desk, MOST_WAITING};
 pub use hand::{MOST_OPEN, NewRequest};
 pub use renew::RENEW;
+pub(crate) use renew::wanted as renew_wanted;
 
 use domain::Span;
 use store::Tx;

@@ -311,10 +311,14 @@ fn issue(tx: &mut Tx<'_>, r: &Revocation, s: &secret::Secret, a: &Affected, tick
                 Err(other) => Err(other),
             }
         }
-        Some(_) => {
-            timer::set_earlier(tx, loops::RENEW, s.id.0, tick.now)?;
-            waits(String::from("its issuer is asked for a new one"))
-        }
+        // Asked once: how it goes from there is the renewal's to say.
+        Some(_) if a.detail.is_empty() => match issuing::renew_wanted(tx, s, &format!("revocation {}: {}", r.id, r.reason), &rules(), tick)
+        {
+            Ok(intent) => waits(format!("its issuer is asked for a new one (intent {intent})")),
+            Err(Error::Refused(no)) => waits(no.problems.join("; ")),
+            Err(other) => Err(other),
+        },
+        Some(_) => waits(a.detail.clone()),
         None => waits(format!("nobody issues it by itself; store a replacement: perennial cert import {}", s.name)),
     }
 }

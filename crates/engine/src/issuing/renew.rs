@@ -43,6 +43,22 @@ const LATER: Span = Span::minutes(1);
 /// How long after it was intended something is finished that a crash left behind.
 const LEFT_BEHIND: Span = Span::minutes(2);
 
+/// A secret whose row is taken is renewed now, whatever its policy says. Whoever asks again has it tried again now.
+pub(crate) fn wanted(tx: &mut Tx<'_>, s: &secret::Secret, reason: &str, actor: &Actor, tick: &Tick) -> Result<i64> {
+    let (_, i) = declared(tx, s.id)?;
+    check_renewable(s)?;
+    if let Some(open) = intent::open_for(tx, RENEW, &subject(s))? {
+        let mut state = issuance::renewal(tx, s.id)?.unwrap_or_else(|| issuance::Renewal::fresh(s.id, s.newest_version));
+        (state.terminal, state.intent) = (false, open.id);
+        issuance::put_renewal(tx, &state)?;
+        timer::set(tx, loops::RENEW, s.id.0, tick.now)?;
+        return Ok(open.id);
+    }
+    let id = commit(tx, s, &i, reason, actor, tick.now)?;
+    timer::set(tx, loops::RENEW, s.id.0, tick.now)?;
+    Ok(id)
+}
+
 impl Engine {
     /// Looks at the secrets that may be due, and goes on with those that are. Says how many there were.
     ///
@@ -83,19 +99,7 @@ impl Engine {
         self.store.try_write(actor, tick.now, |tx| {
             let s = secret::by_name(tx, name)?.ok_or_else(|| Error::not_found("secret", name))?;
             let s = secret::lock(tx, s.id)?.ok_or_else(|| Error::not_found("secret", name))?;
-            let (_, i) = declared(tx, s.id)?;
-            check_renewable(&s)?;
-            if let Some(open) = intent::open_for(tx, RENEW, &subject(&s))? {
-                // Whoever asks again wants it tried again now.
-                let mut state = issuance::renewal(tx, s.id)?.unwrap_or_else(|| issuance::Renewal::fresh(s.id, s.newest_version));
-                (state.terminal, state.intent) = (false, open.id);
-                issuance::put_renewal(tx, &state)?;
-                timer::set(tx, loops::RENEW, s.id.0, tick.now)?;
-                return Ok(open.id);
-            }
-            let id = commit(tx, &s, &i, reason, actor, tick.now)?;
-            timer::set(tx, loops::RENEW, s.id.0, tick.now)?;
-            Ok(id)
+            wanted(tx, &s, reason, actor, tick)
         })
     }
 
