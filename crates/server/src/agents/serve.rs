@@ -215,8 +215,8 @@ fn wanted(query: &str) -> Result<(i64, u64), Problem> {
 }
 
 async fn join(agents: &Arc<Agents>, peer: SocketAddr, request: Request<Incoming>) -> Result<Answer, Problem> {
-    let busy = |_| Problem::busy("too many agents join at a time; come back in a second");
-    let _turn = agents.joining.try_acquire().map_err(busy)?;
+    // Strangers have few connections and little time, so whoever comes waits for its turn.
+    let _turn = agents.joining.acquire().await.map_err(|e| Problem::internal(&e))?;
     let wanted: api::agent::Join = body(request, SMALL_BODY).await?;
     // The address is looked at before, and counted after it was refused: who joins rightly is never kept out by who does not.
     let now = agents.tick().now;
