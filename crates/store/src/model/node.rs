@@ -354,9 +354,12 @@ pub fn installs(tx: &mut Tx<'_>, node: NodeId) -> Result<Vec<Install>> {
     tx.query(&sql, &[node.0.into()])?.iter().map(|r| install_row(r, 0)).collect()
 }
 
-/// The secrets of every node, by name, each with the version that it is to have.
-pub fn secrets_of_all(tx: &mut Tx<'_>) -> Result<BTreeMap<NodeId, BTreeMap<String, (SecretId, i64)>>> {
-    let mut all: BTreeMap<NodeId, BTreeMap<String, (SecretId, i64)>> = BTreeMap::new();
+/// Secrets of a node by name, each with the version that it is to have.
+pub type Named = BTreeMap<String, (SecretId, i64)>;
+
+/// The secrets of every node.
+pub fn secrets_of_all(tx: &mut Tx<'_>) -> Result<BTreeMap<NodeId, Named>> {
+    let mut all: BTreeMap<NodeId, Named> = BTreeMap::new();
     let sql = "SELECT i.node_id, s.name, i.secret_id, i.version FROM node_secret i JOIN secret s ON s.id = i.secret_id \
                ORDER BY i.node_id, i.secret_id";
     tx.for_each(sql, &[], |r| {

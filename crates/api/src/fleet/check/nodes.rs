@@ -1,6 +1,6 @@
 //! Nodes: where they are, and what they are to have.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use super::super::model::{Fleet, Management, SecretKind, Target};
 use super::super::nodes::Node;
@@ -42,10 +42,10 @@ pub(super) fn node(c: &mut Check, fleet: &Fleet, names: &Names<'_>, n: &Node, at
 }
 
 /// What each node is to have, to be asked and never walked.
-pub(super) type Has<'f> = HashSet<(usize, &'f str)>;
+pub(super) type Has<'f> = BTreeSet<(usize, &'f str)>;
 
 pub(super) fn has(fleet: &Fleet) -> Has<'_> {
-    let mut has = Has::with_capacity(fleet.nodes.iter().map(|n| n.secrets.len()).sum());
+    let mut has = Has::new();
     for (at, node) in fleet.nodes.iter().enumerate() {
         has.extend(node.secrets.iter().map(|s| (at, s.as_str())));
     }
