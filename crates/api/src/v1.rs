@@ -1,5 +1,6 @@
 //! The data of `/v1`. Fields are only ever added; texts that come from certificates are escaped; times are RFC 3339 in UTC.
 
+mod drill;
 mod forecast;
 mod issuing;
 mod node;
@@ -9,6 +10,7 @@ mod release;
 mod rollout;
 mod token;
 
+pub use drill::{CriticalPath, Drill, DrillReason, DrillRun, DrillRunDetail, DrillStep, RunDrill};
 pub use forecast::{Break, BreakGroup, Forecast, Missed, SinglePoint, SinglePoints};
 pub use issuing::{
     BudgetStanding, CaAnswer, CaCertificate, CertAnswer, CertRequest, IssuerStanding, NewCa, NewCertRequest, Renewing, RequestedCa, Revoke,

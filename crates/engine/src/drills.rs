@@ -2,30 +2,41 @@
 //!
 //! A drill that failed, or that has not passed for too long, is a finding with an owner, and only a drill that passes ends it (law 1).
 
+mod alert;
+mod begin;
+mod read;
+mod run;
 pub mod standing;
+
+pub use begin::Ask;
+pub use read::{Declared, Path, declared, detail};
 
 use crate::{Engine, Result, Tick, concern, loops, rules};
 use domain::{
     Span, Time,
     concern::Concern,
     drill::{
+        Phase,
         reason::{Reason, Why},
         schedule::{self, Past},
     },
     finding::Code,
     policy::{Level, UNPROVEN_PATH},
     schedule::LEASE,
+    words::{NodeId, SecretId},
 };
 use store::{
     Tx,
     model::{
         concern::Stored,
         drill::{self, Drill, Run},
-        inventory, secret,
+        incident, inventory, secret,
     },
     timer,
 };
 
+/// How long a drill waits for its turn, where another one is on its way in the same service.
+const TURN: Span = Span::minutes(15);
 /// How many drills one round looks at.
 const BATCH: i64 = 100;
 /// How many of a service's rotations are looked at for what they have proven.
@@ -41,7 +52,7 @@ impl Engine {
         for claim in &claims {
             self.store.try_write(&rules(), now, |tx| {
                 let next = match drill::by_id(tx, claim.subject)? {
-                    Some(declared) => assess(tx, &declared, now)?,
+                    Some(declared) => assess(tx, &declared, tick)?,
                     None => None,
                 };
                 timer::done(tx, loops::DRILL, claim, next)?;
@@ -90,12 +101,44 @@ pub(crate) fn wake(tx: &mut Tx<'_>, name: &str, now: Time) -> Result<()> {
     Ok(())
 }
 
-fn assess(tx: &mut Tx<'_>, d: &Drill, now: Time) -> Result<Option<Time>> {
+fn assess(tx: &mut Tx<'_>, d: &Drill, tick: &Tick) -> Result<Option<Time>> {
+    let now = tick.now;
     tx.turn(&subject(&d.name))?;
-    let past = drill::past(tx, d)?;
+    let mut past = drill::past(tx, d)?;
+    // What is begun by itself waits for a clock that is believed: one that is wrong must not rotate everything.
+    if tick.clock.is_believed() && past.due_at(d.every).is_some_and(|due| due <= now) {
+        begin::scheduled(tx, d, &rules(), tick)?;
+        past = drill::past(tx, d)?;
+    }
     let again = tell(tx, d, &past, now)?;
     let overdue = Some(past.overdue_at(d.every)).filter(|t| *t > now);
-    Ok(past.due_at(d.every).filter(|t| *t > now).into_iter().chain(again).chain(overdue).min())
+    // Who has to wait for another one asks again.
+    let due = past.due_at(d.every).map(|due| if due <= now { now + TURN } else { due });
+    if past.overdue_at(d.every) <= now {
+        // What it proved is believed no longer.
+        incident::wake_open(tx, loops::INCIDENT, now)?;
+    }
+    Ok(due.into_iter().chain(again).chain(overdue).min())
+}
+
+/// Says what stands about a drill that nobody declared; told once, since nothing brings it back.
+pub(crate) fn tell_undeclared(tx: &mut Tx<'_>, run: &Run, now: Time) -> Result<()> {
+    if run.phase == Phase::Aborted {
+        return Ok(());
+    }
+    let secret = run.name.trim_start_matches(UNDECLARED);
+    let teams = teams(tx, "", secret)?;
+    let concerns: Vec<Concern> = failed(Some(run), &teams).into_iter().map(|c| Concern { once: true, ..c }).collect();
+    concern::replace(tx, &subject(&run.name), &concerns, now)?;
+    Ok(())
+}
+
+/// A node says that the last good version of a secret is in place again: whoever rehearses that looks.
+pub(crate) fn put_back(tx: &mut Tx<'_>, node: NodeId, secret: SecretId, now: Time) -> Result<()> {
+    for run in drill::put_back(tx, node, secret, now)? {
+        timer::set_earlier(tx, loops::DRILL_RUN, run, now)?;
+    }
+    Ok(())
 }
 
 /// Says what stands about a declared drill. Says when time alone changes that.

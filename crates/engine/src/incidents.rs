@@ -251,14 +251,8 @@ fn step(tx: &mut Tx<'_>, id: IncidentId, now: Time) -> Result<Option<Time>> {
             Some(now)
         }
         Step::Escalate | Step::Remind => {
-            it.facts.told_at = now;
-            it.facts.escalated = true;
-            note(tx, "escalated", json!({}))?;
-            let mut teams = hearing(&it, now);
-            for team in teams.clone() {
-                teams.extend(tell::escalation_of(tx, &team)?.filter(|e| !teams.contains(e)));
-            }
-            tell::incident_to(tx, &it, News::Updated, &teams, now)?;
+            let teams = hearing(&it, now);
+            escalated(tx, &mut it, teams, "", now)?;
             Some(now)
         }
     };
@@ -273,6 +267,28 @@ fn step(tx: &mut Tx<'_>, id: IncidentId, now: Time) -> Result<Option<Time>> {
     let quiet = it.answered.iter().map(|(_, until)| *until).min();
     incident::put(tx, &it)?;
     Ok(next.into_iter().chain(quiet).min())
+}
+
+/// These teams hear of it, and their escalation contacts.
+fn escalated(tx: &mut Tx<'_>, it: &mut Incident, mut teams: Vec<String>, reason: &str, now: Time) -> Result<()> {
+    it.facts.told_at = now;
+    it.facts.escalated = true;
+    tx.journal(Entry::new("incident.escalated", format!("incident/{}", it.facts.id), reason, &json!({})))?;
+    for team in teams.clone() {
+        teams.extend(tell::escalation_of(tx, &team)?.filter(|e| !teams.contains(e)));
+    }
+    tell::incident_to(tx, it, News::Updated, &teams, now)
+}
+
+/// The escalation contact of an open incident hears of it now, and not only after the usual wait; so does every team, whoever
+/// acknowledged.
+pub(crate) fn escalate(tx: &mut Tx<'_>, id: IncidentId, reason: &str, now: Time) -> Result<()> {
+    let Some(mut it) = incident::lock(tx, id)?.filter(|i| i.facts.state.is_open()) else { return Ok(()) };
+    let teams = it.teams.clone();
+    escalated(tx, &mut it, teams, reason, now)?;
+    incident::put(tx, &it)?;
+    timer::set_earlier(tx, loops::INCIDENT, id.0, now)?;
+    Ok(())
 }
 
 fn overdue(tx: &mut Tx<'_>, id: i64, now: Time) -> Result<Option<Time>> {

@@ -10,7 +10,9 @@ mod view;
 
 pub use policy::of_secret as policy_of;
 pub(crate) use policy::problems;
+pub(crate) use policy::quarantine_of;
 pub use policy::title as policy_title;
+pub(crate) use read::waits;
 pub use read::{Detail, Waits, WaveDetail, detail};
 
 use crate::{Engine, Error, Result, Tick, assess::secret_policy, concern, intent::Intent, loops};
@@ -148,6 +150,10 @@ pub fn may_go_out(tx: &mut Tx<'_>, s: &secret::Secret, version: i64, tick: &Tick
 /// A version was stored or announced: it goes out by itself where agents carry it, releases do not, and the inventory does not say that a
 /// person starts it. Whether it may is said by the rollout; storing never fails of it.
 pub(crate) fn stored(tx: &mut Tx<'_>, s: &secret::Secret, actor: &Actor, tick: &Tick) -> Result<()> {
+    // A rehearsal begins its own rollout, by the policy of emergencies.
+    if store::model::drill::issuing(tx, s.id)? {
+        return Ok(());
+    }
     let by_hand = policy::name_of(tx, s.id)?.as_deref() == Some(api::fleet::rollout::BY_HAND);
     if s.release_bound || by_hand || !rollout::placed(tx, s.id)?.iter().any(|p| p.nodes > 0) {
         return Ok(());

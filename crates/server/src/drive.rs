@@ -72,12 +72,14 @@ type Step = fn(&Drive, &Tick) -> engine::Result<usize>;
 pub fn start(drive: &Drive) -> JoinSet<()> {
     let mut set = JoinSet::new();
     set.spawn(observe(drive.clone()));
-    let quick: [(&'static str, Step); 14] = [
+    let quick: [(&'static str, Step); 16] = [
         ("target", |d, t| d.engine.targets_once(t)),
         ("secret", |d, t| d.engine.secrets_once(t)),
         ("incident", |d, t| d.engine.incidents_once(t)),
         ("release", |d, t| d.engine.releases_once(t)),
         ("service", |d, t| d.engine.services_once(t)),
+        ("drill", |d, t| d.engine.drills_once(t)),
+        ("drill-run", |d, t| d.engine.drill_runs_once(t)),
         ("node", |d, t| d.engine.nodes_once(t)),
         ("rollout", |d, t| d.engine.rollouts_once(t)),
         ("revocation", |d, t| d.engine.revocations_once(t)),

@@ -73,6 +73,7 @@ CREATE TABLE drill_reach (
   run_id INTEGER NOT NULL,
   PRIMARY KEY (service, run_id)
 );
+CREATE INDEX drill_reach_by_run ON drill_reach (run_id, service);
 
 -- What is made to go wrong now; a row goes when it is lifted.
 CREATE TABLE drill_fault (
@@ -81,6 +82,8 @@ CREATE TABLE drill_fault (
   secret_id INTEGER NOT NULL,
   fault TEXT NOT NULL,
   since INTEGER NOT NULL,
+  -- When the node said that the last good version is in place again.
+  put_back_at INTEGER,
   PRIMARY KEY (run_id, node_id)
 );
 CREATE INDEX drill_fault_by_node ON drill_fault (node_id, run_id);

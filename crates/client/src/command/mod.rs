@@ -5,6 +5,7 @@ mod bulk;
 mod by_hand;
 mod ca;
 mod cert;
+mod drill;
 mod fleet_text;
 mod forecast;
 mod incident;
@@ -55,6 +56,7 @@ pub enum Command {
     Blast(reach::BlastArgs),
     Partition(reach::PartitionArgs),
     Intent(reach::IntentArgs),
+    Drill(drill::Args),
     /// Releases, whose commands stand beside one that needs no server.
     #[command(skip)]
     Release(ReleaseCommand),
@@ -92,6 +94,7 @@ impl Command {
             Command::Blast(args) => &args.common,
             Command::Partition(args) => &args.common,
             Command::Intent(args) => &args.common,
+            Command::Drill(args) => &args.common,
             Command::Release(command) => command.common(),
             Command::Rollout(args) => &args.common,
             Command::Revocation(args) => &args.common,
@@ -129,6 +132,7 @@ pub(crate) async fn run(command: Command, session: &mut Session<'_, '_>) -> Resu
         Command::Blast(args) => reach::blast(args, session).await,
         Command::Partition(args) => reach::partition(args, session).await,
         Command::Intent(args) => reach::intent(args, session).await,
+        Command::Drill(args) => drill::run(args, session).await,
         Command::Release(command) => release::run(command, session).await,
         Command::Rollout(args) => rollout::run(args, session).await,
         Command::Revocation(args) => rollout::revocation(args, session).await,

@@ -9,6 +9,8 @@ use alloc::{
 word!(
     /// Why a drill failed, by the word that machines see; stable for ever.
     Why {
+        /// Something stood against it before it began.
+        CannotBegin = "cannot-begin",
         /// No version could be issued.
         CannotIssue = "cannot-issue",
         /// The rollout came to a halt.

@@ -126,7 +126,8 @@ impl Engine {
             if let Some(open) = open {
                 return Ok(Step::Acts(Box::new(open)));
             }
-            if s.renewal != Renewal::Automatic {
+            // An alert drill lets it run out, and wakes this when it does no longer.
+            if s.renewal != Renewal::Automatic || store::model::drill::holds(tx, id)? {
                 return Ok(Step::Rests(None));
             }
             let due = due(tx, &s, &i, &state)?;

@@ -9,7 +9,7 @@ use pki::PrivateKey;
 use std::collections::BTreeMap;
 use store::{
     Store, meta,
-    model::{identity, node},
+    model::{drill, identity, node},
 };
 
 /// A generation that an agent may have seen in a life of the store that was lost; beyond it nothing is believed.
@@ -65,6 +65,9 @@ impl Engine {
                 asks.iter().filter(behind).filter_map(|a| known.get(&a.certificate).map(|s| s.certificate.node)).collect();
             nodes.sort_unstable();
             nodes.dedup();
+            // Whoever a rehearsal cuts off hears of nothing newer, as if it were down.
+            let cut = drill::cut_off(tx)?;
+            nodes.retain(|n| !cut.contains(n));
             Ok((life, known, node::wants(tx, &nodes)?))
         })?;
         let wants: BTreeMap<NodeId, node::Wants> = wants.into_iter().map(|w| (w.node, w)).collect();

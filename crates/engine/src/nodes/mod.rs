@@ -20,7 +20,7 @@ use serde_json::json;
 use store::{
     Tx,
     journal::Entry,
-    model::{node, secret},
+    model::{drill, node, secret},
     timer,
 };
 
@@ -31,6 +31,9 @@ pub use manifest::{Ask, Polled};
 pub use material::Supplied;
 pub use report::HEARD_AGAIN;
 
+/// [`api::agent::Fault::StaleReload`], in its word.
+const STALE_RELOAD: &str = "stale-reload";
+
 /// This node is to have this version from now on. Says the generation of the node's manifest that says so; the same again is the same
 /// generation. Journaled, and whoever waits for the manifest looks again once this transaction is committed.
 ///
@@ -38,7 +41,9 @@ pub use report::HEARD_AGAIN;
 /// There is no such node, or it is not to have this secret at all; `version-revoked`, or `version-too-old` for one below its incident
 /// threshold.
 pub fn desire(tx: &mut Tx<'_>, node: NodeId, secret: SecretId, version: i64, rollout: Option<RolloutId>, tick: &Tick) -> Result<i64> {
-    desire_with(tx, node, secret, version, rollout, "", tick)
+    // A rehearsal may want this very version to be installed without a reload.
+    let fault = if drill::is_stale(tx, node, secret, version)? { STALE_RELOAD } else { "" };
+    desire_with(tx, node, secret, version, rollout, fault, tick)
 }
 
 /// As [`desire`], with a rehearsal of a fault in the words of [`api::agent::Fault`]; empty for none.

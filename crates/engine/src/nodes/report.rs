@@ -202,6 +202,9 @@ fn take(tx: &mut Tx<'_>, n: &Node, before: Install, name: &str, said: &Said<'_>,
     if let Some(rollout) = before.rollout {
         timer::set_earlier(tx, loops::ROLLOUT, rollout.0, now)?;
     }
+    if acts_on_it && said.state == InstallState::RolledBack {
+        crate::drills::put_back(tx, n.id, before.secret, now)?;
+    }
     let body = json!({ "node": n.name, "state": after.state, "version": after.has, "wanted": after.version,
         "leaf": after.leaf.map(|l| l.to_string()), "attempts": after.attempts, "detail": after.detail });
     tx.journal(Entry::new("node.reported", subject(&n.name), name, &body))?;

@@ -119,3 +119,8 @@ pub(super) fn parse(text: &str) -> Result<Policy> {
 pub fn title(text: &str) -> String {
     parse(text).map_or_else(|_| String::from("unknown"), |p| pki::text::escape(&p.name))
 }
+
+/// How much of a wave may be left behind, in percent, by a policy as a rollout has kept it.
+pub(crate) fn quarantine_of(text: &str) -> Result<u32> {
+    Ok(parse(text)?.quarantine)
+}

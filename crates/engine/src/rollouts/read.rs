@@ -87,7 +87,8 @@ pub fn detail(tx: &mut Tx<'_>, id: RolloutId) -> Result<Detail> {
     Ok(Detail { secret: name, waves, waits, left_behind: (behind.len() as i64, some), taken_back_by, rollout: r })
 }
 
-fn waits(r: &Rollout) -> Result<Vec<Waits>> {
+/// What a rollout waits for, as it was kept.
+pub(crate) fn waits(r: &Rollout) -> Result<Vec<Waits>> {
     let corrupt = || StoreError::Corrupt { what: format!("what rollout {} waits for", r.id) };
     let all: Vec<Value> = serde_json::from_str(&r.reasons).map_err(|_| corrupt())?;
     let one = |v: &Value| {

@@ -3,6 +3,7 @@
 
 mod clock;
 mod delivery;
+mod drills;
 mod fleet_2013;
 mod forecast;
 mod intents;

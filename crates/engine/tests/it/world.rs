@@ -216,6 +216,8 @@ impl World {
             n += self.engine.services_once(&tick).unwrap();
             n += self.engine.rollouts_once(&tick).unwrap();
             n += self.engine.revocations_once(&tick).unwrap();
+            n += self.engine.drills_once(&tick).unwrap();
+            n += self.engine.drill_runs_once(&tick).unwrap();
             n += self.engine.actions_once(&tick).unwrap();
             n += self.engine.deliver_once(&self.post, &tick).unwrap();
             if self.tells_of_itself {

@@ -6,6 +6,7 @@
 mod body;
 mod bulk;
 mod convert;
+mod drills;
 mod findings;
 mod fleet;
 mod forecast;

@@ -123,11 +123,13 @@ pub enum Action {
     Rollout,
     /// An emergency: a critical rollout, or what must be replaced by a deadline.
     Emergency,
+    /// Rehearsing an emergency, and ending a rehearsal.
+    Drill,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Action; 28] = [
+    pub const ALL: [Action; 29] = [
         Action::Read,
         Action::Store,
         Action::Attest,
@@ -156,6 +158,7 @@ impl Action {
         Action::Certify,
         Action::Rollout,
         Action::Emergency,
+        Action::Drill,
     ];
 }
 
@@ -191,6 +194,7 @@ impl Action {
             Action::Certify => "make or renew a CA",
             Action::Rollout => "start, halt, resume or take back a rollout",
             Action::Emergency => "start an emergency",
+            Action::Drill => "run or end a drill",
         }
     }
 }
@@ -297,7 +301,8 @@ pub(crate) fn rule(role: Role, action: Action) -> Rule {
             | A::Revoke
             | A::Certify
             | A::Rollout
-            | A::Emergency,
+            | A::Emergency
+            | A::Drill,
         ) => Rule::Always,
         (Role::Vantage, A::Work | A::Report) => Rule::OwnVantage,
         (Role::Build, A::Carry) => Rule::OwnServices,
@@ -510,7 +515,13 @@ mod tests {
             Plan    viewer ...... owner .y...y admin yyyyyy vantage ...... build ......
             Carry   viewer ...... owner .y...y admin yyyyyy vantage ...... build ....y.
             Divide  viewer ...... owner ...... admin yyyyyy vantage ...... build ......
-            Nodes   viewer ...... owner ...... admin yyyyyy vantage ...... build ......";
+            Nodes   viewer ...... owner ...... admin yyyyyy vantage ...... build ......
+            Renew   viewer ...... owner .y...y admin yyyyyy vantage ...... build ......
+            Revoke  viewer ...... owner .y...y admin yyyyyy vantage ...... build ......
+            Certify viewer ...... owner ...... admin yyyyyy vantage ...... build ......
+            Rollout viewer ...... owner .y...y admin yyyyyy vantage ...... build ......
+            Emergency viewer ...... owner .y...y admin yyyyyy vantage ...... build ......
+            Drill   viewer ...... owner ...... admin yyyyyy vantage ...... build ......";
         let resources = [Resource::Store, owned("storage"), owned("web"), owned(""), service("shop", "web"), service("blob", "storage")];
         let mut got = String::new();
         for action in Action::ALL {

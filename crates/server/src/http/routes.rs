@@ -8,7 +8,7 @@ use axum::{
 };
 
 use super::{
-    bulk, findings, fleet, forecast,
+    bulk, drills, findings, fleet, forecast,
     gate::{Shared, gate},
     incidents, issuing, keys,
     limits::{BULK_CHUNK_BYTES, CARRY_BYTES, FLEET_BYTES, IMPORT_BYTES, JSON_BYTES, REPORT_BYTES, UNSEAL_BYTES},
@@ -230,6 +230,18 @@ pub(crate) static ROUTES: &[Route] = &[
     .needs(Action::Nodes),
     read("/v1/findings", "What the rules say now", &["secret", "after", "limit"], page::<v1::Finding>, || get(findings::findings)),
     read("/v1/plan/findings", "What the rules say now about what is planned", PAGED, page::<v1::PlanFinding>, || get(findings::plan)),
+    read("/v1/drills", "Drills of the inventory, with how they stand", PAGED, page::<v1::Drill>, || get(drills::list)),
+    write("/v1/drills/run", Action::Drill, "Run a drill", schema::<v1::RunDrill>, schema::<v1::DrillRunDetail>, || post(drills::run)),
+    read("/v1/drills/runs", "Rehearsals, the newest first", &["name", "after", "limit"], page::<v1::DrillRun>, || get(drills::runs)),
+    read("/v1/drills/runs/{id}", "A rehearsal with what each step took", &[], schema::<v1::DrillRunDetail>, || get(drills::show)),
+    write(
+        "/v1/drills/runs/{id}/abort",
+        Action::Drill,
+        "End a rehearsal, and lift what it made go wrong",
+        schema::<v1::Reason>,
+        schema::<v1::DrillRunDetail>,
+        || post(drills::abort),
+    ),
     read("/v1/releases", "Releases, the newest first", &["service", "after", "limit"], page::<v1::Release>, || get(releases::list)),
     write(
         "/v1/releases",

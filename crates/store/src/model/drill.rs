@@ -8,9 +8,9 @@ use domain::{
         Kind, Phase,
         schedule::{Past, Run as Ended},
     },
-    words::SecretId,
+    words::{IncidentId, NodeId, SecretId},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A drill of the inventory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -287,6 +287,13 @@ pub fn open_by_name(tx: &mut Tx<'_>, name: &str) -> Result<Option<Run>> {
     tx.query_opt(&sql, &[name.into()])?.as_ref().map(run).transpose()
 }
 
+/// Whether a rehearsal has asked for a version of a secret, and will bring it out itself.
+pub fn issuing(tx: &mut Tx<'_>, secret: SecretId) -> Result<bool> {
+    let sql = "SELECT id FROM drill_run WHERE secret_id = $1 AND kind <> $2 AND phase = $3 AND ended_at IS NULL ORDER BY id LIMIT 1";
+    let params = [secret.0.into(), Kind::Alert.as_str().into(), Phase::Issuing.as_str().into()];
+    Ok(tx.query_opt(sql, &params)?.is_some())
+}
+
 /// Whether an alert drill holds the renewal of a secret back.
 pub fn holds(tx: &mut Tx<'_>, secret: SecretId) -> Result<bool> {
     let sql = "SELECT id FROM drill_run WHERE secret_id = $1 AND kind = $2 AND ended_at IS NULL AND lifted_at IS NULL ORDER BY id LIMIT 1";
@@ -317,6 +324,12 @@ pub fn reaches(tx: &mut Tx<'_>, run: i64, services: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// The services that a rotation reached.
+pub fn reached_by(tx: &mut Tx<'_>, run: i64) -> Result<Vec<String>> {
+    let sql = "SELECT service FROM drill_reach WHERE run_id = $1 ORDER BY service";
+    tx.query(sql, &[run.into()])?.iter().map(|r| Ok(r.text(0)?.to_owned())).collect()
+}
+
 /// The rotations that reached a service, over, by drill, each with the newest first; of each drill's last few.
 pub fn reached(tx: &mut Tx<'_>, service: &str, since: Time, limit: i64) -> Result<Vec<Vec<Ended>>> {
     let sql = "SELECT r.name, r.kind, r.phase, r.ended_at, r.p95, r.every FROM drill_reach x JOIN drill_run r ON r.id = x.run_id \
@@ -340,38 +353,136 @@ pub struct Fault {
     /// The run that does it.
     pub run: i64,
     /// The node.
-    pub node: i64,
+    pub node: NodeId,
     /// The secret that it is about.
     pub secret: SecretId,
     /// What: the kind of drill.
     pub kind: Kind,
     /// Since when.
     pub since: Time,
+    /// When the node said that the last good version is in place again.
+    pub put_back_at: Option<Time>,
 }
 
+const FAULT: &str = "run_id, node_id, secret_id, fault, since, put_back_at";
+
 fn fault(r: &Row) -> Result<Fault> {
-    Ok(Fault { run: r.int(0)?, node: r.int(1)?, secret: SecretId(r.int(2)?), kind: word(r, 3, Kind::parse)?, since: r.time(4)? })
+    Ok(Fault {
+        run: r.int(0)?,
+        node: NodeId(r.int(1)?),
+        secret: SecretId(r.int(2)?),
+        kind: word(r, 3, Kind::parse)?,
+        since: r.time(4)?,
+        put_back_at: r.opt_time(5)?,
+    })
 }
 
 /// Makes something go wrong at a node.
 pub fn set_fault(tx: &mut Tx<'_>, f: &Fault) -> Result<()> {
     tx.execute(
         "INSERT INTO drill_fault (run_id, node_id, secret_id, fault, since) VALUES ($1,$2,$3,$4,$5) ON CONFLICT DO NOTHING",
-        &[f.run.into(), f.node.into(), f.secret.0.into(), f.kind.as_str().into(), f.since.into()],
+        &[f.run.into(), f.node.0.into(), f.secret.0.into(), f.kind.as_str().into(), f.since.into()],
     )?;
     Ok(())
 }
 
 /// What is made to go wrong at a node now.
-pub fn faults_at(tx: &mut Tx<'_>, node: i64) -> Result<Vec<Fault>> {
-    let sql = "SELECT run_id, node_id, secret_id, fault, since FROM drill_fault WHERE node_id = $1 ORDER BY run_id";
-    tx.query(sql, &[node.into()])?.iter().map(fault).collect()
+pub fn faults_at(tx: &mut Tx<'_>, node: NodeId) -> Result<Vec<Fault>> {
+    let sql = format!("SELECT {FAULT} FROM drill_fault WHERE node_id = $1 ORDER BY run_id");
+    tx.query(&sql, &[node.0.into()])?.iter().map(fault).collect()
 }
 
 /// What a run makes go wrong now, in the order of the nodes.
 pub fn faults_of(tx: &mut Tx<'_>, run: i64) -> Result<Vec<Fault>> {
-    let sql = "SELECT run_id, node_id, secret_id, fault, since FROM drill_fault WHERE run_id = $1 ORDER BY node_id";
-    tx.query(sql, &[run.into()])?.iter().map(fault).collect()
+    let sql = format!("SELECT {FAULT} FROM drill_fault WHERE run_id = $1 ORDER BY node_id");
+    tx.query(&sql, &[run.into()])?.iter().map(fault).collect()
+}
+
+/// A node says that the last good version of a secret is in place again. Says which runs waited for that.
+pub fn put_back(tx: &mut Tx<'_>, node: NodeId, secret: SecretId, now: Time) -> Result<Vec<i64>> {
+    let sql = "UPDATE drill_fault SET put_back_at = $4 WHERE node_id = $1 AND secret_id = $2 AND fault = $3 AND put_back_at IS NULL \
+               RETURNING run_id";
+    let params = [node.0.into(), secret.0.into(), Kind::StaleReload.as_str().into(), now.into()];
+    let mut runs: Vec<i64> = tx.query(sql, &params)?.iter().map(|r| r.int(0)).collect::<Result<_>>()?;
+    runs.sort_unstable();
+    Ok(runs)
+}
+
+/// The nodes that are cut off now, as if they were down.
+pub fn cut_off(tx: &mut Tx<'_>) -> Result<BTreeSet<NodeId>> {
+    let sql = "SELECT DISTINCT node_id FROM drill_fault WHERE fault <> $1 ORDER BY node_id";
+    tx.query(sql, &[Kind::StaleReload.as_str().into()])?.iter().map(|r| Ok(NodeId(r.int(0)?))).collect()
+}
+
+/// Whether a node is to install a version of a secret as if its reload did nothing.
+pub fn is_stale(tx: &mut Tx<'_>, node: NodeId, secret: SecretId, version: i64) -> Result<bool> {
+    let sql = "SELECT f.run_id FROM drill_fault f JOIN drill_run r ON r.id = f.run_id \
+               WHERE f.node_id = $1 AND f.secret_id = $2 AND f.fault = $3 AND r.version = $4 ORDER BY f.run_id LIMIT 1";
+    let params = [node.0.into(), secret.0.into(), Kind::StaleReload.as_str().into(), version.into()];
+    Ok(tx.query_opt(sql, &params)?.is_some())
+}
+
+/// Where the targets of a secret stand, as far as a drill asks before it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// How many there are.
+    pub targets: i64,
+    /// Of these: production, in whichever state.
+    pub production: i64,
+    /// Of these: not observed on what they should serve.
+    pub behind: i64,
+    /// The moment at which the first of them falls below its incident threshold, as lists are sorted by it.
+    pub margin_at: i64,
+    /// The first end of what is served.
+    pub ends_at: Option<Time>,
+}
+
+/// Adds up where the targets of a secret stand.
+pub fn tally(tx: &mut Tx<'_>, secret: SecretId) -> Result<Tally> {
+    let sql = "SELECT COUNT(*), COUNT(CASE WHEN production = 1 THEN 1 END), COUNT(CASE WHEN required = 0 OR current <> required THEN 1 END), \
+               MIN(margin_at), MIN(CASE WHEN served_kind = 2 THEN served_until END) FROM target WHERE secret_id = $1 AND retired_at IS NULL";
+    let r = tx.query_one(sql, &[secret.0.into()])?;
+    Ok(Tally {
+        targets: r.int(0)?,
+        production: r.int(1)?,
+        behind: r.int(2)?,
+        margin_at: r.opt_int(3)?.unwrap_or(super::UNKNOWN_MARGIN),
+        ends_at: r.opt_time(4)?,
+    })
+}
+
+/// The services of a secret's targets: a target's own, else the secret's.
+pub fn services_of(tx: &mut Tx<'_>, secret: SecretId) -> Result<Vec<String>> {
+    let sql = "SELECT DISTINCT CASE WHEN t.service = '' THEN s.service ELSE t.service END AS of FROM target t \
+               JOIN secret s ON s.id = t.secret_id WHERE t.secret_id = $1 AND t.retired_at IS NULL ORDER BY of";
+    let all = tx.query(sql, &[secret.0.into()])?;
+    all.iter().map(|r| Ok(r.text(0)?.to_owned())).filter(|s| !matches!(s, Ok(name) if name.is_empty())).collect()
+}
+
+/// The first incident that has an open line of a secret, at whichever of its targets, that was opened at `since` or later.
+pub fn incident_since(tx: &mut Tx<'_>, secret: SecretId, since: Time) -> Result<Option<IncidentId>> {
+    let sql = "SELECT MIN(incident_id) FROM incident_line WHERE secret_id = $1 AND closed_at IS NULL AND opened_at >= $2";
+    Ok(tx.query_one(sql, &[secret.0.into(), since.into()])?.opt_int(0)?.map(IncidentId))
+}
+
+/// When a contact took a message of an incident that pages, and what came of the latest attempt where it did not; nothing of before `since`.
+pub fn taken(tx: &mut Tx<'_>, incident: IncidentId, team: &str, channel: &str, since: Time) -> Result<(Option<Time>, String)> {
+    let params = || [Value::from(incident.0), team.into(), channel.into(), since.into()];
+    let sql = "SELECT MIN(done_at) FROM outbox WHERE incident_id = $1 AND team = $2 AND channel = $3 AND created_at >= $4 \
+               AND state = 'delivered' AND message LIKE '%\"page\":true%'";
+    let taken = tx.query_one(sql, &params())?.opt_time(0)?;
+    let sql = "SELECT d.detail FROM delivery d JOIN outbox o ON o.id = d.outbox_id WHERE o.incident_id = $1 AND o.team = $2 \
+               AND o.channel = $3 AND o.created_at >= $4 ORDER BY d.id DESC LIMIT 1";
+    let latest = tx.query_opt(sql, &params())?.map(|r| Ok::<_, crate::StoreError>(r.text(0)?.to_owned())).transpose()?;
+    Ok((taken, latest.unwrap_or_default()))
+}
+
+/// Wakes a loop for the runs that something concerns: those on their way with a secret.
+pub fn wake_open(tx: &mut Tx<'_>, runs: &str, secret: SecretId, at: Time) -> Result<()> {
+    if let Some(run) = open_of(tx, secret)? {
+        timer::set_earlier(tx, runs, run.id, at)?;
+    }
+    Ok(())
 }
 
 /// Lifts what a run makes go wrong.

@@ -13,7 +13,7 @@ const HAPPENED: [(&str, &[&str]); 31] = [
     ("concern", &["told_at", "gone_at"]),
     ("corrective_action", &["told_at", "done_at"]),
     ("drill", &["declared_at"]),
-    ("drill_fault", &["since"]),
+    ("drill_fault", &["since", "put_back_at"]),
     ("drill_run", &["started_at", "issued_at", "fault_at", "noticed_at", "lifted_at", "ended_at"]),
     ("forecast", &["first_at", "assessed_at"]),
     ("incident", &["opened_at", "acknowledged_at", "mitigated_at", "ended_at", "told_at", "reviewed_at"]),

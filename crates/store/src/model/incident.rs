@@ -120,6 +120,11 @@ pub fn list_page(tx: &mut Tx<'_>, only_open: bool, before: Option<i64>, limit: i
     tx.query(&sql, &[before.unwrap_or(i64::MAX).into(), limit.into()])?.iter().map(from_row).collect()
 }
 
+/// Wakes a loop for every incident that is not over.
+pub fn wake_open(tx: &mut Tx<'_>, loop_name: &str, at: Time) -> Result<()> {
+    crate::timer::set_earlier_for(tx, loop_name, "incident WHERE ended_at IS NULL", at)
+}
+
 /// How many incidents are open.
 pub fn open_count(tx: &mut Tx<'_>) -> Result<i64> {
     tx.query_one("SELECT count(*) FROM incident WHERE state IN ('opened', 'acknowledged', 'mitigated')", &[])?.int(0)

@@ -3,7 +3,7 @@
 use domain::{
     Span,
     drill::{Kind, Phase, schedule::critical_path},
-    words::SecretId,
+    words::{NodeId, SecretId},
 };
 use store::{
     StoreError, Tx, Value,
@@ -179,7 +179,7 @@ pub(crate) fn what_a_rotation_reached_and_what_is_made_to_fail(database: &Databa
     assert_eq!(path("mail", NOW), None);
     assert_eq!(path("web", NOW + Span::seconds(1)), None);
 
-    let fault = |run, node| Fault { run, node, secret: SecretId(7), kind: Kind::NodeDown, since: NOW };
+    let fault = |run, node| Fault { run, node: NodeId(node), secret: SecretId(7), kind: Kind::NodeDown, since: NOW, put_back_at: None };
     write(&store, |tx| {
         for f in [fault(1, 5), fault(1, 4), fault(1, 5), fault(2, 5)] {
             drill::set_fault(tx, &f)?;
@@ -187,7 +187,21 @@ pub(crate) fn what_a_rotation_reached_and_what_is_made_to_fail(database: &Databa
         Ok(())
     });
     assert_eq!(write(&store, |tx| drill::faults_of(tx, 1)), [fault(1, 4), fault(1, 5)]);
-    assert_eq!(write(&store, |tx| drill::faults_at(tx, 5)), [fault(1, 5), fault(2, 5)]);
+    assert_eq!(write(&store, |tx| drill::faults_at(tx, NodeId(5))), [fault(1, 5), fault(2, 5)]);
+    assert_eq!(write(&store, drill::cut_off).into_iter().collect::<Vec<_>>(), [NodeId(4), NodeId(5)]);
     write(&store, |tx| drill::lift(tx, 1));
-    assert_eq!(write(&store, |tx| drill::faults_at(tx, 5)), [fault(2, 5)]);
+    assert_eq!(write(&store, |tx| drill::faults_at(tx, NodeId(5))), [fault(2, 5)]);
+    // A claim counts once, and only for what was made to go stale.
+    assert_eq!(write(&store, |tx| drill::put_back(tx, NodeId(5), SecretId(7), NOW)), [0i64; 0]);
+    let stale = write(&store, |tx| {
+        let run = Run { kind: Kind::StaleReload, version: 3, ..a_run(tx, "stale", "mail") };
+        drill::insert(tx, &run)?;
+        drill::set_fault(tx, &Fault { kind: Kind::StaleReload, run: run.id, ..fault(0, 6) })?;
+        Ok(run.id)
+    });
+    let is_stale = |version| write(&store, |tx| drill::is_stale(tx, NodeId(6), SecretId(7), version));
+    assert_eq!((is_stale(3), is_stale(2)), (true, false), "going back is not rehearsed");
+    assert!(!write(&store, drill::cut_off).contains(&NodeId(6)));
+    assert_eq!(write(&store, |tx| drill::put_back(tx, NodeId(6), SecretId(7), NOW)), [stale]);
+    assert_eq!(write(&store, |tx| drill::put_back(tx, NodeId(6), SecretId(7), NOW)), [0i64; 0]);
 }
