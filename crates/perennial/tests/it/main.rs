@@ -14,6 +14,7 @@ mod issuing;
 mod kill;
 mod messages;
 mod nights;
+mod ordered;
 mod planning;
 mod reach;
 mod release;

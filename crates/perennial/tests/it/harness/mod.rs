@@ -7,6 +7,7 @@ pub(crate) mod https;
 pub(crate) mod listener;
 pub(crate) mod nginx;
 pub(crate) mod paper;
+pub(crate) mod pebble;
 pub(crate) mod process;
 pub(crate) mod world;
 
