@@ -43,6 +43,7 @@ struct Fleet {
     takes: Span,
     told: BTreeMap<&'static str, (i64, Time)>,
     issues: bool,
+    draws: u64,
 }
 
 fn fleet(more: &str) -> String {
@@ -83,7 +84,15 @@ impl Fleet {
         w.apply(bare);
         let ca = NewAuthority { issuer: "ca".into(), permitted: vec!["example".into()], keep_root: true, reason: "test".into() };
         w.engine.request_authority(&ca, &mut *entropy(3), &person(), &w.tick()).unwrap();
-        let mut f = Fleet { w, deaf: BTreeSet::new(), had: BTreeMap::new(), takes: Span::seconds(20), told: BTreeMap::new(), issues: true };
+        let mut f = Fleet {
+            w,
+            deaf: BTreeSet::new(),
+            had: BTreeMap::new(),
+            takes: Span::seconds(20),
+            told: BTreeMap::new(),
+            issues: true,
+            draws: 0,
+        };
         let roots = f.w.engine.store().read(|tx| store::model::inventory::roots(tx, "perennial-ca-ca")).unwrap().unwrap();
         let toml = fleet(more).replace("perennial-ca-ca", "corp") + &format!("[[roots]]\nname = \"corp\"\npem = \"\"\"\n{roots}\"\"\"\n");
         f.w.apply(&toml);
@@ -171,8 +180,10 @@ impl Fleet {
 
     fn loops(&mut self) {
         if self.issues {
-            for n in 0..20 {
-                let seed = 5000 + n + self.w.now.unix() as u64;
+            for _ in 0..20 {
+                // No two rounds draw the same, whichever second it is.
+                self.draws += 1;
+                let seed = 5000 + self.draws;
                 if self.w.engine.renew_once(&mut *entropy(seed), &self.w.tick()).unwrap() == 0 {
                     break;
                 }
