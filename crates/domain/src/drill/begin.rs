@@ -77,10 +77,8 @@ pub fn against(kind: Kind, f: &Facts) -> Vec<Against> {
             );
         }
     }
-    if kind.is_fault() || kind == Kind::Alert {
-        if let Some(incident) = f.incident {
-            say("open-incident", format!("incident {incident} is open on {name}; it goes first"));
-        }
+    if let Some(incident) = f.incident.filter(|_| kind.is_fault() || kind == Kind::Alert) {
+        say("open-incident", format!("incident {incident} is open on {name}; it goes first"));
     }
     if kind.is_fault() {
         if f.short {

@@ -1,10 +1,11 @@
 //! `perennial demo`: the story of 2013-02-22 that does not happen, live, on real sockets, in a minute.
 //!
-//! A store on SQLite in a temporary folder, three regions of TLS listeners on loopback that share three wildcard certificates,
-//! with lifetimes of two minutes, so that the policy's fractions of the lifetime play out while one watches.
+//! A store on SQLite in a temporary folder, and three regions of machines on loopback that share three wildcard certificates, with lifetimes of
+//! less than three minutes, so that the policy's fractions of the lifetime play out while one watches.
 
 mod api;
-mod regions;
+mod machines;
+
 mod story;
 
 use clap::Args as ClapArgs;
@@ -14,7 +15,7 @@ use std::{
     process::ExitCode,
 };
 
-/// Watch the outage of 2013 not happen: a store, three regions of TLS listeners, a renewal that is late
+/// Watch the outage of 2013 not happen: a store, three regions of nginx with agents, a renewal that is late
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
     /// End when the story has ended: exit 0 if every step came true, 1 naming the one that did not

@@ -1,28 +1,33 @@
 //! The story itself: each step is something that people would see, read back over the API.
 
-use super::{Args, Teller, api::Api, regions::Nodes};
+use super::{
+    Args, Teller,
+    api::Api,
+    machines::{Machine, Pair, Site, addresses},
+};
 use ::api::v1;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use pki::{Certificate, PrivateKey, Span, Time, build::Authority, key::KeyType};
-use std::{collections::BTreeMap, fmt::Write, path::PathBuf, time::Duration};
+use pki::{Certificate, Span, Time, build::Authority, key::KeyType};
+use std::{collections::BTreeMap, fmt::Write, net::IpAddr, path::PathBuf, time::Duration};
+use tokio::task::JoinSet;
 
 /// The lifetime of the certificates: notice below a half, incident below a quarter.
-const LIFETIME: Span = Span::seconds(120);
-/// What is left of it when the story begins: the first notice is 6 seconds away.
-const LEFT: Span = Span::seconds(66);
+const LIFETIME: Span = Span::seconds(160);
+/// What is left of it when the story begins: the first notice is 10 seconds away.
+const LEFT: Span = Span::seconds(90);
 /// The services of 2013, and by how many seconds their ends lay apart here.
 const SERVICES: [(&str, i64); 3] = [("blob", 0), ("queue", 1), ("table", 3)];
 const REGIONS: [&str; 3] = ["us", "eu", "asia"];
 const ZONE: &str = "core.demo.example";
+/// The machine on which a reload goes wrong.
+const CLUMSY: &str = "eu-2";
 
 struct Fleet {
     ca: Authority,
     issuing: Authority,
-    nodes: BTreeMap<(&'static str, &'static str), Nodes>,
+    machines: Vec<Machine>,
     ends: BTreeMap<&'static str, Time>,
 }
-
-type Pair = (Vec<Certificate>, PrivateKey);
 
 /// Tells it. The error names the step that did not come true.
 pub(super) async fn tell(args: &Args, teller: &mut Teller) -> Result<(), String> {
@@ -31,20 +36,23 @@ pub(super) async fn tell(args: &Args, teller: &mut Teller) -> Result<(), String>
     let now = crate::clock::now();
     let ca = Authority::new("Demo Root", now - Span::days(1), now + Span::days(3650)).map_err(text)?;
     let issuing = ca.intermediate("Demo Issuing CA", now - Span::days(1), now + Span::days(1825)).map_err(text)?;
-    let mut fleet = Fleet { ca, issuing, nodes: BTreeMap::new(), ends: BTreeMap::new() };
+    let mut fleet = Fleet { ca, issuing, machines: Vec::new(), ends: BTreeMap::new() };
     let mut first = BTreeMap::new();
     for (service, later) in SERVICES {
         let end = now + LEFT + Span::seconds(later);
-        let pair = fleet.leaf(service, end - LIFETIME + Span::seconds(1), end)?;
+        first.insert(service, fleet.leaf(service, end - LIFETIME + Span::seconds(1), end)?);
         fleet.ends.insert(service, end);
-        for (n, region) in REGIONS.into_iter().enumerate() {
-            let number = u8::try_from(n + 1).unwrap_or(1);
-            let nodes = Nodes::start(number, &pair.0, &pair.1).await?;
-            fleet.nodes.insert((service, region), nodes);
-        }
-        first.insert(service, pair);
     }
-    let resolve = fleet.nodes.iter().map(|((service, region), n)| (format!("{region}.{service}.{ZONE}"), n.addresses.clone())).collect();
+    let mut resolve: Vec<(String, Vec<IpAddr>)> = Vec::new();
+    for (n, region) in REGIONS.into_iter().enumerate() {
+        let at = addresses(u8::try_from(n + 1).unwrap_or(1)).await?;
+        for (number, address) in at.iter().enumerate() {
+            let sites = SERVICES.map(|(secret, _)| Site { secret, name: format!("{region}.{secret}.{ZONE}") });
+            fleet.machines.push(Machine::start(&folder.0, region, number + 1, *address, sites.into(), &first).await?);
+        }
+        let ips: Vec<IpAddr> = at.iter().map(std::net::SocketAddr::ip).collect();
+        resolve.extend(SERVICES.iter().map(|(service, _)| (format!("{region}.{service}.{ZONE}"), ips.clone())));
+    }
     let options = server::run::Options {
         data: folder.0.clone(),
         database: None,
@@ -59,7 +67,11 @@ pub(super) async fn tell(args: &Args, teller: &mut Teller) -> Result<(), String>
         rate_per_address: Some(0),
         outgoing_ca: None,
         clock_witnesses: Vec::new(),
-        agents: None,
+        agents: Some(server::run::AgentsDoor {
+            listen: ([127, 0, 0, 1], 0).into(),
+            address: None,
+            limits: server::agents::Limits::default(),
+        }),
     };
     let mut running = server::run::start(options).await.map_err(text)?;
     let token = running.first_token.take().ok_or("the first start gave no token")?;
@@ -72,8 +84,12 @@ pub(super) async fn tell(args: &Args, teller: &mut Teller) -> Result<(), String>
     for (service, pair) in &first {
         import(&api, service, pair, false).await?;
     }
-    let listeners: usize = fleet.nodes.values().map(|n| n.addresses.len()).sum();
-    teller.say(&format!("{} certificates are stored and served by {listeners} listeners in {} regions", first.len(), REGIONS.len()));
+    let (machines, server) = (fleet.machines.len(), fleet.machines.first().map_or("", Machine::server));
+    teller.say(&format!(
+        "{} certificates are stored and served by {machines} machines ({server}) in {} regions",
+        first.len(),
+        REGIONS.len()
+    ));
     wait(15, "every target is observed and serves version 1", || async {
         let targets: v1::Page<v1::Target> = api.get("/v1/targets?limit=100").await?;
         let ours = targets.items.iter().filter(|t| !t.secret.starts_with("perennial-"));
@@ -81,6 +97,17 @@ pub(super) async fn tell(args: &Args, teller: &mut Teller) -> Result<(), String>
     })
     .await?;
     teller.say("every address of every target was seen serving version 1");
+
+    let mut agents = JoinSet::new();
+    for machine in &fleet.machines {
+        agents.spawn(join(&api, machine).await?);
+    }
+    wait(20, "every machine has an agent that has joined", || async {
+        let nodes: v1::Page<v1::Node> = api.get("/v1/nodes?limit=100").await?;
+        Ok(nodes.items.len() == machines && nodes.items.iter().all(|n| n.state == "joined"))
+    })
+    .await?;
+    teller.say("each machine got an agent, which joined with a single-use token: its store says what it is to have, and the machine itself where that lies");
 
     teller.chapter("The certificates come to their end");
     wait(20, "a notice to the owner", || async { Ok(!ladder(&api).await?.is_empty()) }).await?;
@@ -117,26 +144,12 @@ pub(super) async fn tell(args: &Args, teller: &mut Teller) -> Result<(), String>
         teller.say(&format!("INCIDENT {}: {}\n{} targets{page}", i.id, i.title, i.open_lines));
     }
 
-    teller.chapter("The certificates reach two of three regions");
-    for region in ["us", "eu"] {
-        fleet.put(region, &second)?;
-        look(&api, region).await?;
-    }
-    wait(15, "two of three lines of each incident are proven", || async {
-        let open = incidents(&api).await?;
-        Ok(open.len() == 3 && open.iter().all(|i| i.open_lines == 1 && i.proven_lines == 2))
-    })
-    .await?;
-    for (service, _) in SERVICES {
-        let detail: v1::SecretDetail = api.get(&format!("/v1/secrets/{service}")).await?;
-        let new: i64 = detail.target_list.iter().map(|t| t.current).sum();
-        let all: i64 = detail.target_list.iter().map(|t| t.required).sum();
-        teller.say(&format!("{service}: {new} of {all} addresses serve the new version; the incident stays open"));
-    }
+    teller.chapter("Nobody waits for the release: a critical rollout, wave by wave");
+    let clumsy = fleet.machines.iter().find(|m| m.name == CLUMSY).or(fleet.machines.last()).ok_or("no machine")?;
+    clumsy.forget_a_reload()?;
+    let rollouts = critical(&api).await?;
+    follow(&api, &rollouts, &clumsy.name, teller).await?;
 
-    teller.chapter("And the last one");
-    fleet.put("asia", &second)?;
-    look(&api, "asia").await?;
     wait(15, "every incident is resolved, with evidence", || async {
         let all: v1::Page<v1::Incident> = api.get("/v1/incidents?all=true&limit=100").await?;
         Ok(all.items.len() == 3 && all.items.iter().all(|i| i.state == "resolved"))
@@ -186,15 +199,6 @@ impl Fleet {
         Ok((vec![leaf, self.issuing.certificate().clone()], key))
     }
 
-    fn put(&self, region: &str, pairs: &BTreeMap<&'static str, Pair>) -> Result<(), String> {
-        for ((service, at), nodes) in &self.nodes {
-            if let (true, Some((chain, key))) = (*at == region, pairs.get(service)) {
-                nodes.served.put(chain, key)?;
-            }
-        }
-        Ok(())
-    }
-
     fn declare(&self) -> Result<::api::fleet::Fleet, String> {
         let mut toml = String::from(
             "[fleet]\ndefault_owner = \"storage\"\n[[team]]\nname = \"storage\"\nescalation = \"managers\"\ncontacts = [{ channel = \"log\" }]\n\
@@ -207,13 +211,23 @@ impl Fleet {
         for (service, _) in SERVICES {
             let _ = write!(toml, "[[secret]]\nname = \"{service}\"\nkind = \"certificate\"\nservice = \"storage\"\nrelease_bound = true\n");
         }
-        for ((service, region), nodes) in &self.nodes {
-            let _ = write!(
-                toml,
-                "[[target]]\nname = \"{service}-{region}\"\nsecret = \"{service}\"\nregion = \"{region}\"\nroots = \"demo\"\nbackends = \"direct\"\n\
-                 offers = [\"all\"]\nendpoint = \"tls://{region}.{service}.{ZONE}:{}\"\n",
-                nodes.port
-            );
+        for machine in &self.machines {
+            let (name, region) = (&machine.name, machine.region);
+            let secrets = SERVICES.map(|(service, _)| format!("\"{service}\"")).join(", ");
+            let _ = write!(toml, "[[node]]\nname = \"{name}\"\nregion = \"{region}\"\nsecrets = [{secrets}]\n");
+        }
+        for region in REGIONS {
+            let here = || self.machines.iter().filter(|m| m.region == region);
+            let nodes: Vec<String> = here().map(|m| format!("\"{}\"", m.name)).collect();
+            let port = here().next().map_or(0, |m| m.address.port());
+            for (service, _) in SERVICES {
+                let _ = write!(
+                    toml,
+                    "[[target]]\nname = \"{service}-{region}\"\nsecret = \"{service}\"\nregion = \"{region}\"\nroots = \"demo\"\n\
+                     backends = \"direct\"\noffers = [\"all\"]\nnodes = [{}]\nendpoint = \"tls://{region}.{service}.{ZONE}:{port}\"\n",
+                    nodes.join(", ")
+                );
+            }
         }
         ::api::fleet::parse(&toml).map_err(|e| e.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
     }
@@ -237,11 +251,82 @@ async fn import(api: &Api, service: &str, (chain, key): &Pair, accept: bool) -> 
     api.post(&format!("/v1/secrets/{service}/versions"), &body).await
 }
 
-async fn look(api: &Api, region: &str) -> Result<(), String> {
+/// Lets the agent of a machine join, and gives its life.
+async fn join(api: &Api, machine: &Machine) -> Result<impl Future<Output = ()> + use<>, String> {
+    let invited: v1::Invited = api.post(&format!("/v1/nodes/{}/join-token", machine.name), &v1::Invite::default()).await?;
+    let invitation = invited.join.parse().map_err(text)?;
+    let config = agent::config::parse(&machine.agent()?)
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+    let around = agent::Around::here().map_err(text)?;
+    let state = agent::state::State::hold(&config.state, agent::seal::Lock::ModeAlone).map_err(text)?;
+    agent::join(&state, &invitation, false, &around).await.map_err(text)?;
+    drop(state);
+    Ok(async move {
+        // What an agent cannot do it says in its reports, and the story reads them there.
+        let _ = agent::run(config, around, std::future::pending()).await;
+    })
+}
+
+/// Sends the stored versions out by the emergency path; the numbers of the rollouts.
+async fn critical(api: &Api) -> Result<Vec<(&'static str, i64)>, String> {
+    let reason = String::from("the release is late, and what production serves ends in seconds");
+    let wanted = v1::StartRollout { version: None, reason };
+    let mut all = Vec::new();
     for (service, _) in SERVICES {
-        let _: serde_json::Value = api.post(&format!("/v1/targets/{service}-{region}/look"), &v1::Reason::default()).await?;
+        let begun: v1::RolloutDetail = api.post(&format!("/v1/secrets/{service}/rollouts/critical"), &wanted).await?;
+        all.push((service, begun.rollout.id));
     }
-    Ok(())
+    Ok(all)
+}
+
+/// Tells what the rollouts do until the last one is done.
+async fn follow(api: &Api, rollouts: &[(&'static str, i64)], clumsy: &str, teller: &mut Teller) -> Result<(), String> {
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
+    let (mut told, mut undone) = (BTreeMap::new(), false);
+    loop {
+        let mut done = 0;
+        for (service, id) in rollouts {
+            let detail: v1::RolloutDetail = api.get(&format!("/v1/rollouts/{id}")).await?;
+            if !detail.waves.is_empty() && told.insert((service, String::new()), 0).is_none() {
+                let waves = detail.waves.iter().map(|w| format!("{} ({})", w.title, w.targets)).collect::<Vec<_>>().join(" → ");
+                teller.say(&format!("{service}: version {} goes out: {waves}", detail.rollout.version));
+            }
+            for wave in detail.waves.iter().filter(|w| w.observed > 0) {
+                if told.insert((service, wave.title.clone()), wave.observed) != Some(wave.observed) {
+                    let (title, version) = (&wave.title, detail.rollout.version);
+                    teller.say(&format!(
+                        "{service}: {title}: {} of {} targets observed serving version {version}",
+                        wave.observed, wave.targets
+                    ));
+                }
+            }
+            match detail.rollout.state.as_str() {
+                "done" => done += 1,
+                "running" | "waiting" => {}
+                other => return Err(format!("the rollout of {service} is {other}: {}", detail.rollout.says)),
+            }
+        }
+        if !undone {
+            let node: v1::NodeDetail = api.get(&format!("/v1/nodes/{clumsy}")).await?;
+            if let Some(i) = node.installs.iter().find(|i| i.state == "rolled-back") {
+                undone = true;
+                teller.say(&format!(
+                    "{clumsy} did not reload for {}; its agent saw that, and put the old pair back by itself:\n{}",
+                    i.secret, i.detail
+                ));
+            }
+        }
+        if done == rollouts.len() {
+            if !undone {
+                return Err(format!("the bad reload on {clumsy} was not noticed"));
+            }
+            return Ok(());
+        }
+        if tokio::time::Instant::now() >= end {
+            return Err("every target is observed serving the new version (waited 60 s)".into());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// Notices of the ladder, the newest first.

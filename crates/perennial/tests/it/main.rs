@@ -17,6 +17,7 @@ mod nights;
 mod ordered;
 mod planning;
 mod reach;
+mod regions;
 mod release;
 mod scan;
 mod sealed;
