@@ -214,7 +214,7 @@ pub fn identity(parts: &[&str]) -> u64 {
 mod tests {
     use super::*;
     use crate::calendar::{Freeze, When};
-    use alloc::{collections::BTreeSet, vec};
+    use alloc::collections::BTreeSet;
 
     fn at(text: &str) -> Time {
         Time::parse(text).expect("a time")
@@ -280,7 +280,7 @@ mod tests {
             (minute - Span::days(2), minute + Span::days(30), Some(minute - Span::days(2) - Span::seconds(1))),
         ] {
             let freeze = Freeze { why: "audit".into(), when: When::Range { from: civil(from), until: Some(civil(until)) } };
-            let calendar = Calendar::parse("UTC", &vec![freeze]).expect("a calendar");
+            let calendar = Calendar::parse("UTC", &[freeze]).expect("a calendar");
             let got = not_after(&ask(&["x"], Span::days(100), &calendar), now);
             assert_eq!(got.not_after, want.unwrap_or(wish), "{from} to {until}");
         }

@@ -12,7 +12,7 @@ use engine::{
 };
 use pki::{KeyType, PrivateKey, San, csr};
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Write},
     net::TcpStream,
     sync::{
         Arc,

@@ -131,7 +131,7 @@ pub(super) async fn run(args: Args, session: &mut Session<'_, '_>) -> Result<Exi
             session.show_items::<DrillRun>(&items, if next.is_some() { "none of these" } else { "it was never run" })?;
             if !session.json {
                 let runs = items.iter().map(crate::remote::parse).collect::<Result<Vec<DrillRun>, Error>>()?;
-                plot(&runs, &mut session.screen)?;
+                plot(&runs, session.screen)?;
             }
             session.tell_next(next.as_deref())?;
         }

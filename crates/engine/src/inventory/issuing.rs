@@ -115,7 +115,8 @@ fn declared(secret: SecretId, w: &fleet::Secret) -> Option<issuance::Issuance> {
 
 fn changes(before: Option<&issuance::Issuance>, after: Option<&issuance::Issuance>) -> Vec<Field> {
     let of = |i: Option<&issuance::Issuance>, f: fn(&issuance::Issuance) -> String| i.map(f).unwrap_or_default();
-    let fields: [(&str, fn(&issuance::Issuance) -> String); 8] = [
+    type Shown = fn(&issuance::Issuance) -> String;
+    let fields: [(&str, Shown); 8] = [
         ("issued_by", |i| i.issued_by.join(", ")),
         ("profile", |i| i.profile.to_string()),
         ("keys", |i| i.keys.to_string()),

@@ -94,7 +94,7 @@ fn requests_for_an_identity_are_held_to_their_key() {
     let gate = Gate::opened();
     let mut agent = gate.agent("web-1");
     let good = agent.renewal(&gate);
-    let mut der = super::ders(&[good.csr.clone()])[0].clone();
+    let mut der = super::ders(std::slice::from_ref(&good.csr))[0].clone();
     let last = der.len() - 1;
     der[last] ^= 1;
     let broken = super::csr_text(&der);
@@ -112,7 +112,7 @@ fn who_is_slow_or_silent_keeps_nobody_out() {
     // As many as one address may greet with at a time, all silent.
     let silent: Vec<TcpStream> = (0..64).map(|_| TcpStream::connect(gate.address).unwrap()).collect();
     // Others of the same address wait for them; they are given up after some seconds.
-    let began = std::time::Instant::now();
+    let began = super::instant();
     let answered = loop {
         let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| agent.poll(&gate, 0, 0).status));
         match tried {

@@ -5,10 +5,7 @@ use crate::support;
 use domain::{Span, words::NodeId};
 use engine::{Tick, nodes};
 use serde_json::json;
-use std::{
-    sync::mpsc,
-    time::{Duration, Instant},
-};
+use std::{sync::mpsc, time::Duration};
 use store::model::{node, secret};
 
 /// Decides that a node is to have a version, as a rollout does.
@@ -69,20 +66,20 @@ fn who_waits_hears_within_a_second_and_who_hears_is_written_down() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let answer = agent.poll(&gate, 1, 30);
-            sender.send((Instant::now(), answer.status, agent.verified(&answer.text))).unwrap();
+            sender.send((super::instant(), answer.status, agent.verified(&answer.text))).unwrap();
         });
         // It waits, and nothing comes.
         assert!(heard.recv_timeout(Duration::from_millis(600)).is_err());
         desire(&gate, "web-1", second).unwrap();
-        let decided = Instant::now();
+        let decided = super::instant();
         let (at, status, manifest) = heard.recv_timeout(Duration::from_secs(10)).unwrap();
         assert_eq!((status, manifest.generation, manifest.installs[0].version), (200, 2, second));
         assert!(at.duration_since(decided) < Duration::from_secs(5), "{:?}", at.duration_since(decided));
     });
     let told = || shown(&gate, "web-1")["installs"][0]["told_at"].as_str().map(str::to_owned);
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = super::instant() + Duration::from_secs(20);
     while told().is_none() {
-        assert!(Instant::now() < until, "nobody wrote down who was told");
+        assert!(super::instant() < until, "nobody wrote down who was told");
         std::thread::yield_now();
     }
     assert_ne!(first, second);
@@ -187,7 +184,7 @@ fn what_another_server_on_the_same_database_decides_is_heard_too() {
     let (answer, took) = std::thread::scope(|scope| {
         let waits = scope.spawn(|| {
             let answer = agent.poll(&gate, 1, 30);
-            (answer, Instant::now())
+            (answer, super::instant())
         });
         other
             .try_write(&engine::rules(), tick.now, |tx| {
@@ -195,7 +192,7 @@ fn what_another_server_on_the_same_database_decides_is_heard_too() {
                 nodes::desire(tx, n.id, s.id, second, None, &tick)
             })
             .unwrap();
-        let decided = Instant::now();
+        let decided = super::instant();
         let (answer, at) = waits.join().unwrap();
         (answer, at.saturating_duration_since(decided))
     });
