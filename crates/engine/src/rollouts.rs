@@ -128,11 +128,7 @@ pub fn may_go_out(tx: &mut Tx<'_>, s: &secret::Secret, version: i64, tick: &Tick
         let problem = format!("{} has no version {version}; the newest one is {}", s.name, s.newest_version);
         return Err(Error::refused("no-version", problem));
     }
-    if let Some(revocation) = store::model::revocation::of_version(tx, s.id, version)? {
-        let problem =
-            format!("version {version} of {} is to be replaced, says revocation {revocation}; issue or store a newer one", s.name);
-        return Err(Error::refused("version-revoked", problem));
-    }
+    not_revoked(tx, s, version, &["all"])?;
     let policy = secret_policy(tx, s)?;
     for i in secret::instances(tx, s.id, Some(version))? {
         let life = i.not_after - i.not_before + Span::seconds(1);
@@ -145,6 +141,21 @@ pub fn may_go_out(tx: &mut Tx<'_>, s: &secret::Secret, version: i64, tick: &Tick
         }
     }
     Ok(())
+}
+
+/// Nothing of a version for one of these scopes is revoked, or to be replaced by a deadline.
+///
+/// # Errors
+/// `version-revoked`.
+pub(crate) fn not_revoked(tx: &mut Tx<'_>, s: &secret::Secret, version: i64, scopes: &[&str]) -> Result<()> {
+    let problem = if let Some(revocation) = store::model::revocation::of_version(tx, s.id, version)? {
+        format!("version {version} of {} is to be replaced, says revocation {revocation}; issue or store a newer one", s.name)
+    } else if store::model::authority::is_revoked(tx, s.id, version, scopes)? {
+        format!("version {version} of {} is revoked; issue or store a newer one", s.name)
+    } else {
+        return Ok(());
+    };
+    Err(Error::refused("version-revoked", problem))
 }
 
 /// A version was stored or announced: it goes out by itself where agents carry it, releases do not, and the inventory does not say that a

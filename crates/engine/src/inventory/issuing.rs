@@ -7,7 +7,7 @@ use domain::{
     Span,
     calendar::{Calendar, Freeze, When},
     issuing::{KeyChoice, KeysAt, Profile},
-    words::SecretId,
+    words::{Renewal, SecretId},
 };
 use std::collections::BTreeMap;
 use store::{
@@ -75,6 +75,10 @@ impl Apply<'_> {
         let Some(s) = stored.filter(|s| s.id.0 != 0) else { return Ok(Vec::new()) };
         let before = issuance::get(tx, s.id)?;
         let after = declared(s.id, wanted);
+        // Whoever says only now that it renews itself may be due already.
+        if self.writes && after.is_some() && s.renewal == Renewal::ByHand && wanted.renewal == fleet::Renewal::Automatic {
+            timer::set_earlier(tx, loops::RENEW, s.id.0, self.now)?;
+        }
         if before == after {
             return Ok(Vec::new());
         }

@@ -378,8 +378,10 @@ impl Engine {
             state.not_before = Some(now + asked.min(renewal::LONGEST_RETRY_AFTER));
         }
         issuance::put_issuer_state(tx, &o.issuer, &state)?;
-        // What was refused, or refused several times, is not asked for again in the same words: the next order may go to another issuer.
-        if terminal || o.attempts >= FALLBACK_AFTER {
+        // What was refused, or failed several times, is not asked for again in the same words: the next order may go to another issuer.
+        // Steps that only had to wait are no failures.
+        let failures = issuance::renewal(tx, o.secret)?.map_or(0, |r| r.failures);
+        if terminal || failures >= FALLBACK_AFTER {
             o.state = OrderState::Failed;
             o.done_at = Some(now);
             if o.held != 0 {

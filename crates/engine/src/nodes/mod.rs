@@ -104,6 +104,7 @@ fn allowed(tx: &mut Tx<'_>, s: &secret::Secret, version: i64, scopes: &[&str], n
     if !secret::has_version(tx, s.id, version)? {
         return Err(Error::not_found("version", &format!("{version} of {}", s.name)));
     }
+    crate::rollouts::not_revoked(tx, s, version, scopes)?;
     let policy = crate::assess::secret_policy(tx, s)?;
     for i in secret::instances_of(tx, s.id, version, scopes)? {
         let life = i.not_after - i.not_before + domain::Span::seconds(1);

@@ -274,6 +274,14 @@ pub fn issued_to(tx: &mut Tx<'_>, secret: SecretId, version: i64, scope: &str, k
     tx.query_opt(&sql, &params)?.as_ref().map(issued_row).transpose()
 }
 
+/// Whether something that was signed for a version and one of these scopes is revoked.
+pub fn is_revoked(tx: &mut Tx<'_>, secret: SecretId, version: i64, scopes: &[&str]) -> Result<bool> {
+    let sql = "SELECT DISTINCT scope FROM issued WHERE secret_id = $1 AND secret_id <> 0 AND version = $2 AND revoked_at IS NOT NULL \
+               ORDER BY scope";
+    let revoked = tx.query(sql, &[secret.0.into(), version.into()])?;
+    revoked.iter().map(|r| r.text(0)).try_fold(false, |any, scope| Ok(any || scopes.contains(&scope?)))
+}
+
 /// Whether a key belongs to something that was revoked because it leaked.
 pub fn is_compromised(tx: &mut Tx<'_>, key: &Fingerprint) -> Result<bool> {
     let sql = "SELECT 1 FROM issued WHERE key = $1 AND reason = 'key-compromise' LIMIT 1";
