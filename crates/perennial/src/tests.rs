@@ -162,9 +162,6 @@ fn help_of_cert_import() {
           --p12 <F>
               Certificate, chain and key in one PKCS#12 file
 
-          --json
-              Write JSON, one value per line
-
           --password-file <F>
               The password of the PKCS#12 file is this file's first line; otherwise it is asked for
 
@@ -188,6 +185,9 @@ fn help_of_cert_import() {
 
           --dry-run
               Check everything, and store nothing
+
+          --json
+              Write JSON, one value per line
 
           --bulk <FILE>
               Import many: one JSON object per line with name, chain_pem and key_pem; - is standard
