@@ -58,7 +58,7 @@ fn a_wrong_fleet_is_said_with_its_places_before_anything_is_sent() {
     assert_snapshot!(server.run("apply --file @fleet.toml"), @r#"
     ! perennial: @fleet.toml has 2 problems; nothing was sent
     ! @fleet.toml:12:8: no team is called "nobody"; declare it with [[team]] or correct the name
-    ! @fleet.toml:13:1: unknown key "colour"; possible here: dns_provider, expires, issuers, kind, management, name, names, override, policy, release_bound, renewal, service, team, validation
+    ! @fleet.toml:13:1: unknown key "colour"; possible here: dns_provider, expires, issued_by, issuers, key_type, keys, kind, lifetime, management, name, names, override, policy, profile, release_bound, renewal, rollout, service, spiffe_id, team, validation, window
     exit 2
     "#);
     server.file("broken.toml", b"[fleet\n");
