@@ -25,6 +25,9 @@ const CHECKPOINT_PAGES: i64 = 16 << 10;
 const STATEMENTS: usize = 256;
 /// How long to wait for another process that writes the same file.
 const BUSY_WAIT: Duration = Duration::from_secs(10);
+/// How often, and after which pause each time, the write-ahead log is asked for while others make the same database.
+const WAL_TRIES: u32 = 200;
+const WAL_PAUSE: Duration = Duration::from_millis(20);
 /// The log is cut back to this after a checkpoint, in bytes.
 const WAL_KEEP: i64 = 64 << 20;
 /// Set to `1` by tests: rows without ORDER BY come in reverse, so that code that relies on their order fails.
@@ -106,7 +109,7 @@ fn connect(path: Option<&PathBuf>, reader: bool) -> Result<Connection> {
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         // A plan that depends on what is bound is made anew for every other value, which costs more than most of these statements do.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
+        write_ahead(&connection)?;
         // NORMAL would let an answered write disappear with the power.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
@@ -130,6 +133,19 @@ fn connect(path: Option<&PathBuf>, reader: bool) -> Result<Connection> {
         None => fault(error),
     })?;
     Ok(connection)
+}
+
+/// Turns the write-ahead log on. SQLite does not wait for others here, as it does elsewhere: where several processes make one database at
+/// the same moment, all but one are told that it is locked, and ask again.
+fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
+    let mut tries = 0;
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) && tries < WAL_TRIES => tries += 1,
+            other => return other,
+        }
+        std::thread::sleep(WAL_PAUSE);
+    }
 }
 
 /// One transaction; dropped without [`Session::commit`] it is rolled back.

@@ -108,7 +108,11 @@ fn declared(secret: SecretId, w: &fleet::Secret) -> Option<issuance::Issuance> {
         secret,
         issued_by: w.issued_by.clone(),
         profile: Profile::parse(&word(&w.profile.unwrap_or_default())).unwrap_or(Profile::Server),
-        keys: KeysAt::parse(&word(&w.keys.unwrap_or_default())).unwrap_or(KeysAt::Node),
+        // A key can be born on a node only where somebody answers its request.
+        keys: match w.keys {
+            None if w.issued_by.is_empty() => KeysAt::Store,
+            keys => KeysAt::parse(&word(&keys.unwrap_or_default())).unwrap_or(KeysAt::Node),
+        },
         key_type: KeyChoice::parse(&word(&w.key_type.unwrap_or_default())).unwrap_or(KeyChoice::EcdsaP256),
         lifetime: w.lifetime.map(|l| Span::seconds(l.as_secs())),
         spiffe_id: w.spiffe_id.clone().unwrap_or_default(),

@@ -22,7 +22,7 @@ fn versions(world: &World) -> Vec<Value> {
 
 /// Waits until there are so many versions, each with a sealed key.
 fn stored(world: &World, count: usize) -> Vec<Value> {
-    wait(180, "it is stored by itself", || {
+    wait(900, "it is stored by itself", || {
         let versions = versions(world);
         let whole = versions.iter().all(|v| v["instances"][0]["has_key"] == true);
         so(versions.len() == count && whole, (versions.clone(), world.log())).map(|()| versions)

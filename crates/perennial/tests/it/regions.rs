@@ -22,6 +22,7 @@ const NAME: &str = "shop.test.example";
 struct Network {
     name: String,
     wire: String,
+    end: String,
     here: String,
     there: String,
 }
@@ -53,7 +54,7 @@ impl Network {
                 return None;
             }
         }
-        Some(Network { name, wire, here, there })
+        Some(Network { name, wire, end, here, there })
     }
 
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
@@ -62,12 +63,13 @@ impl Network {
         command
     }
 
+    /// At the far end, since an address whose own wire is down is nobody's.
     fn cut(&self) {
-        ip(&["link", "set", &self.wire, "down"]).unwrap();
+        ip(&["-n", &self.name, "link", "set", &self.end, "down"]).unwrap();
     }
 
     fn mend(&self) {
-        ip(&["link", "set", &self.wire, "up"]).unwrap();
+        ip(&["-n", &self.name, "link", "set", &self.end, "up"]).unwrap();
     }
 }
 

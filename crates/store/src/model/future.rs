@@ -7,7 +7,7 @@ use crate::{Result, Tx, timer};
 
 /// What has happened, by table. Dates that somebody chose (expiries, due dates, drains) are not among them, nor is the journal: that
 /// says what the clock said.
-const HAPPENED: [(&str, &[&str]); 31] = [
+const HAPPENED: [(&str, &[&str]); 34] = [
     ("address", &["first_seen", "left_at"]),
     ("chain", &["kept_at"]),
     ("concern", &["told_at", "gone_at"]),
@@ -16,9 +16,11 @@ const HAPPENED: [(&str, &[&str]); 31] = [
     ("drill_fault", &["since", "put_back_at"]),
     ("drill_run", &["started_at", "issued_at", "fault_at", "noticed_at", "lifted_at", "ended_at"]),
     ("forecast", &["first_at", "assessed_at"]),
+    ("hand_request", &["done_at"]),
     ("incident", &["opened_at", "acknowledged_at", "mitigated_at", "ended_at", "told_at", "reviewed_at"]),
     ("incident_line", &["opened_at", "closed_at"]),
     ("intent", &["done_at"]),
+    ("issued", &["intended_at", "done_at"]),
     ("join_token", &["ended_at"]),
     ("lease", &["held_until"]),
     ("node", &["declared_at", "retired_at", "changed_at", "joined_at", "revoked_at", "instance_at", "cloned_at", "seen_at", "reported_at"]),
@@ -36,6 +38,7 @@ const HAPPENED: [(&str, &[&str]); 31] = [
     ("rollout_target", &["begun_at", "observed_at", "quarantined_at"]),
     ("secret", &["declared_at", "attested_at", "assessed_at", "retired_at"]),
     ("server_root", &["seen_at"]),
+    ("signing_order", &["placed_at", "tried_at", "done_at"]),
     ("sweep", &["started_at", "finished_at"]),
     ("target", &["declared_at", "observed_at", "claimed_at", "retired_at"]),
     ("vantage", &["seen_at"]),
