@@ -77,7 +77,7 @@ async fn main() {
     let mut toml = String::from(
         "[fleet]\ndefault_owner = \"web\"\n[[team]]\nname = \"web\"\ncontacts = [{ channel = \"log\" }]\n[[service]]\nname = \"web\"\nteam = \"web\"\n\
          [[region]]\nname = \"one\"\n[[rollout_policy]]\nname = \"at-once\"\nwave = [{ of = \"all\" }]\n\
-         [[secret]]\nname = \"www\"\nservice = \"web\"\nrollout = \"at-once\"\n",
+         [[secret]]\nname = \"www\"\nkind = \"certificate\"\nservice = \"web\"\nrollout = \"at-once\"\n",
     );
     let _ = write!(toml, "[[roots]]\nname = \"ours\"\npem = \"\"\"\n{}\"\"\"\n", ca.certificate().to_pem());
     for m in &all {
@@ -121,13 +121,12 @@ async fn main() {
         let began = Instant::now();
         import(&api, &next).await;
         let stored = began.elapsed();
-        observed(&api, count, round).await;
+        done(&api, count, round).await;
         println!(
             "version {round}: stored after {:.2} s, observed on all {count} {:.2} s later",
             stored.as_secs_f64(),
             (began.elapsed() - stored).as_secs_f64()
         );
-        settled(&api).await;
     }
     running.stop().await;
 }
@@ -163,13 +162,15 @@ async fn observed(api: &Api, count: usize, version: i64) {
     }
 }
 
-/// Waits until no rollout is under way.
-async fn settled(api: &Api) {
+/// Waits until the rollout of a version has observed every target.
+async fn done(api: &Api, count: usize, version: i64) {
+    let began = Instant::now();
     loop {
-        let page: v1::Page<v1::Rollout> = api.get("/v1/rollouts?limit=10").await.unwrap();
-        if page.items.iter().all(|r| r.ended_at.is_some()) {
+        let page: v1::Page<v1::Rollout> = api.get("/v1/rollouts?limit=1").await.unwrap();
+        if page.items.iter().any(|r| r.version == version && r.state == "done" && r.observed == i64::try_from(count).unwrap()) {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(began.elapsed() < Duration::from_secs(300), "{:?}", page.items);
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
