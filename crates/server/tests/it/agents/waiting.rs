@@ -132,7 +132,7 @@ fn agents_of_a_sealed_store_stay_and_their_reports_are_taken() {
 }
 
 #[test]
-fn a_thousand_that_wait_are_told() {
+fn those_that_wait_are_told_while_a_thousand_are_decided_for() {
     const AGENTS: usize = 1000;
     let gate = Gate::opened();
     let (version, _) = gate.store_version();
