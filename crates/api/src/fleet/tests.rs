@@ -16,7 +16,7 @@ fn errors(text: &str) -> String {
 #[test]
 fn the_example_explains_itself_and_parses() {
     let fleet = parse_at(EXAMPLE, NOW).unwrap_or_else(|e| panic!("{e:#?}"));
-    assert_eq!(fleet.targets.len(), 8);
+    assert_eq!(fleet.targets.len(), 10);
     assert_eq!(fleet.secrets.len(), 9);
     assert_eq!(fleet.drills.len(), 3);
     assert_eq!(fleet.issuers.len(), 2);
