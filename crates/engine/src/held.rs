@@ -3,13 +3,11 @@
 
 use crate::{
     Engine, Error, Result,
-    keys::State,
-    lock,
+    keys::Sealer,
     ports::Entropy,
-    vault::{place, put_sealed, sealed_of, still_current},
+    vault::{place, put_sealed, sealed_of},
 };
 use domain::{Time, words::SecretId};
-use envelope::Keeper;
 use pki::PrivateKey;
 use store::{
     Tx, meta,
@@ -17,16 +15,6 @@ use store::{
 };
 
 impl Engine {
-    /// Runs `f` with the keeper of the current key, held open until it is done.
-    ///
-    /// # Errors
-    /// The store is sealed, or whatever `f` says.
-    pub(crate) fn with_keeper<T>(&self, f: impl FnOnce(&Keeper) -> Result<T>) -> Result<T> {
-        let state = lock(&self.vault);
-        let State::Open { current, .. } = &*state else { return Err(Error::Sealed) };
-        f(current)
-    }
-
     /// Opens a held key for one use.
     ///
     /// # Errors
@@ -37,9 +25,8 @@ impl Engine {
             let sealed = secret::sealed(tx, id)?.ok_or_else(|| Error::not_found("sealed bytes of held key", &id.to_string()))?;
             Ok::<_, Error>((meta::identity(tx)?.store_id, key, sealed))
         })?;
-        let state = lock(&self.vault);
-        let State::Open { current, earlier } = &*state else { return Err(Error::Sealed) };
-        let keeper = std::iter::once(current).chain(earlier).find(|k| k.kek_id() == sealed.kek).ok_or(Error::Sealed)?;
+        let keys = self.keys()?;
+        let keeper = keys.under(&sealed.kek)?;
         let place = place(&store_id, SecretId(key.subject), 0, id, &key.purpose)?;
         let opened = keeper.open(&place, &sealed_of(&sealed)).map_err(|e| Error::refused("damaged", e.to_string()))?;
         PrivateKey::from_der(opened.expose()).map_err(|e| Error::refused("damaged", format!("held key {id}: {e}")))
@@ -49,22 +36,19 @@ impl Engine {
 /// Seals a key in the transaction that needs it, under `purpose` and for `subject`. Says its number.
 ///
 /// # Errors
-/// The store's key was rotated by somebody else meanwhile, or the key is over the limit of what is sealed.
+/// The key is over the limit of what is sealed.
 pub(crate) fn hold(
     tx: &mut Tx<'_>,
-    keeper: &Keeper,
+    sealer: &Sealer,
     purpose: &'static str,
     subject: i64,
     key: &PrivateKey,
     random: &mut Entropy<'_>,
     now: Time,
 ) -> Result<i64> {
-    still_current(tx, Some(keeper))?;
     let store_id = meta::identity(tx)?.store_id;
     let id = tx.next_id("instance")?;
-    let sealed = keeper
-        .seal(&place(&store_id, SecretId(subject), 0, id, purpose)?, key.expose_pkcs8(), random)
-        .map_err(|e| Error::refused("too-large", e.to_string()))?;
+    let sealed = sealer.seal(&place(&store_id, SecretId(subject), 0, id, purpose)?, key.expose_pkcs8(), random)?;
     let row = held::Held {
         id,
         purpose: purpose.into(),

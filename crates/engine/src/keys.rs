@@ -12,8 +12,9 @@ use crate::{
     vault::{place, sealed_of},
 };
 use domain::Time;
-use envelope::{Keeper, KekRecord, Provider, UnlockError};
+use envelope::{Keeper, KekRecord, Place, Provider, Sealed, UnlockError};
 use serde_json::json;
+use std::sync::Arc;
 use store::{Actor, Tx, journal::Entry, meta, model::secret};
 
 /// Data keys put under another KEK in one transaction.
@@ -23,19 +24,73 @@ pub const REWRAP_PAGE: i64 = 500;
 pub(crate) enum State {
     /// It observes, assesses, notifies and answers; it cannot use a key.
     Sealed,
-    /// The current keeper, and earlier ones under which something still lies.
-    Open {
-        /// New data keys go under this one.
-        current: Keeper,
-        /// From a rotation that is not finished.
-        earlier: Vec<Keeper>,
-    },
+    /// Here they are.
+    Open(Keys),
+}
+
+/// The keepers of an open store. They are taken out of the vault and used outside of its lock: whoever holds that lock waits for nothing,
+/// least of all for the database's writer, who may ask the vault himself.
+#[derive(Clone)]
+pub(crate) struct Keys {
+    /// New data keys go under this one.
+    current: Arc<Keeper>,
+    /// From a rotation that is not finished.
+    earlier: Vec<Arc<Keeper>>,
+}
+
+impl Keys {
+    /// The keeper of the key with this id.
+    pub(crate) fn under(&self, kek: &str) -> Result<&Keeper> {
+        self.all().find(|k| k.kek_id() == kek).ok_or(Error::Sealed)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Keeper> {
+        std::iter::once(&self.current).chain(&self.earlier).map(AsRef::as_ref)
+    }
+}
+
+/// Seals in one transaction, under the key that is current in it: nothing is sealed under one that is about to be forgotten.
+pub(crate) struct Sealer(Arc<Keeper>);
+
+impl Sealer {
+    /// Seals bytes, bound to where they will live.
+    pub(crate) fn seal(&self, place: &Place<'_>, bytes: &[u8], random: &mut Entropy<'_>) -> Result<Sealed> {
+        self.0.seal(place, bytes, random).map_err(|e| Error::refused("too-large", e.to_string()))
+    }
 }
 
 impl Engine {
+    /// The keepers, for uses outside of the vault's lock.
+    ///
+    /// # Errors
+    /// The store is sealed.
+    pub(crate) fn keys(&self) -> Result<Keys> {
+        match &*lock(&self.vault) {
+            State::Open(keys) => Ok(keys.clone()),
+            State::Sealed => Err(Error::Sealed),
+        }
+    }
+
+    /// What seals in this transaction.
+    ///
+    /// # Errors
+    /// The store is sealed, or another server rotated its key.
+    pub(crate) fn sealer(&self, tx: &mut Tx<'_>) -> Result<Sealer> {
+        let mut keeper = self.keys()?.current;
+        while !secret::take_current_kek(tx, keeper.kek_id())? {
+            // Somebody on this server may have rotated it while this transaction waited.
+            let now = self.keys()?.current;
+            if now.kek_id() == keeper.kek_id() {
+                return Err(rotated_elsewhere());
+            }
+            keeper = now;
+        }
+        Ok(Sealer(keeper))
+    }
+
     /// Whether private material can be used.
     pub fn is_open(&self) -> bool {
-        matches!(*lock(&self.vault), State::Open { .. })
+        matches!(*lock(&self.vault), State::Open(_))
     }
 
     /// Whether a key-encryption key was ever made.
@@ -55,7 +110,7 @@ impl Engine {
             tx.journal(Entry::new("kek.created", "store", "", &json!({ "kek": record.id, "provider": record.provider })))?;
             Ok(())
         })?;
-        *lock(&self.vault) = State::Open { current: keeper, earlier: Vec::new() };
+        *lock(&self.vault) = State::Open(Keys { current: keeper.into(), earlier: Vec::new() });
         Ok(())
     }
 
@@ -108,16 +163,17 @@ impl Engine {
     /// The store is sealed, the provider must not protect anything new, or another server rotated meanwhile.
     pub fn begin_rotation(&self, provider: &dyn Provider, random: &mut Entropy<'_>, actor: &Actor, tick: &Tick) -> Result<()> {
         let store_id = self.store.read(meta::identity)?.store_id;
-        let mut state = lock(&self.vault);
-        let State::Open { current, earlier } = &*state else { return Err(Error::Sealed) };
+        let keys = self.keys()?;
         let (record, new) = KekRecord::create(provider, &store_id, tick.now.unix(), random).map_err(unlock)?;
-        let mut bridges = Vec::with_capacity(earlier.len() + 1);
-        for known in std::iter::once(current).chain(earlier) {
+        let mut bridges = Vec::with_capacity(keys.earlier.len() + 1);
+        for known in keys.all() {
             let made = KekRecord::reseal(known, &new, &store_id, tick.now.unix(), random).map_err(unlock)?;
             bridges.push(secret::Bridge { id: made.id.clone(), opened_by: new.kek_id().into(), record: made.to_text() });
         }
+        let mut state = None;
         self.store.try_write(actor, tick.now, |tx| {
-            if !secret::take_current_kek(tx, current.kek_id())? {
+            state = None;
+            if !secret::take_current_kek(tx, keys.current.kek_id())? {
                 return Err(rotated_elsewhere());
             }
             secret::insert_kek(tx, &record.id, &record.to_text(), tick.now)?;
@@ -125,18 +181,23 @@ impl Engine {
                 secret::put_bridge(tx, bridge)?;
             }
             tx.journal(Entry::new("kek.created", "store", "rotation", &json!({ "kek": record.id, "provider": record.provider })))?;
+            // Whoever seals next in the database sees the new key in the vault. This is the one lock of the vault that spans a commit; it is
+            // taken last, so whoever waits for it holds nothing that the commit needs.
+            state = Some(lock(&self.vault));
             Ok(())
         })?;
-        if let State::Open { current, mut earlier } = std::mem::replace(&mut *state, State::Sealed) {
-            earlier.push(current);
-            *state = State::Open { current: new, earlier };
+        if let Some(mut state) = state
+            && let State::Open(keys) = &mut *state
+        {
+            let former = std::mem::replace(&mut keys.current, new.into());
+            keys.earlier.push(former);
         }
         Ok(())
     }
 
     /// Goes on with a rotation that broke off, where this store is open; says how many data keys were moved.
     pub fn go_on_rotating(&self, random: &mut Entropy<'_>, actor: &Actor, tick: &Tick) -> Result<u64> {
-        let under_way = matches!(&*lock(&self.vault), State::Open { earlier, .. } if !earlier.is_empty());
+        let under_way = self.keys().is_ok_and(|keys| !keys.earlier.is_empty());
         // Somebody who rotates right now does it himself.
         let Some(_turn) = under_way.then(|| self.rotating.try_lock().ok()).flatten() else { return Ok(0) };
         let mut moved = 0;
@@ -149,31 +210,22 @@ impl Engine {
     /// Moves at most `most` data keys; none were left when it answers None, and the former keys are forgotten.
     pub fn rotate_page(&self, most: i64, random: &mut Entropy<'_>, actor: &Actor, tick: &Tick) -> Result<Option<u64>> {
         let store_id = self.store.read(meta::identity)?.store_id;
-        let to = match &*lock(&self.vault) {
-            State::Open { current, .. } => current.kek_id().to_owned(),
-            State::Sealed => return Err(Error::Sealed),
-        };
+        let keys = self.keys()?;
+        let to = keys.current.kek_id().to_owned();
         let page = self.store.read(|tx| secret::wrapped_by_others(tx, &to, i64::MIN, most))?;
         if page.is_empty() {
             return Ok((!self.end_rotation(&to, actor, tick)?).then_some(0));
         }
         let mut rewrapped = Vec::with_capacity(page.len());
-        {
-            let state = lock(&self.vault);
-            let State::Open { current, earlier } = &*state else { return Err(Error::Sealed) };
-            if current.kek_id() != to {
-                return Err(rotated_elsewhere());
-            }
-            for w in &page {
-                let Some(old) = earlier.iter().find(|k| k.kek_id() == w.sealed.kek) else {
-                    let problem = format!("data keys lie under {}, which this store cannot open; restore it from a backup", w.sealed.kek);
-                    return Err(Error::refused("locked-kek", problem));
-                };
-                let place = place(&store_id, w.secret, w.version, w.instance, &w.sealed.purpose)?;
-                let wrapped =
-                    current.rewrap(&place, old, &sealed_of(&w.sealed), random).map_err(|e| Error::refused("damaged", e.to_string()))?;
-                rewrapped.push((w.instance, w.sealed.kek.clone(), wrapped));
-            }
+        for w in &page {
+            let Ok(old) = keys.under(&w.sealed.kek) else {
+                let problem = format!("data keys lie under {}, which this store cannot open; restore it from a backup", w.sealed.kek);
+                return Err(Error::refused("locked-kek", problem));
+            };
+            let place = place(&store_id, w.secret, w.version, w.instance, &w.sealed.purpose)?;
+            let wrapped =
+                keys.current.rewrap(&place, old, &sealed_of(&w.sealed), random).map_err(|e| Error::refused("damaged", e.to_string()))?;
+            rewrapped.push((w.instance, w.sealed.kek.clone(), wrapped));
         }
         let moved = self.store.try_write(actor, tick.now, |tx| {
             if !secret::take_current_kek(tx, &to)? {
@@ -214,8 +266,10 @@ impl Engine {
             return Ok(false);
         }
         self.store.shed()?;
-        if let State::Open { earlier, .. } = &mut *lock(&self.vault) {
-            earlier.clear();
+        if let State::Open(keys) = &mut *lock(&self.vault)
+            && keys.current.kek_id() == current
+        {
+            keys.earlier.clear();
         }
         Ok(true)
     }
@@ -240,7 +294,10 @@ fn open_all(tx: &mut Tx<'_>, store_id: &str, mut held: Vec<Keeper>) -> Result<Op
     }
     let current = secret::keks(tx)?.into_iter().find(|k| k.current).map(|k| k.id);
     let at = held.iter().position(|k| Some(k.kek_id()) == current.as_deref());
-    Ok(at.map(|at| State::Open { current: held.swap_remove(at), earlier: held }))
+    Ok(at.map(|at| {
+        let current = held.swap_remove(at).into();
+        State::Open(Keys { current, earlier: held.into_iter().map(Arc::new).collect() })
+    }))
 }
 
 /// For whoever starts the server: which key it is that does not open.

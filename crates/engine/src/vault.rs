@@ -2,20 +2,12 @@
 //!
 //! Nothing here gives private material back to people: sealed bytes are opened only to be used (a signing secret for a delivery).
 
-use crate::{
-    Engine, Error, Refusal, Result, Tick,
-    assess::secret_policy,
-    intent::Intent,
-    judge,
-    keys::{State, rotated_elsewhere},
-    lock, loops,
-    ports::Entropy,
-};
+use crate::{Engine, Error, Refusal, Result, Tick, assess::secret_policy, intent::Intent, judge, keys::Sealer, loops, ports::Entropy};
 use domain::{
     Fingerprint, Span, Time,
     words::{Kind, Management, Renewal, SecretId},
 };
-use envelope::{Keeper, Place, Sealed};
+use envelope::{Place, Sealed};
 use pki::{Certificate, Limits, PrivateKey, Purpose, import::Candidate};
 use serde_json::json;
 use store::{
@@ -199,19 +191,14 @@ impl Engine {
         tick: &Tick,
         mut and: impl FnMut(&mut Tx<'_>, &[Stored]) -> Result<()>,
     ) -> Result<Vec<Stored>> {
-        let state = lock(&self.vault);
-        let keeper = match &*state {
-            State::Open { current, .. } => Some(current),
-            State::Sealed if prepared.iter().any(|p| p.instances.iter().any(|i| i.key.is_some())) => return Err(Error::Sealed),
-            State::Sealed => None,
-        };
+        let with_key = prepared.iter().any(|p| p.instances.iter().any(|i| i.key.is_some()));
         self.store.try_write(actor, tick.now, |tx| {
             let store_id = meta::identity(tx)?.store_id;
-            still_current(tx, keeper)?;
+            let sealer = if with_key { Some(self.sealer(tx)?) } else { None };
             let mut stored = Vec::with_capacity(prepared.len());
             let mut chunk = Chunk::new(tx, prepared)?;
             for p in prepared {
-                stored.push(write(tx, p, &mut chunk, keeper, &store_id, random, actor, tick)?);
+                stored.push(write(tx, p, &mut chunk, sealer.as_ref(), &store_id, random, actor, tick)?);
             }
             chunk.expiries.write(tx)?;
             and(tx, &stored)?;
@@ -245,20 +232,16 @@ impl Engine {
         if !api::fleet::is_name(name) {
             return Err(Error::refused("bad-name", format!("{} is no name", pki::text::escape(name))));
         }
-        let state = lock(&self.vault);
-        let State::Open { current: keeper, .. } = &*state else { return Err(Error::Sealed) };
         self.store.try_write(actor, tick.now, |tx| {
             let store_id = meta::identity(tx)?.store_id;
-            still_current(tx, Some(keeper))?;
+            let sealer = self.sealer(tx)?;
             let mut s = line(tx, name, Kind::Opaque, tick.now)?;
             if s.kind != Kind::Opaque {
                 return Err(Error::refused("wrong-kind", format!("{name} is a {} secret, not an opaque one", s.kind)));
             }
             let number = s.newest_version + 1;
             let id = tx.next_id("instance")?;
-            let sealed = keeper
-                .seal(&place(&store_id, s.id, number, id, OPAQUE)?, bytes, random)
-                .map_err(|e| Error::refused("too-large", e.to_string()))?;
+            let sealed = sealer.seal(&place(&store_id, s.id, number, id, OPAQUE)?, bytes, random)?;
             let none = Fingerprint::from_bytes([0; 32]);
             secret::insert_version(tx, s.id, &version(number, actor, reason, expires_at, tick.now))?;
             secret::insert_instance(
@@ -330,9 +313,8 @@ impl Engine {
             let sealed = secret::sealed(tx, first.id)?.ok_or_else(|| Error::not_found("sealed bytes of secret", name))?;
             Ok::<_, Error>((meta::identity(tx)?.store_id, s, sealed))
         })?;
-        let state = lock(&self.vault);
-        let State::Open { current, earlier } = &*state else { return Err(Error::Sealed) };
-        let keeper = std::iter::once(current).chain(earlier).find(|k| k.kek_id() == sealed.kek).ok_or(Error::Sealed)?;
+        let keys = self.keys()?;
+        let keeper = keys.under(&sealed.kek)?;
         let place = place(&store_id, s.id, s.newest_version, sealed.instance, OPAQUE)?;
         let opened = keeper.open(&place, &sealed_of(&sealed)).map_err(|e| Error::refused("damaged", e.to_string()))?;
         let text = std::str::from_utf8(opened.expose()).map_err(|_| Error::refused("not-text", format!("{name} is not text")))?;
@@ -449,7 +431,7 @@ fn write(
     tx: &mut Tx<'_>,
     p: &Prepared,
     chunk: &mut Chunk,
-    keeper: Option<&Keeper>,
+    sealer: Option<&Sealer>,
     store_id: &str,
     random: &mut Entropy<'_>,
     actor: &Actor,
@@ -501,9 +483,9 @@ fn write(
         )?;
         chunk.expiries.count(&c.scope, leaf.not_after(), 1);
         if let Some(key) = &c.key {
-            let keeper = keeper.ok_or(Error::Sealed)?;
+            let sealer = sealer.ok_or(Error::Sealed)?;
             let place = place(store_id, s.id, number, id, PRIVATE_KEY)?;
-            let sealed = keeper.seal(&place, key.expose_pkcs8(), random).map_err(|e| Error::refused("too-large", e.to_string()))?;
+            let sealed = sealer.seal(&place, key.expose_pkcs8(), random)?;
             put_sealed(tx, id, PRIVATE_KEY, sealed)?;
         }
     }
@@ -538,14 +520,6 @@ fn write(
     }
     tx.journal(Entry::new("secret.stored", subject, &p.reason, &body))?;
     Ok(Stored { secret: s.id, name: p.name.clone(), version: number, leaves, differences: p.differences.clone() })
-}
-
-/// Another server may have rotated the key meanwhile: nothing is sealed under one that is about to be forgotten.
-pub(crate) fn still_current(tx: &mut Tx<'_>, keeper: Option<&Keeper>) -> Result<()> {
-    match keeper {
-        Some(k) if !secret::take_current_kek(tx, k.kek_id())? => Err(rotated_elsewhere()),
-        _ => Ok(()),
-    }
 }
 
 pub(crate) fn put_sealed(tx: &mut Tx<'_>, instance: i64, purpose: &str, sealed: Sealed) -> store::Result<()> {

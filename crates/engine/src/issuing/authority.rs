@@ -63,8 +63,8 @@ impl Engine {
         let root =
             if new.keep_root { Some(PrivateKey::generate(KeyType::EcdsaP384).map_err(|e| Error::Outside(e.to_string()))?) } else { None };
         let serial = serial(random);
-        let requested = self.with_keeper(|keeper| {
-            self.store.try_write(actor, tick.now, |tx| {
+        let requested = self.store.try_write(actor, tick.now, |tx| {
+            let sealer = self.sealer(tx)?;
                 tx.turn(&format!("issuer {}", new.issuer))?;
                 let issuer = issuance::issuer(tx, &new.issuer)?.ok_or_else(|| Error::not_found("issuer", &new.issuer))?;
                 if issuer.kind != IssuerKind::Internal {
@@ -83,17 +83,23 @@ impl Engine {
                 if new.keep_root && kept.is_some() {
                     return Err(Error::refused("root-exists", format!("{} has a root in the store already; use `perennial ca renew`", new.issuer)));
                 }
-                let names = if new.permitted.is_empty() { all.first().map(|a| a.permitted.clone()).unwrap_or_default() } else { new.permitted.clone() };
+                // The root has no limits of its own, and must not be taken for the CA whose place this one takes.
+            let before = all.iter().find(|a| a.role == AuthorityRole::Issuing && !a.permitted.is_empty());
+            let names = if new.permitted.is_empty() { before.map(|a| a.permitted.clone()).unwrap_or_default() } else { new.permitted.clone() };
+            if names.is_empty() {
+                let problem = format!("a CA may certify what it is limited to, and {} has no limits yet; name them with --permit", new.issuer);
+                return Err(Error::refused("bad-names", problem));
+            }
                 let number = all.iter().filter(|a| a.role == AuthorityRole::Issuing).count() + 1;
                 let subject = format!("{} issuing CA {number}", new.issuer);
                 let csr = csr::build(&key, Some(&subject), &[]).map_err(|e| Error::refused("bad-name", e.to_string()))?;
                 let id = tx.next_id("authority")?;
-                let held = hold(tx, keeper, CA_KEY, id, &key, random, tick.now)?;
+                let held = hold(tx, &sealer, CA_KEY, id, &key, random, tick.now)?;
                 let mut root_id = 0;
                 if let Some(key) = &root {
                     let certificate = pki::ca::root(&new.issuer, key, serial, tick.now).map_err(|e| Error::refused("not-issued", e.to_string()))?;
                     root_id = tx.next_id("authority")?;
-                    let held = hold(tx, keeper, CA_KEY, root_id, key, random, tick.now)?;
+                    let held = hold(tx, &sealer, CA_KEY, root_id, key, random, tick.now)?;
                     let row = root_row(root_id, &new.issuer, AuthorityState::Kept, &certificate, held, tick.now);
                     authority::insert(tx, &row)?;
                 }
@@ -121,7 +127,6 @@ impl Engine {
                 tx.journal(Entry::new("authority.requested", format!("issuer/{}", new.issuer), &new.reason, &body))?;
                 let by_kept = root_id != 0 || kept.is_some();
                 Ok(Requested { id, subject, csr, permitted: names, done: by_kept })
-            })
         })?;
         if requested.done {
             self.sign_by_kept_root(&new.issuer, &requested, random, &new.reason, actor, tick)?;

@@ -5,7 +5,7 @@
 //! meanwhile, and hands over to the next when they are done.
 
 use super::{announce, prepare::Ready};
-use crate::{Engine, Error, Result, Tick, held::hold, keys::State, lock, ports::Entropy, rules, vault::REQUEST_KEY};
+use crate::{Engine, Error, Result, Tick, held::hold, lock, ports::Entropy, rules, vault::REQUEST_KEY};
 use domain::{issuing::IssuedState, words::SecretId};
 use pki::{Certificate, PrivateKey};
 use serde_json::json;
@@ -130,15 +130,18 @@ impl Engine {
 
     /// The first of the two transactions: what will be signed, and keys that are born here.
     pub(crate) fn intend(&self, jobs: &mut [Job], random: &mut Entropy<'_>, tick: &Tick) -> Result<()> {
-        let state = lock(&self.vault);
-        let State::Open { current: keeper, .. } = &*state else { return Err(Error::Sealed) };
+        if !self.is_open() {
+            return Err(Error::Sealed);
+        }
+        let born_here = jobs.iter().any(|job| job.key.is_some());
         self.store.try_write(&rules(), tick.now, |tx| {
+            let sealer = if born_here { Some(self.sealer(tx)?) } else { None };
             let ids = tx.next_ids("issued", jobs.len() as i64)?;
             for (job, id) in jobs.iter_mut().zip(ids) {
                 job.ready.row.id = id;
                 authority::intend(tx, &job.ready.row)?;
-                if let Some(key) = &job.key {
-                    hold(tx, keeper, REQUEST_KEY, job.ready.row.secret.0, key, random, tick.now)?;
+                if let (Some(key), Some(sealer)) = (&job.key, &sealer) {
+                    hold(tx, sealer, REQUEST_KEY, job.ready.row.secret.0, key, random, tick.now)?;
                 }
                 let (r, ready) = (&job.ready.row, &job.ready);
                 let body = json!({

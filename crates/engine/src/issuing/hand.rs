@@ -69,34 +69,33 @@ impl Engine {
         let key = PrivateKey::generate(key_type(kind)).map_err(|e| Error::Outside(e.to_string()))?;
         let common = names.first().filter(|n| n.len() <= 64).map(String::as_str);
         let request = csr::build(&key, common, &sans).map_err(|e| Error::refused("bad-names", e.to_string()))?;
-        self.with_keeper(|keeper| {
-            self.store.try_write(actor, tick.now, |tx| {
-                let s = secret::lock(tx, s.id)?.ok_or_else(|| Error::not_found("secret", &new.secret))?;
-                if order::open_requests(tx, s.id, MOST_OPEN)?.len() as i64 >= MOST_OPEN {
-                    let problem = format!("{MOST_OPEN} requests of {} wait for their answers; drop those that will get none", s.name);
-                    return Err(Error::refused("too-many-requests", problem));
-                }
-                let held = hold(tx, keeper, REQUEST_KEY, s.id.0, &key, random, tick.now)?;
-                let row = order::Request {
-                    id: tx.next_id("hand_request")?,
-                    secret: s.id,
-                    scope: scope.clone(),
-                    names: names.clone(),
-                    csr: request.clone(),
-                    key: key.spki_fingerprint(),
-                    held,
-                    state: RequestState::Open,
-                    version: 0,
-                    actor: format!("{}/{}", actor.issuer, actor.subject),
-                    reason: new.reason.clone(),
-                    created_at: tick.now,
-                    done_at: None,
-                };
-                order::put_request(tx, &row)?;
-                let body = json!({ "request": row.id, "names": names, "scope": scope, "key": row.key.to_string() });
-                tx.journal(Entry::new("request.made", format!("secret/{}", s.name), &new.reason, &body))?;
-                Ok(row)
-            })
+        self.store.try_write(actor, tick.now, |tx| {
+            let sealer = self.sealer(tx)?;
+            let s = secret::lock(tx, s.id)?.ok_or_else(|| Error::not_found("secret", &new.secret))?;
+            if order::open_requests(tx, s.id, MOST_OPEN)?.len() as i64 >= MOST_OPEN {
+                let problem = format!("{MOST_OPEN} requests of {} wait for their answers; drop those that will get none", s.name);
+                return Err(Error::refused("too-many-requests", problem));
+            }
+            let held = hold(tx, &sealer, REQUEST_KEY, s.id.0, &key, random, tick.now)?;
+            let row = order::Request {
+                id: tx.next_id("hand_request")?,
+                secret: s.id,
+                scope: scope.clone(),
+                names: names.clone(),
+                csr: request.clone(),
+                key: key.spki_fingerprint(),
+                held,
+                state: RequestState::Open,
+                version: 0,
+                actor: format!("{}/{}", actor.issuer, actor.subject),
+                reason: new.reason.clone(),
+                created_at: tick.now,
+                done_at: None,
+            };
+            order::put_request(tx, &row)?;
+            let body = json!({ "request": row.id, "names": names, "scope": scope, "key": row.key.to_string() });
+            tx.journal(Entry::new("request.made", format!("secret/{}", s.name), &new.reason, &body))?;
+            Ok(row)
         })
     }
 

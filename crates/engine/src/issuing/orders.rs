@@ -107,13 +107,12 @@ pub(super) fn for_store(
     }
     let key = PrivateKey::generate(prepare::key_type(i.key_type)).map_err(|e| Error::Outside(e.to_string()))?;
     let request = csr::build(&key, None, &prepare::sans(s, i)?).map_err(|e| Error::Outside(e.to_string()))?;
-    engine.with_keeper(|keeper| {
-        engine.store.try_write(&rules(), tick.now, |tx| {
-            let held = hold(tx, keeper, vault::REQUEST_KEY, s.id.0, &key, random, tick.now)?;
-            let new = new_order(tx, s, &issuer.name, number, "all", row.id, &request, key.spki_fingerprint(), held, tick.now)?;
-            timer::set(tx, loops::ORDER, new.id, tick.now)?;
-            Ok(())
-        })
+    engine.store.try_write(&rules(), tick.now, |tx| {
+        let sealer = engine.sealer(tx)?;
+        let held = hold(tx, &sealer, vault::REQUEST_KEY, s.id.0, &key, random, tick.now)?;
+        let new = new_order(tx, s, &issuer.name, number, "all", row.id, &request, key.spki_fingerprint(), held, tick.now)?;
+        timer::set(tx, loops::ORDER, new.id, tick.now)?;
+        Ok::<_, Error>(())
     })?;
     // The order wakes the renewal when it is over.
     Ok(None)
@@ -262,19 +261,18 @@ impl Engine {
             return Ok(account);
         }
         let key = PrivateKey::generate(KeyType::EcdsaP256).map_err(|e| Error::Outside(e.to_string()))?;
-        self.with_keeper(|keeper| {
-            self.store.try_write(&rules(), tick.now, |tx| {
-                tx.turn(&format!("account {issuer}"))?;
-                if let Some(account) = issuance::account(tx, issuer)?.filter(|a| a.directory == directory) {
-                    return Ok(account);
-                }
-                let held = hold(tx, keeper, vault::ACCOUNT_KEY, 0, &key, random, tick.now)?;
-                let account = issuance::Account { directory: directory.to_owned(), held, url: String::new() };
-                issuance::put_account(tx, issuer, &account)?;
-                let body = json!({ "directory": directory, "key": key.spki_fingerprint().to_string() });
-                tx.journal(Entry::new("account.made", format!("issuer/{issuer}"), "", &body))?;
-                Ok(account)
-            })
+        self.store.try_write(&rules(), tick.now, |tx| {
+            let sealer = self.sealer(tx)?;
+            tx.turn(&format!("account {issuer}"))?;
+            if let Some(account) = issuance::account(tx, issuer)?.filter(|a| a.directory == directory) {
+                return Ok(account);
+            }
+            let held = hold(tx, &sealer, vault::ACCOUNT_KEY, 0, &key, random, tick.now)?;
+            let account = issuance::Account { directory: directory.to_owned(), held, url: String::new() };
+            issuance::put_account(tx, issuer, &account)?;
+            let body = json!({ "directory": directory, "key": key.spki_fingerprint().to_string() });
+            tx.journal(Entry::new("account.made", format!("issuer/{issuer}"), "", &body))?;
+            Ok(account)
         })
     }
 

@@ -239,27 +239,25 @@ impl Engine {
             }
             ready.push((part.scope.as_str(), of.id, self.open_held(of.id)?, chain));
         }
-        self.with_keeper(|keeper| {
-            self.store.try_write(&rules(), tick.now, |tx| {
-                vault::still_current(tx, Some(keeper))?;
-                let store_id = meta::identity(tx)?.store_id;
-                let s = secret::lock(tx, id)?.ok_or_else(|| Error::not_found("secret", &id.to_string()))?;
-                if s.newest_version + 1 != number {
-                    return close(tx, &s, row, tick.now);
-                }
-                announce::announce(tx, id, &row.reason, &rules(), tick)?;
-                let s = secret::Secret { newest_version: number, ..s };
-                for (scope, held_id, key, chain) in &ready {
-                    let c = announce::Certificate { secret: id, version: number, scope, chain };
-                    let instance = announce::instance(tx, &c, &row.reason, tick)?;
-                    let place = vault::place(&store_id, id, number, instance, vault::PRIVATE_KEY)?;
-                    let sealed = keeper.seal(&place, key.expose_pkcs8(), random).map_err(|e| Error::refused("too-large", e.to_string()))?;
-                    vault::put_sealed(tx, instance, vault::PRIVATE_KEY, sealed)?;
-                    held::remove(tx, *held_id)?;
-                }
-                target::wake_all(tx, id, loops::TARGET, tick.now)?;
-                close(tx, &s, row, tick.now)
-            })
+        self.store.try_write(&rules(), tick.now, |tx| {
+            let sealer = self.sealer(tx)?;
+            let store_id = meta::identity(tx)?.store_id;
+            let s = secret::lock(tx, id)?.ok_or_else(|| Error::not_found("secret", &id.to_string()))?;
+            if s.newest_version + 1 != number {
+                return close(tx, &s, row, tick.now);
+            }
+            announce::announce(tx, id, &row.reason, &rules(), tick)?;
+            let s = secret::Secret { newest_version: number, ..s };
+            for (scope, held_id, key, chain) in &ready {
+                let c = announce::Certificate { secret: id, version: number, scope, chain };
+                let instance = announce::instance(tx, &c, &row.reason, tick)?;
+                let place = vault::place(&store_id, id, number, instance, vault::PRIVATE_KEY)?;
+                let sealed = sealer.seal(&place, key.expose_pkcs8(), random)?;
+                vault::put_sealed(tx, instance, vault::PRIVATE_KEY, sealed)?;
+                held::remove(tx, *held_id)?;
+            }
+            target::wake_all(tx, id, loops::TARGET, tick.now)?;
+            close(tx, &s, row, tick.now)
         })
     }
 

@@ -86,23 +86,21 @@ impl Engine {
             return Err(Error::Outside(String::from("no random bytes came from the system")));
         }
         let manifests = pki::detached::generate(&seed).map_err(|e| Error::Outside(e.to_string()))?;
-        self.with_keeper(|keeper| {
-            self.store.try_write(actor, tick.now, |tx| {
-                // Two servers may find that there is none at the same moment; one makes it.
-                tx.turn("node authorities")?;
-                for (purpose, key, der) in [(AGENT_CA_KEY, &authority, certificate.der()), (MANIFEST_KEY, &manifests, &[][..])] {
-                    if identity::authority(tx, purpose)?.is_some() {
-                        continue;
-                    }
-                    let held = hold(tx, keeper, purpose, 0, key, random, tick.now)?;
-                    let row =
-                        identity::Authority { purpose: purpose.into(), held, spki: key.spki_der().to_vec(), certificate: der.to_vec() };
-                    identity::put_authority(tx, &row)?;
-                    let body = json!({ "purpose": purpose, "key": key.spki_fingerprint().to_string() });
-                    tx.journal(Entry::new("node.authority", "store", "", &body))?;
+        self.store.try_write(actor, tick.now, |tx| {
+            let sealer = self.sealer(tx)?;
+            // Two servers may find that there is none at the same moment; one makes it.
+            tx.turn("node authorities")?;
+            for (purpose, key, der) in [(AGENT_CA_KEY, &authority, certificate.der()), (MANIFEST_KEY, &manifests, &[][..])] {
+                if identity::authority(tx, purpose)?.is_some() {
+                    continue;
                 }
-                Ok(())
-            })
+                let held = hold(tx, &sealer, purpose, 0, key, random, tick.now)?;
+                let row = identity::Authority { purpose: purpose.into(), held, spki: key.spki_der().to_vec(), certificate: der.to_vec() };
+                identity::put_authority(tx, &row)?;
+                let body = json!({ "purpose": purpose, "key": key.spki_fingerprint().to_string() });
+                tx.journal(Entry::new("node.authority", "store", "", &body))?;
+            }
+            Ok(())
         })
     }
 }

@@ -10,8 +10,6 @@ use super::{
 use crate::{
     Engine, Error, Result, Tick,
     issuing::Answer,
-    keys::State,
-    lock,
     ports::Entropy,
     vault::{PRIVATE_KEY, place, sealed_of},
 };
@@ -73,9 +71,8 @@ impl Engine {
         for (instance, sealed) in rows {
             let key = match &sealed {
                 Some(row) => {
-                    let state = lock(&self.vault);
-                    let State::Open { current, earlier } = &*state else { return Err(Error::Sealed) };
-                    let keeper = std::iter::once(current).chain(earlier).find(|k| k.kek_id() == row.kek).ok_or(Error::Sealed)?;
+                    let keys = self.keys()?;
+                    let keeper = keys.under(&row.kek)?;
                     let place = place(&store_id, instance.secret, instance.version, instance.id, PRIVATE_KEY)?;
                     let opened = keeper.open(&place, &sealed_of(row)).map_err(|e| Error::refused("damaged", e.to_string()))?;
                     Some(KeyText(STANDARD.encode(opened.expose())))

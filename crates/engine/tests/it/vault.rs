@@ -127,3 +127,36 @@ fn a_rotation_that_breaks_off_opens_by_the_new_key_and_never_by_the_old_one() {
         assert_eq!(w.engine.store().read(store::model::secret::keks).unwrap().len(), 1);
     }
 }
+
+/// Whoever holds the database's writer may ask the vault, and whoever wants to seal waits for the writer: neither waits for the other.
+#[test]
+fn the_vault_answers_while_somebody_waits_for_the_writer() {
+    let (w, _ca) = world();
+    let (tick, engine) = (w.tick(), w.engine.clone());
+    let (asked, answered) = std::sync::mpsc::channel();
+    let put = |n: i64, engine: &engine::Engine| {
+        engine.put_opaque(&format!("o{n}"), b"bytes", None, "", &mut *entropy(n as u64), &person(), &tick).map(|_| ())
+    };
+    std::thread::scope(|scope| {
+        engine
+            .store()
+            .write(&person(), tick.now, |_tx| {
+                for n in 0..4 {
+                    let engine = engine.clone();
+                    scope.spawn(move || put(n, &engine));
+                }
+                let (engine, asked) = (engine.clone(), asked.clone());
+                std::thread::spawn(move || {
+                    let open = (0..2_000).all(|_| {
+                        std::thread::yield_now();
+                        engine.is_open()
+                    });
+                    let _gone = asked.send(open);
+                });
+                let said = answered.recv_timeout(std::time::Duration::from_secs(20));
+                assert_eq!(said, Ok(true), "the vault's lock is held by somebody who waits for the writer");
+                Ok(())
+            })
+            .unwrap();
+    });
+}
