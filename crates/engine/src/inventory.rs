@@ -92,11 +92,12 @@ impl Engine {
                 store::model::rollout::wake_open(tx, loops::ROLLOUT, tick.now)?;
             }
             let plan = pki::Fingerprint::of(format!("{:?}", apply.changes).as_bytes()).to_string();
-            if options.plan.as_ref().is_some_and(|wanted| *wanted != plan) {
-                return Err(Error::refused(
-                    "plan-changed",
-                    format!("the changes are no longer those of plan {plan}; look at them again with --dry-run"),
-                ));
+            if let Some(wanted) = options.plan.as_ref().filter(|wanted| **wanted != plan) {
+                let wanted = pki::text::escape(wanted);
+                let problem = format!(
+                    "the changes are no longer those of plan {wanted}: they are those of {plan}; look at them again with --dry-run"
+                );
+                return Err(Error::refused("plan-changed", problem));
             }
             let done = apply.writes && apply.changes.iter().any(|c| c.what != "left-over");
             if done {

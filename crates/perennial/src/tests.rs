@@ -17,6 +17,14 @@ fn the_command_line_is_sound() {
 }
 
 #[test]
+fn what_the_demo_tells_people_to_type_can_be_typed() {
+    for line in demo::TYPED {
+        let parsed = Arguments::command().try_get_matches_from(line.split(' ').chain(["folder"]));
+        assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+    }
+}
+
+#[test]
 fn every_root_cause_of_the_rules_can_be_named() {
     let known: Vec<&str> = domain::incident::RootCause::ALL.iter().map(|cause| cause.as_str()).collect();
     assert_eq!(client::ROOT_CAUSES[..], known);

@@ -95,3 +95,14 @@ fn who_stores_a_retired_value_anew_has_it_back() {
     put();
     assert!(w.secret("hook-key").retired_at.is_none());
 }
+
+#[test]
+fn a_plan_that_holds_no_longer_is_named_beside_the_one_that_does() {
+    let w = World::new(t("2026-03-01T00:00:00Z"));
+    let fleet = api::fleet::parse(TEAM).unwrap();
+    let options = |plan: Option<&str>, dry_run| engine::inventory::Options { dry_run, plan: plan.map(Into::into), ..Default::default() };
+    let dry = w.engine.apply(&fleet, &options(None, true), &person(), &w.tick()).unwrap();
+    let refused = w.engine.apply(&fleet, &options(Some("0ld"), false), &person(), &w.tick()).unwrap_err().to_string();
+    assert!(refused.contains("no longer those of plan 0ld") && refused.contains(&format!("those of {}", dry.plan)), "{refused}");
+    w.engine.apply(&fleet, &options(Some(&dry.plan), false), &person(), &w.tick()).unwrap();
+}

@@ -8,6 +8,9 @@ mod machines;
 
 mod story;
 
+#[cfg(test)]
+pub(crate) use story::TYPED;
+
 use clap::Args as ClapArgs;
 use std::{
     io::{IsTerminal, Write},

@@ -19,6 +19,8 @@ const LEFT: Span = Span::seconds(90);
 const SERVICES: [(&str, i64); 3] = [("blob", 0), ("queue", 1), ("table", 3)];
 const REGIONS: [&str; 3] = ["us", "eu", "asia"];
 const ZONE: &str = "core.demo.example";
+/// What people are told to type while it is up, each before the folder of its store.
+pub(crate) const TYPED: [&str; 2] = ["perennial runway --data", "perennial incident list --closed --data"];
 /// The machine on which a reload goes wrong.
 const CLUMSY: &str = "eu-2";
 
@@ -77,7 +79,7 @@ pub(super) async fn tell(args: &Args, teller: &mut Teller) -> Result<(), String>
     let token = running.first_token.take().ok_or("the first start gave no token")?;
     let api = Api::new(&running.url, &running.ca, &token)?;
     teller.say(&format!("the API listens at {}", running.url));
-    teller.say(&format!("try in another terminal: perennial runway --data {}", folder.0.display()));
+    teller.say(&format!("try in another terminal: {} {}", TYPED[0], folder.0.display()));
 
     let applied: v1::Applied = api.post("/v1/fleet", &serde_json::json!({ "fleet": fleet.declare()? })).await?;
     teller.say(&format!("the inventory is in place: {} additions", applied.changes.len()));
@@ -185,7 +187,7 @@ pub(super) async fn tell(args: &Args, teller: &mut Teller) -> Result<(), String>
         return Ok(());
     }
     teller.chapter("The store stays up; end it with Ctrl-C");
-    teller.say(&format!("perennial incident list --all --data {}", folder.0.display()));
+    teller.say(&format!("{} {}", TYPED[1], folder.0.display()));
     let _ = tokio::signal::ctrl_c().await;
     running.stop().await;
     Ok(())
