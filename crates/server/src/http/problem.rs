@@ -157,7 +157,26 @@ fn refused(refusal: engine::Refusal) -> Problem {
         | "other-generation"
         | "not-born"
         | "clock-behind"
-        | "locked-kek" => StatusCode::CONFLICT,
+        | "locked-kek"
+        | "rollout-ended"
+        | "not-halted"
+        | "nothing-to-take-back"
+        | "no-version-before"
+        | "newer-under-way"
+        | "no-targets"
+        | "version-revoked"
+        | "version-too-old"
+        | "drill-over"
+        | "drill-running"
+        | "drill-refused"
+        | "request-waits"
+        | "no-request"
+        | "root-exists"
+        | "nothing-waits"
+        | "nothing-to-do"
+        // So many wait at most: only what is done with one of them makes room, and no time does.
+        | "too-many-requests" => StatusCode::CONFLICT,
+        "busy" => return Problem::busy(refusal.problems.join("; ")),
         "cannot-open" => StatusCode::FORBIDDEN,
         // Agents: whoever they are not, and what their node is not to have.
         "unknown-agent" | "bad-token" => StatusCode::UNAUTHORIZED,
@@ -220,6 +239,9 @@ mod tests {
             (Error::Outside(what()).into(), 502, "outside", None),
             (Error::refused("change-not-accepted", "x").into(), 409, "change-not-accepted", None),
             (Error::refused("bad-certificate", "x").into(), 422, "bad-certificate", None),
+            (Error::refused("drill-running", "x").into(), 409, "drill-running", None),
+            (Error::refused("version-revoked", "x").into(), 409, "version-revoked", None),
+            (Error::refused("busy", "x").into(), 503, "busy", Some(1)),
             (Error::refused("cannot-open", "x").into(), 403, "cannot-open", None),
         ];
         for (problem, status, code, retry) in cases {
