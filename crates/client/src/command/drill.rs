@@ -59,16 +59,16 @@ struct RunArgs {
     #[arg(long, value_name = "SECRET")]
     secret: Option<String>,
     /// What is rehearsed with it
-    #[arg(long, requires = "secret")]
+    #[arg(long, conflicts_with = "name")]
     kind: Option<Kind>,
     /// The node that fails; for node-down and stale-reload
-    #[arg(long, value_name = "NODE", requires = "secret")]
+    #[arg(long, value_name = "NODE", conflicts_with = "name")]
     node: Option<String>,
     /// The region that is cut off; for region-cut
-    #[arg(long, value_name = "REGION", requires = "secret")]
+    #[arg(long, value_name = "REGION", conflicts_with = "name")]
     region: Option<String>,
     /// Within which time it has to be over, such as 45m; 60m if nothing is said
-    #[arg(long, value_name = "SPAN", value_parser = span, requires = "secret")]
+    #[arg(long, value_name = "SPAN", value_parser = span, conflicts_with = "name")]
     within: Option<Span>,
     /// Why
     #[arg(long, value_name = "TEXT")]

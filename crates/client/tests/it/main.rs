@@ -6,6 +6,7 @@
 
 mod canned;
 mod changing;
+mod drills;
 mod failing;
 mod forecast;
 mod listing;

@@ -5,6 +5,7 @@ mod agents;
 mod auth;
 mod bulk;
 mod description;
+mod drills;
 mod hangups;
 mod imports;
 mod incidents;
