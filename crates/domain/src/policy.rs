@@ -154,12 +154,15 @@ pub fn escalates_after(runway: Span) -> Span {
 /// What the critical path counts as until a drill has proven it.
 pub const UNPROVEN_PATH: Span = Span::hours(12);
 
+/// The least time that whoever is woken has left.
+pub const LEAST_NOTICE: Span = Span::hours(1);
+
 /// The remaining time below which somebody is woken.
 ///
 /// `critical_path` is the p95 of the fastest path that a drill has proven; until one was measured it counts as 12 h, so that twice
-/// of it is a day.
+/// of it is a day. However fast the path is, whoever is woken still has to come, look and decide: it is never less than [`LEAST_NOTICE`].
 pub fn wakes_below(critical_path: Option<Span>) -> Span {
-    Span::seconds(critical_path.unwrap_or(UNPROVEN_PATH).as_secs().saturating_mul(2))
+    Span::seconds(critical_path.unwrap_or(UNPROVEN_PATH).as_secs().saturating_mul(2)).max(LEAST_NOTICE)
 }
 
 /// Whether somebody is woken: what is served is already broken, or the time to act is short.
@@ -259,6 +262,8 @@ mod tests {
         assert!(!wakes(false, Span::hours(24), None));
         assert!(wakes(true, Span::days(300), None));
         assert!(!wakes(false, Span::hours(24), Some(Span::hours(1))));
+        // A canary that was there in half a minute leaves nobody with a minute.
+        assert!(wakes(false, LEAST_NOTICE - Span::seconds(1), Some(Span::seconds(30))));
     }
 
     #[test]

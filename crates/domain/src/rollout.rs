@@ -38,6 +38,11 @@ impl Kind {
     pub fn is_critical(self) -> bool {
         matches!(self, Kind::Critical | Kind::Drill)
     }
+
+    /// Whether it waits for nothing that the other one has half-way: an emergency does not, a rehearsal overtakes nobody.
+    pub fn overtakes(self, other: Kind) -> bool {
+        self == Kind::Critical && other != Kind::Critical
+    }
 }
 
 word!(

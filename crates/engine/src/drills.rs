@@ -23,7 +23,7 @@ use domain::{
     finding::Code,
     policy::{Level, UNPROVEN_PATH},
     schedule::LEASE,
-    words::{NodeId, SecretId},
+    words::{IncidentId, NodeId, SecretId},
 };
 use store::{
     Tx,
@@ -37,10 +37,14 @@ use store::{
 
 /// How long a drill waits for its turn, where another one is on its way in the same service.
 const TURN: Span = Span::minutes(15);
+/// When it is tried again with a drill where something went wrong.
+const LATER: Span = Span::minutes(1);
 /// How many drills one round looks at.
 const BATCH: i64 = 100;
-/// How many of a service's rotations are looked at for what they have proven.
+/// How many of a secret's rotations are looked at for what they have proven.
 const LOOKED_AT: i64 = 200;
+/// How many secrets of an incident are looked at; beyond that nothing counts as proven.
+const MOST_SECRETS: i64 = 100;
 /// The names of what nobody declared begin so; no drill of the inventory can be called that.
 pub const UNDECLARED: &str = "secret/";
 
@@ -50,25 +54,36 @@ impl Engine {
         let now = tick.now;
         let claims = self.store.write(&rules(), now, |tx| timer::claim(tx, loops::DRILL, now, &self.holder, LEASE, BATCH))?;
         for claim in &claims {
-            self.store.try_write(&rules(), now, |tx| {
+            let done = self.store.try_write(&rules(), now, |tx| {
                 let next = match drill::by_id(tx, claim.subject)? {
                     Some(declared) => assess(tx, &declared, tick)?,
                     None => None,
                 };
                 timer::done(tx, loops::DRILL, claim, next)?;
-                Ok::<_, crate::Error>(())
-            })?;
+                Ok(())
+            });
+            self.or_later(loops::DRILL, claim, done, tick)?;
         }
         Ok(claims.len())
     }
+
+    /// What went wrong with one drill holds no other one up: it is logged, and that one is tried again later.
+    fn or_later(&self, name: &str, claim: &timer::Claim, done: Result<()>, tick: &Tick) -> Result<()> {
+        if let Err(error) = done {
+            tracing::error!(subject = claim.subject, %error, "{name}: failed, and is tried again in {LATER}");
+            self.store.write(&rules(), tick.now, |tx| timer::done(tx, name, claim, Some(tick.now + LATER)))?;
+        }
+        Ok(())
+    }
 }
 
-/// The critical path to services, as drills have proven it: the slowest of them, and unknown where one is, unless another took longer than
-/// what unknown counts as.
-pub(crate) fn critical_path(tx: &mut Tx<'_>, services: &[String], now: Time) -> Result<Option<Span>> {
-    let (mut slowest, mut unknown) = (None, services.is_empty());
-    for service in services {
-        match proven(tx, service, now)? {
+/// The critical path to what an incident is about, as drills have proven it: the slowest of its secrets, and unknown where one is, unless
+/// another took longer than what unknown counts as.
+pub(crate) fn critical_path(tx: &mut Tx<'_>, id: IncidentId, now: Time) -> Result<Option<Span>> {
+    let secrets = incident::open_secrets(tx, id, MOST_SECRETS + 1)?;
+    let (mut slowest, mut unknown) = (None, secrets.is_empty() || secrets.len() as i64 > MOST_SECRETS);
+    for secret in secrets {
+        match proven(tx, secret, now)? {
             Some((path, _)) => slowest = slowest.max(Some(path)),
             None => unknown = true,
         }
@@ -76,9 +91,10 @@ pub(crate) fn critical_path(tx: &mut Tx<'_>, services: &[String], now: Time) -> 
     Ok(slowest.filter(|s| !unknown || *s > UNPROVEN_PATH))
 }
 
-/// The critical path to a service, and until when that is believed.
-pub fn proven(tx: &mut Tx<'_>, service: &str, now: Time) -> Result<Option<(Span, Time)>> {
-    let runs = drill::reached(tx, service, now - schedule::REMEMBERED, LOOKED_AT)?;
+/// The critical path of a secret, and until when that is believed. A rehearsal proves the way to the targets that it reached: to those of
+/// its secret, and of no other one in the same service.
+pub fn proven(tx: &mut Tx<'_>, secret: SecretId, now: Time) -> Result<Option<(Span, Time)>> {
+    let runs = drill::rotations(tx, secret, now - schedule::REMEMBERED, LOOKED_AT)?;
     Ok(schedule::critical_path(&runs, now))
 }
 
@@ -130,6 +146,24 @@ pub(crate) fn tell_undeclared(tx: &mut Tx<'_>, run: &Run, now: Time) -> Result<(
     let teams = teams(tx, "", secret)?;
     let concerns: Vec<Concern> = failed(Some(run), &teams).into_iter().map(|c| Concern { once: true, ..c }).collect();
     concern::replace(tx, &subject(&run.name), &concerns, now)?;
+    Ok(())
+}
+
+/// What a drill that nobody declared has proven is believed no longer, and nothing brings it back by itself.
+pub(crate) fn tell_lapsed(tx: &mut Tx<'_>, run: &Run, until: Time, now: Time) -> Result<()> {
+    let secret = run.name.trim_start_matches(UNDECLARED);
+    let name = pki::text::escape(secret);
+    let concern = Concern {
+        code: Code::DrillOverdue,
+        about: String::new(),
+        level: Level::Notice,
+        teams: teams(tx, "", secret)?,
+        until: None,
+        detail: format!("what drill {} proved of {name} was believed until {until}; people are woken as if nothing were proven", run.id),
+        next_step: format!("run it again: perennial drill run --secret {name} --reason \"…\"; or declare it: [[drill]]"),
+        once: true,
+    };
+    concern::replace(tx, &subject(&run.name), &[concern], now)?;
     Ok(())
 }
 

@@ -214,7 +214,7 @@ fn step(tx: &mut Tx<'_>, id: IncidentId, now: Time) -> Result<Option<Time>> {
     if lines.open > 0 {
         (it.facts.until, it.facts.broken) = (lines.until, lines.broken);
     }
-    let critical_path = drills::critical_path(tx, &it.services, now)?;
+    let critical_path = drills::critical_path(tx, id, now)?;
     let decided = rule::step(&it.facts, critical_path, now);
     let note = |tx: &mut Tx<'_>, what: &str, body| tx.journal(Entry::new(format!("incident.{what}"), format!("incident/{id}"), "", &body));
     let next = match decided {

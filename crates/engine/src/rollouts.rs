@@ -8,9 +8,9 @@ mod read;
 mod step;
 mod view;
 
+pub(crate) use policy::leaves_behind;
 pub use policy::of_secret as policy_of;
 pub(crate) use policy::problems;
-pub(crate) use policy::quarantine_of;
 pub use policy::title as policy_title;
 pub(crate) use read::waits;
 pub use read::{Detail, Waits, WaveDetail, detail};
@@ -31,6 +31,9 @@ use store::{
     },
     timer,
 };
+
+/// Who halts a rollout where no person does.
+pub(crate) const THE_RULES: &str = "the rules";
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -60,11 +63,13 @@ pub fn begin(tx: &mut Tx<'_>, ask: &Begin<'_>, actor: &Actor, tick: &Tick) -> Re
     }
     let open = rollout::open_of(tx, s.id)?;
     for other in &open {
-        let stronger = ask.kind.is_critical() && !other.kind.is_critical();
+        let stronger = ask.kind.overtakes(other.kind);
         if other.version == ask.version && other.kind != Kind::Rollback && !stronger {
             return Ok(other.id);
         }
-        if other.version > ask.version && other.kind != Kind::Rollback {
+        // A rehearsal holds no emergency up, whichever version it brings.
+        let makes_way = other.kind == Kind::Rollback || (stronger && other.kind == Kind::Drill);
+        if other.version > ask.version && !makes_way {
             let problem = format!(
                 "rollout {} brings version {} of {}; take that one back first: perennial rollout rollback {} --reason \"…\"",
                 other.id, other.version, s.name, other.id

@@ -44,6 +44,8 @@ pub struct Opened {
     pub acknowledged_at: Option<Time>,
     /// Whether production proved that it is over.
     pub resolved: bool,
+    /// Whether it is over, however it ended.
+    pub over: bool,
 }
 
 /// What is known of an alert drill.
@@ -57,6 +59,8 @@ pub struct Seen {
     pub within: Span,
     /// The incident.
     pub incident: Option<Opened>,
+    /// Whether a version was stored that is newer than the one that runs out.
+    pub replaced: bool,
     /// Every channel of the owner and of its escalation contact.
     pub channels: Vec<Channel>,
     /// When the renewal was let go again.
@@ -89,7 +93,16 @@ pub fn next(s: &Seen, now: Time) -> Step {
 }
 
 fn running_out(s: &Seen, now: Time) -> Step {
+    // Whatever ended before everybody confirmed has shown nothing, and nothing is held back for it any longer.
+    if let Some(over) = s.incident.filter(|i| i.over) {
+        let detail = format!("incident {} ended before every channel took its page and a person acknowledged", over.id);
+        return Step::End(vec![Reason::new(Why::Overtaken, detail)]);
+    }
     let Some((opened, paged_at)) = s.incident.and_then(|i| Some((i, i.paged_at?))) else {
+        if s.replaced {
+            let detail = "a newer version was stored before the certificate ran out, so nobody is woken";
+            return Step::End(vec![Reason::new(Why::Overtaken, detail)]);
+        }
         let end = s.runs_out_at + WAKES_WITHIN;
         if now > end {
             let what = if s.incident.is_some() { "nobody was woken" } else { "no incident was opened" };
@@ -97,24 +110,16 @@ fn running_out(s: &Seen, now: Time) -> Step {
         }
         return Step::Wait(Waiting::new(Awaited::Page, format!("the certificate runs out at {}", s.runs_out_at)), end + Span::seconds(1));
     };
+    let silent: Vec<&Channel> = s.channels.iter().filter(|c| c.taken_at.is_none()).collect();
+    let end = paged_at + s.within;
+    if now > end {
+        return verdict(s, &opened, &silent);
+    }
     if !opened.escalated {
         return Step::Escalate;
     }
-    let silent: Vec<&Channel> = s.channels.iter().filter(|c| c.taken_at.is_none()).collect();
     if silent.is_empty() && !s.channels.is_empty() && opened.acknowledged_at.is_some() {
         return Step::Lift;
-    }
-    let end = paged_at + s.within;
-    if now > end {
-        let mut reasons: Vec<Reason> = silent.iter().map(|c| reason(c, s.within)).collect();
-        if s.channels.is_empty() {
-            reasons.push(Reason::new(Why::ChannelSilent, "its owner has no contact at all"));
-        }
-        if opened.acknowledged_at.is_none() {
-            let detail = format!("nobody acknowledged incident {} within {}", opened.id, s.within);
-            reasons.push(Reason::new(Why::NotAcknowledged, detail));
-        }
-        return Step::End(reasons);
     }
     let waiting = match silent.first() {
         Some(first) => Waiting::new(
@@ -124,6 +129,20 @@ fn running_out(s: &Seen, now: Time) -> Step {
         None => Waiting::new(Awaited::Acknowledgement, format!("incident {} is to be acknowledged by a person", opened.id)),
     };
     Step::Wait(waiting, end + Span::seconds(1))
+}
+
+/// The time is over: who was not heard of in it.
+fn verdict(s: &Seen, opened: &Opened, silent: &[&Channel]) -> Step {
+    let mut reasons: Vec<Reason> = silent.iter().map(|c| reason(c, s.within)).collect();
+    if s.channels.is_empty() {
+        reasons.push(Reason::new(Why::ChannelSilent, "its owner has no contact at all"));
+    }
+    if opened.acknowledged_at.is_none() {
+        let detail = format!("nobody acknowledged incident {} within {}", opened.id, s.within);
+        reasons.push(Reason::new(Why::NotAcknowledged, detail));
+    }
+    // Everybody heard, and nobody looked at this drill in time: it is no less passed for that.
+    if reasons.is_empty() { Step::Lift } else { Step::End(reasons) }
 }
 
 fn name(c: &Channel) -> String {
@@ -164,10 +183,18 @@ mod tests {
     }
 
     fn seen(incident: Option<Opened>, channels: Vec<Channel>) -> Seen {
-        Seen { phase: Phase::Rolling, runs_out_at: t(1000), within: Span::minutes(60), incident, channels, lifted_at: None }
+        Seen {
+            phase: Phase::Rolling,
+            runs_out_at: t(1000),
+            within: Span::minutes(60),
+            incident,
+            replaced: false,
+            channels,
+            lifted_at: None,
+        }
     }
 
-    const OPENED: Opened = Opened { id: 7, paged_at: Some(t(900)), escalated: true, acknowledged_at: None, resolved: false };
+    const OPENED: Opened = Opened { id: 7, paged_at: Some(t(900)), escalated: true, acknowledged_at: None, resolved: false, over: false };
 
     fn whys(step: &Step) -> Option<Vec<(Why, &str)>> {
         match step {
@@ -213,9 +240,30 @@ mod tests {
     }
 
     #[test]
+    fn an_incident_that_ended_or_a_time_that_is_over_ends_it_before_anything_else() {
+        let closed = Opened { escalated: false, over: true, ..OPENED };
+        for now in [901, 900 + 3601] {
+            assert_eq!(whys(&next(&seen(Some(closed), Vec::new()), t(now))), Some(vec![(Why::Overtaken, "")]), "{now}");
+        }
+        // Nobody can be told any more once the time is over.
+        let late = Opened { escalated: false, ..OPENED };
+        let want = vec![(Why::ChannelSilent, "security/pagerduty"), (Why::NotAcknowledged, "")];
+        assert_eq!(whys(&next(&seen(Some(late), vec![channel("security", None)]), t(900 + 3601))), Some(want));
+        // Somebody brought a new one by hand: the old one will never be looked for.
+        assert_eq!(whys(&next(&Seen { replaced: true, ..seen(None, Vec::new()) }, t(5))), Some(vec![(Why::Overtaken, "")]));
+        assert!(
+            whys(&next(&Seen { replaced: true, ..seen(Some(OPENED), Vec::new()) }, t(905))).is_none(),
+            "somebody was woken: they confirm"
+        );
+    }
+
+    #[test]
     fn it_is_over_when_the_canary_was_observed_to_be_well() {
-        let s =
-            |resolved| Seen { phase: Phase::Recovering, lifted_at: Some(t(2000)), ..seen(Some(Opened { resolved, ..OPENED }), Vec::new()) };
+        let s = |resolved| Seen {
+            phase: Phase::Recovering,
+            lifted_at: Some(t(2000)),
+            ..seen(Some(Opened { resolved, over: resolved, ..OPENED }), Vec::new())
+        };
         assert_eq!(next(&s(true), t(2001)), Step::End(Vec::new()));
         let end = 2000 + super::super::patience(Span::minutes(60)).as_secs();
         for (now, over) in [(end, false), (end + 1, true)] {

@@ -44,10 +44,14 @@ pub fn expected(kind: Kind, waves: &[(u64, u64)], percent: u32) -> Option<Expect
 pub enum Rollout {
     /// On its way, or waiting for something that comes by itself.
     Running(String),
-    /// It stopped, and somebody has to say how it goes on.
+    /// The rules stopped it, and somebody has to say how it goes on.
     Halted(String),
-    /// It went back, or is about to.
+    /// By the rules it went back, or is about to.
     RolledBack(String),
+    /// A person stopped it, or took it back.
+    ByPerson(String),
+    /// Another rollout took its place, or something real is on its way.
+    Overtaken(String),
     /// Its last target was observed.
     Done,
 }
@@ -61,7 +65,7 @@ pub struct Fault {
     pub hit: u64,
     /// Of these: left behind as open lines.
     pub quarantined: u64,
-    /// Of these: the rollout names them as why it goes no further.
+    /// Of these: why the rollout goes no further, since a node failed there, or since patience with them is over and they were not observed.
     pub named: u64,
     /// Of these: the node claims that the last good version is in place again.
     pub put_back: u64,
@@ -94,6 +98,8 @@ pub struct Seen<'a> {
     pub behind: u64,
     /// An incident that was opened on the secret since.
     pub incident: Option<i64>,
+    /// Something real that what is made to fail, or what goes out, would hold up.
+    pub elsewhere: Option<String>,
 }
 
 /// What comes next.
@@ -121,6 +127,15 @@ pub fn next(s: &Seen<'_>, now: Time) -> Step {
     if let Some(incident) = s.incident {
         let detail = format!("incident {incident} was opened on what the drill uses; the incident goes first");
         return Step::End(vec![Reason::new(Why::IncidentOpened, detail)]);
+    }
+    // What people and emergencies say stands above any rehearsal.
+    if let Some(why) = &s.elsewhere {
+        return Step::End(vec![Reason::new(Why::Overtaken, why)]);
+    }
+    match &s.rollout {
+        Some(Rollout::ByPerson(why)) => return Step::End(vec![Reason::new(Why::Halted, why)]),
+        Some(Rollout::Overtaken(why)) => return Step::End(vec![Reason::new(Why::Overtaken, why)]),
+        _ => {}
     }
     // A fault is never left standing for longer than the drill may take; a rotation that is late is measured on.
     let end = s.started_at + if s.kind.is_fault() { s.within } else { patience(s.within) };
@@ -154,7 +169,7 @@ fn rotation(s: &Seen<'_>, end: Time, now: Time) -> Step {
         Some(Rollout::Done) if s.report.left == 0 => Step::End(verdict(s)),
         _ if now > end => Step::End(vec![Reason::unobserved(s.behind.max(s.report.left), now - s.started_at)]),
         Some(Rollout::Running(why)) => Step::Wait(Waiting::new(Awaited::Rollout, why), after(end)),
-        Some(Rollout::Done) => {
+        Some(Rollout::Done | Rollout::ByPerson(_) | Rollout::Overtaken(_)) => {
             Step::Wait(Waiting::new(Awaited::Observation, format!("{} are still to be observed", s.report.left)), after(end))
         }
     }
@@ -180,7 +195,8 @@ fn fault(s: &Seen<'_>, end: Time, now: Time) -> Step {
     let stopped = matches!(rollout, Rollout::Halted(_) | Rollout::RolledBack(_));
     let noticed = match fault.expected {
         Expected::Quarantine => fault.quarantined == fault.hit && matches!(rollout, Rollout::Done),
-        Expected::Halt => stopped || fault.named > 0,
+        // A node that hears of nothing breaks nothing: a rollout that the rules stop or take back has another cause.
+        Expected::Halt => fault.named > 0,
         Expected::PutBack => fault.put_back == fault.hit && (stopped || fault.named + fault.quarantined > 0),
     };
     if noticed && fault.hit > 0 {
@@ -189,6 +205,9 @@ fn fault(s: &Seen<'_>, end: Time, now: Time) -> Step {
     let unexpected = match (fault.expected, rollout) {
         (Expected::Quarantine, Rollout::Halted(why) | Rollout::RolledBack(why)) => {
             Some(format!("the dead should have been left behind as open lines, and the rollout stopped instead: {why}"))
+        }
+        (Expected::Halt, Rollout::Halted(why) | Rollout::RolledBack(why)) => {
+            Some(format!("the rollout should have stopped in front of what does not answer, and ended otherwise: {why}"))
         }
         (_, Rollout::Done) if fault.expected != Expected::Quarantine => {
             Some(String::from("the rollout was done as if nothing had happened"))
@@ -224,7 +243,9 @@ fn unnoticed(fault: &Fault, after: Span) -> Reason {
 fn recovering(s: &Seen<'_>, end: Time, now: Time) -> Step {
     let rest = || {
         let stands = match &s.rollout {
-            Some(Rollout::Running(why) | Rollout::Halted(why) | Rollout::RolledBack(why)) => format!("; its rollout: {why}"),
+            Some(
+                Rollout::Running(why) | Rollout::Halted(why) | Rollout::RolledBack(why) | Rollout::ByPerson(why) | Rollout::Overtaken(why),
+            ) => format!("; its rollout: {why}"),
             Some(Rollout::Done) | None => String::new(),
         };
         format!("{} are not observed on the new version{stands}", s.behind)
@@ -235,7 +256,7 @@ fn recovering(s: &Seen<'_>, end: Time, now: Time) -> Step {
         Some(Rollout::Halted(_)) => Step::Resume,
         None | Some(Rollout::RolledBack(_)) => Step::Begin,
         Some(Rollout::Done) if s.behind == 0 => Step::End(Vec::new()),
-        Some(Rollout::Done | Rollout::Running(_)) => Step::Wait(Waiting::new(Awaited::Recovery, rest()), after(end)),
+        Some(_) => Step::Wait(Waiting::new(Awaited::Recovery, rest()), after(end)),
     }
 }
 

@@ -35,6 +35,8 @@ word!(
         ChannelSilent = "channel-silent",
         /// No person acknowledged the page.
         NotAcknowledged = "not-acknowledged",
+        /// Something real went before it, and it made way.
+        Overtaken = "overtaken",
         /// Somebody ended it.
         Aborted = "aborted",
         /// What it was to use left the inventory.

@@ -308,7 +308,7 @@ impl Deciding<'_> {
     fn may_give_way(&self) -> bool {
         match self.view.newer {
             None => false,
-            Some(kind) if kind.is_critical() && !self.view.kind.is_critical() => true,
+            Some(kind) if kind.overtakes(self.view.kind) => true,
             Some(_) => self.carried().all(|(_, t)| !t.in_flight() || self.is_dead(t)),
         }
     }

@@ -437,6 +437,26 @@ fn each_reason_and_each_threshold_at_one_second_before_and_after() {
             "give way",
         ),
         (
+            "a rehearsal overtakes nobody",
+            |v| {
+                v.newer = Some(Kind::Drill);
+                not_yet(v, 9);
+            },
+            Some(1),
+            T + PATIENCE - S,
+            "wait node-silent next Some(1800)",
+        ),
+        (
+            "an emergency overtakes a rehearsal",
+            |v| {
+                (v.kind, v.newer) = (Kind::Drill, Some(Kind::Critical));
+                not_yet(v, 9);
+            },
+            Some(1),
+            T,
+            "give way",
+        ),
+        (
             "production went back",
             |v| {
                 not_yet(v, 1);

@@ -36,6 +36,8 @@ fn rollouts() -> impl Strategy<Value = Option<Rollout>> {
         Just(Rollout::Running("r".into())),
         Just(Rollout::Halted("h".into())),
         Just(Rollout::RolledBack("b".into())),
+        Just(Rollout::ByPerson("p".into())),
+        Just(Rollout::Overtaken("o".into())),
         Just(Rollout::Done)
     ];
     prop::option::of(some)
@@ -90,7 +92,7 @@ proptest! {
         let within = Span::minutes(60);
         let seen = course::Seen {
             kind, phase, started_at: at(0), within, issued_at: Some(at(0)), cannot_issue: None, rollout, fault, report: &report,
-            behind: behind + report.left, incident: None,
+            behind: behind + report.left, incident: None, elsewhere: None,
         };
         match course::next(&seen, at(now)) {
             Step::End(reasons) if reasons.is_empty() => {

@@ -4,6 +4,7 @@ use crate::{Result, Tick, tell};
 use domain::{
     Span, Time,
     drill::alert::{Channel, Opened, Seen},
+    finding::Code,
     incident::State,
     words::IncidentId,
 };
@@ -17,13 +18,15 @@ use store::{
     },
 };
 
+/// What the incident is about that a certificate opens by running out; whatever else happens to it is nothing of the drill's.
+const RUNS_OUT: [Code; 3] = [Code::LeafExpiring, Code::PathExpiring, Code::Expired];
 /// How long a certificate is waited for whose end nobody knows.
 const UNKNOWN_END: Span = Span::days(1);
 
 /// Reads it. The incident that it waits for, and when it paged, are kept with the run.
 pub(super) fn seen(tx: &mut Tx<'_>, run: &mut Run, s: &Secret, tick: &Tick) -> Result<Seen> {
     if run.incident == 0 {
-        run.incident = drill::incident_since(tx, s.id, run.started_at)?.map_or(0, |i| i.0);
+        run.incident = drill::incident_since(tx, s.id, run.started_at, &RUNS_OUT)?.map_or(0, |i| i.0);
     }
     let it = incident::get(tx, IncidentId(run.incident))?;
     if run.noticed_at.is_none() && it.as_ref().is_some_and(|i| i.facts.page) {
@@ -51,7 +54,9 @@ pub(super) fn seen(tx: &mut Tx<'_>, run: &mut Run, s: &Secret, tick: &Tick) -> R
             escalated: i.facts.escalated,
             acknowledged_at: i.acknowledged_at.filter(|at| *at >= run.started_at),
             resolved: matches!(i.facts.state, State::Resolved | State::Reviewed),
+            over: !i.facts.state.is_open(),
         }),
+        replaced: run.version > 0 && s.newest_version > run.version,
         channels,
         lifted_at: run.lifted_at,
     })

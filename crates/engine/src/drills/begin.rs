@@ -162,7 +162,7 @@ pub(super) fn scheduled(tx: &mut Tx<'_>, d: &Drill, actor: &Actor, tick: &Tick) 
 
 fn begin(tx: &mut Tx<'_>, p: &Planned, reason: &str, actor: &Actor, tick: &Tick) -> Result<Run> {
     let s = secret::by_name(tx, &p.secret)?.filter(|s| s.retired_at.is_none()).ok_or_else(|| Error::not_found("secret", &p.secret))?;
-    tx.turn(&format!("drills/{}", service(&s)))?;
+    tx.turn(&format!("drills/{}", service(p.kind, &s)))?;
     let facts = facts(tx, p, &s, tick.now)?;
     let against = against(p.kind, &facts);
     if let Some(first) = against.first() {
@@ -184,9 +184,9 @@ fn begin(tx: &mut Tx<'_>, p: &Planned, reason: &str, actor: &Actor, tick: &Tick)
     Ok(run)
 }
 
-/// In which service one drill at a time may be on its way.
-fn service(s: &Secret) -> String {
-    if s.service.is_empty() { format!("{UNDECLARED}{}", s.name) } else { s.service.clone() }
+/// In which service one drill at a time may be on its way. A certificate that runs out takes its time, and holds no other drill up by it.
+fn service(kind: Kind, s: &Secret) -> String {
+    if s.service.is_empty() || kind == Kind::Alert { format!("{UNDECLARED}{}", s.name) } else { s.service.clone() }
 }
 
 fn new_run(tx: &mut Tx<'_>, p: &Planned, s: &Secret, reason: &str, actor: &Actor, now: Time) -> Result<Run> {
@@ -194,7 +194,7 @@ fn new_run(tx: &mut Tx<'_>, p: &Planned, s: &Secret, reason: &str, actor: &Actor
         id: tx.next_id("drill_run")?,
         name: p.name.clone(),
         secret: s.id,
-        service: service(s),
+        service: service(p.kind, s),
         kind: p.kind,
         node: p.node.clone(),
         region: p.region.clone(),
@@ -228,7 +228,7 @@ fn new_run(tx: &mut Tx<'_>, p: &Planned, s: &Secret, reason: &str, actor: &Actor
 fn facts(tx: &mut Tx<'_>, p: &Planned, s: &Secret, now: Time) -> Result<Facts> {
     let tally = drill::tally(tx, s.id)?;
     let count = |n: i64| u64::try_from(n).unwrap_or_default();
-    let running = match drill::open_in(tx, &service(s))? {
+    let running = match drill::open_in(tx, &service(p.kind, s))? {
         Some(run) => Some(run),
         None => drill::open_of(tx, s.id)?,
     };
@@ -240,7 +240,7 @@ fn facts(tx: &mut Tx<'_>, p: &Planned, s: &Secret, now: Time) -> Result<Facts> {
         production: count(tally.production),
         behind: count(tally.behind),
         short: tally.margin_at < now.unix(),
-        incident: drill::incident_since(tx, s.id, Time::EPOCH)?.map(|i| i.0),
+        incident: drill::incident_since(tx, s.id, Time::EPOCH, &[])?.map(|i| i.0),
         rollout: rollout::open_of(tx, s.id)?.first().map(|r| r.id.0),
         running: running.map(|r| format!("drill {} ({})", r.id, pki::text::escape(&r.name))),
         declared_canary: drill::is_declared_canary(tx, &s.name)?,

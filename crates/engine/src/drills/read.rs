@@ -55,7 +55,7 @@ pub fn declared(tx: &mut Tx<'_>, after: &str, limit: i64, now: Time) -> Result<V
     Ok(all)
 }
 
-/// The critical path that is believed at a service, and until when; none where nothing is proven.
+/// The critical path of a secret that is believed at a service, and until when; none where nothing is proven.
 pub type Path = (String, Option<(Span, Time)>);
 
 /// One run, and the critical path that is believed at the services that it reached.
@@ -66,10 +66,8 @@ pub fn detail(tx: &mut Tx<'_>, id: i64, now: Time) -> Result<(Run, Vec<Path>)> {
     let run = drill::get(tx, id)?.ok_or_else(|| Error::not_found("drill run", &id.to_string()))?;
     let mut paths = Vec::new();
     if run.kind == Kind::Rotation {
-        for service in drill::reached_by(tx, id)? {
-            let path = proven(tx, &service, now)?;
-            paths.push((service, path));
-        }
+        let path = proven(tx, run.secret, now)?;
+        paths.extend(drill::reached_by(tx, id)?.into_iter().map(|service| (service, path)));
     }
     Ok((run, paths))
 }

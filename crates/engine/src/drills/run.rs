@@ -10,6 +10,7 @@ use domain::{
         course::{self, Expected, Fault as Came, Rollout as Stands, Seen, Step},
         measure::{Marks, Report},
         reason::{Reason, Waiting, Why},
+        schedule::Run as Ended,
     },
     rollout::State,
     schedule::LEASE,
@@ -47,36 +48,61 @@ impl Engine {
     pub fn drill_runs_once(&self, tick: &Tick) -> Result<usize> {
         let now = tick.now;
         let claims = self.store.write(&rules(), now, |tx| timer::claim(tx, loops::DRILL_RUN, now, &self.holder, LEASE, BATCH))?;
-        let open = self.is_open();
         for claim in &claims {
-            let act = self.store.try_write(&rules(), now, |tx| one(tx, claim.subject, open, tick))?;
-            let next = match act {
-                Act::Rest(next) => next,
-                // It was committed that a version is asked for; asking twice is asking once.
-                Act::Renew(name, reason) => match self.renew_secret(&name, &reason, &rules(), tick) {
-                    Ok(_) => Some(now + AT_LEAST),
-                    Err(Error::Store(e)) => return Err(Error::Store(e)),
-                    Err(error) => {
-                        self.store.try_write(&rules(), now, |tx| cannot_issue(tx, claim.subject, &error.to_string(), tick))?;
-                        None
-                    }
-                },
-            };
-            self.store.write(&rules(), now, |tx| timer::done(tx, loops::DRILL_RUN, claim, next))?;
+            let done = self.drill_run(claim, tick);
+            self.or_later(loops::DRILL_RUN, claim, done, tick)?;
         }
         Ok(claims.len())
     }
+
+    fn drill_run(&self, claim: &timer::Claim, tick: &Tick) -> Result<()> {
+        let (now, open) = (tick.now, self.is_open());
+        let act = self.store.try_write(&rules(), now, |tx| one(tx, claim.subject, open, tick))?;
+        let next = match act {
+            Act::Rest(next) => next,
+            // It was committed that a version is asked for; asking twice is asking once.
+            Act::Renew(name, reason) => match self.renew_secret(&name, &reason, &rules(), tick) {
+                Ok(_) => Some(now + AT_LEAST),
+                Err(Error::Store(e)) => return Err(Error::Store(e)),
+                Err(error) => self.store.try_write(&rules(), now, |tx| cannot_issue(tx, claim.subject, &error.to_string(), tick))?,
+            },
+        };
+        self.store.write(&rules(), now, |tx| timer::done(tx, loops::DRILL_RUN, claim, next))?;
+        Ok(())
+    }
 }
 
-fn cannot_issue(tx: &mut Tx<'_>, id: i64, why: &str, tick: &Tick) -> Result<()> {
-    if let Some(run) = drill::lock(tx, id)?.filter(|r| !r.phase.is_over()) {
-        end(tx, run, Phase::Failed, &[Reason::new(Why::CannotIssue, why)], None, tick)?;
+fn cannot_issue(tx: &mut Tx<'_>, id: i64, why: &str, tick: &Tick) -> Result<Option<Time>> {
+    let Some(run) = drill::lock(tx, id)? else { return Ok(None) };
+    if run.phase.is_over() {
+        return over(tx, &run, tick.now);
     }
-    Ok(())
+    let run = end(tx, run, Phase::Failed, &[Reason::new(Why::CannotIssue, why)], None, tick)?;
+    over(tx, &run, tick.now)
+}
+
+/// When something stands about a run that is over because time went by: a rehearsal of the inventory is due again by its own timer, and
+/// whoever asked for one by hand is told when what it has proven is believed no longer.
+fn over(tx: &mut Tx<'_>, run: &Run, now: Time) -> Result<Option<Time>> {
+    let (latest, passed) = drill::latest(tx, &run.name)?;
+    let newest = latest.as_ref().zip(passed.as_ref()).is_some_and(|(l, p)| l.id == run.id && p.id == run.id);
+    let Some(ended_at) = run.ended_at.filter(|_| newest && run.kind == Kind::Rotation && run.name.starts_with(super::UNDECLARED)) else {
+        return Ok(None);
+    };
+    let until = Ended { kind: run.kind, phase: run.phase, ended_at, p95: None, every: run.every }.believed_until();
+    if now < until {
+        return Ok(Some(until));
+    }
+    super::tell_lapsed(tx, run, until, now)?;
+    incident::wake_open(tx, loops::INCIDENT, now)?;
+    Ok(None)
 }
 
 fn one(tx: &mut Tx<'_>, id: i64, open: bool, tick: &Tick) -> Result<Act> {
-    let Some(run) = drill::lock(tx, id)?.filter(|r| !r.phase.is_over()) else { return Ok(Act::Rest(None)) };
+    let Some(run) = drill::lock(tx, id)? else { return Ok(Act::Rest(None)) };
+    if run.phase.is_over() {
+        return Ok(Act::Rest(over(tx, &run, tick.now)?));
+    }
     let Some(s) = secret::get(tx, run.secret)?.filter(|s| s.retired_at.is_none()) else {
         let gone = Reason::new(Why::Gone, "the secret that it uses left the inventory");
         end(tx, run, Phase::Failed, &[gone], None, tick)?;
@@ -85,7 +111,7 @@ fn one(tx: &mut Tx<'_>, id: i64, open: bool, tick: &Tick) -> Result<Act> {
     if run.kind == Kind::Alert {
         return alert_step(tx, run, &s, tick);
     }
-    let known = known(tx, &run, &s, open)?;
+    let known = known(tx, &run, &s, open, tick.now)?;
     let seen = known.seen(&run);
     match course::next(&seen, tick.now) {
         Step::Wait(waiting, then) => waits(tx, run, &waiting, then, tick),
@@ -127,7 +153,9 @@ fn one(tx: &mut Tx<'_>, id: i64, open: bool, tick: &Tick) -> Result<Act> {
             Ok(Act::Rest(Some(tick.now)))
         }
         Step::Resume => {
-            if let Some(mut r) = rollout::lock(tx, RolloutId(run.rollout))? {
+            let halted = rollout::lock(tx, RolloutId(run.rollout))?;
+            // A person who halts it at this moment has the last word.
+            if let Some(mut r) = halted.filter(|r| r.state.is_open() && r.halted_by == rollouts::THE_RULES) {
                 let body = json!({ "halted_by": r.halted_by, "halted_for": r.halted_reason, "drill": run.id });
                 (r.halted_by, r.halted_reason, r.halted_at) = (String::new(), String::new(), None);
                 rollout::put(tx, &r)?;
@@ -138,8 +166,8 @@ fn one(tx: &mut Tx<'_>, id: i64, open: bool, tick: &Tick) -> Result<Act> {
         }
         Step::End(reasons) => {
             let phase = if reasons.is_empty() { Phase::Passed } else { Phase::Failed };
-            end(tx, run, phase, &reasons, Some(&known.report), tick)?;
-            Ok(Act::Rest(None))
+            let run = end(tx, run, phase, &reasons, Some(&known.report), tick)?;
+            Ok(Act::Rest(over(tx, &run, tick.now)?))
         }
     }
 }
@@ -169,6 +197,7 @@ struct Known {
     report: Report,
     behind: u64,
     incident: Option<i64>,
+    elsewhere: Option<String>,
 }
 
 impl Known {
@@ -185,11 +214,12 @@ impl Known {
             report: &self.report,
             behind: self.behind,
             incident: self.incident,
+            elsewhere: self.elsewhere.clone(),
         }
     }
 }
 
-fn known(tx: &mut Tx<'_>, run: &Run, s: &secret::Secret, open: bool) -> Result<Known> {
+fn known(tx: &mut Tx<'_>, run: &Run, s: &secret::Secret, open: bool, now: Time) -> Result<Known> {
     let issued_at = issued_at(tx, run, s)?;
     let row = rollout::get(tx, RolloutId(run.rollout))?;
     let parts = if row.is_some() { rollout::parts(tx, RolloutId(run.rollout))? } else { Vec::new() };
@@ -205,19 +235,40 @@ fn known(tx: &mut Tx<'_>, run: &Run, s: &secret::Secret, open: bool) -> Result<K
         Some(r) => rollouts::waits(r)?,
         None => Vec::new(),
     };
-    let fault = match (&row, run.kind.is_fault()) {
-        (Some(r), true) => Some(came(tx, run, r, &live, &waits)?),
+    let fault = match &row {
+        // What was lifted is not asked about any more.
+        Some(r) if run.kind.is_fault() && run.lifted_at.is_none() => Some(came(tx, run, r, &live, &waits, now)?),
         _ => None,
+    };
+    let rollout = match &row {
+        Some(r) => Some(stands(tx, r, &waits)?),
+        None => None,
     };
     Ok(Known {
         issued_at,
         cannot_issue: if run.phase == Phase::Issuing && issued_at.is_none() { cannot(tx, s, open)? } else { None },
-        rollout: row.as_ref().map(|r| stands(r, &waits)),
+        rollout,
         fault,
         behind: live.iter().filter(|p| p.observed_at.is_none()).count() as u64,
         report: Report::of(run.started_at, &marks),
-        incident: drill::incident_since(tx, s.id, run.started_at)?.map(|i| i.0),
+        incident: drill::incident_since(tx, s.id, run.started_at, &[])?.map(|i| i.0),
+        elsewhere: elsewhere(tx, run, row.is_none())?,
     })
+}
+
+/// Something real that this rehearsal would hold up: another rollout of the same secret before its own begins, or something else that a
+/// node is to have which hears of nothing.
+fn elsewhere(tx: &mut Tx<'_>, run: &Run, before: bool) -> Result<Option<String>> {
+    use domain::rollout::Kind as Why;
+    let open = if before { rollout::open_of(tx, run.secret)? } else { Vec::new() };
+    if let Some(r) = open.iter().find(|r| !matches!(r.kind, Why::Drill | Why::Rollback)) {
+        return Ok(Some(format!("rollout {} of version {} is {} and no rehearsal; it goes first", r.id, r.version, r.kind)));
+    }
+    let held = drill::holds_up(tx, run.id)?;
+    Ok(held.map(|(node, secret)| {
+        let (node, secret) = (pki::text::escape(&node), pki::text::escape(&secret));
+        format!("node {node}, which the drill cut off, is to have another version of {secret}; that goes first")
+    }))
 }
 
 /// When the version of a run existed; none before it does.
@@ -256,49 +307,58 @@ fn marks(p: &Part, said: Option<&Vec<rollout::Carrier>>, version: i64, issued: O
     }
 }
 
-fn stands(r: &rollout::Rollout, waits: &[rollouts::Waits]) -> Stands {
-    let first = || waits.first().map_or_else(|| r.said.clone(), |w| w.text.clone());
-    match r.state {
+/// How many rollouts behind one the one that takes it back is looked for.
+const TAKEN_BACK_WITHIN: i64 = 50;
+
+fn stands(tx: &mut Tx<'_>, r: &rollout::Rollout, waits: &[rollouts::Waits]) -> Result<Stands> {
+    let ended = || format!("rollout {} is {}: {}", r.id, r.state, pki::text::escape(&r.said));
+    Ok(match r.state {
         State::Done => Stands::Done,
-        State::RolledBack | State::Superseded => {
-            Stands::RolledBack(format!("rollout {} is {}: {}", r.id, r.state, pki::text::escape(&r.said)))
+        State::Superseded => Stands::Overtaken(ended()),
+        State::RolledBack => {
+            let later = rollout::of_secret(tx, r.secret, TAKEN_BACK_WITHIN)?;
+            let rules = rules();
+            let by_rules = format!("{}/{}", rules.issuer, rules.subject);
+            // The rules take back what began, always by another rollout; whatever else goes back does so by a person.
+            match later.iter().find(|l| l.takes_back == r.id.0) {
+                Some(back) if back.actor == by_rules => Stands::RolledBack(ended()),
+                Some(back) => Stands::ByPerson(format!("{} took it back: {}", pki::text::escape(&back.actor), ended())),
+                None => Stands::ByPerson(format!("a person took it back: {}", ended())),
+            }
         }
-        State::Running if !r.halted_by.is_empty() => Stands::Halted(format!(
-            "rollout {} was halted by {}: {}",
-            r.id,
-            pki::text::escape(&r.halted_by),
-            pki::text::escape(&r.halted_reason)
-        )),
-        State::Waiting | State::Running => Stands::Running(first()),
-    }
+        State::Running if !r.halted_by.is_empty() => {
+            let (by, why) = (pki::text::escape(&r.halted_by), pki::text::escape(&r.halted_reason));
+            let sentence = format!("rollout {} was halted by {by}: {why}", r.id);
+            if r.halted_by == rollouts::THE_RULES { Stands::Halted(sentence) } else { Stands::ByPerson(sentence) }
+        }
+        State::Waiting | State::Running => Stands::Running(waits.first().map_or_else(|| r.said.clone(), |w| w.text.clone())),
+    })
 }
 
 /// What came of the fault so far.
-fn came(tx: &mut Tx<'_>, run: &Run, r: &rollout::Rollout, live: &[&Part], waits: &[rollouts::Waits]) -> Result<Came> {
-    let hit = begin::hit(tx, run.secret, &run.node, &run.region)?.map(|(_, targets)| targets).unwrap_or_default();
-    let hit_parts: Vec<&&Part> = live.iter().filter(|p| hit.contains(&p.target)).collect();
+fn came(tx: &mut Tx<'_>, run: &Run, r: &rollout::Rollout, live: &[&Part], waits: &[rollouts::Waits], now: Time) -> Result<Came> {
+    let hit = drill::hit(tx, run.id)?;
+    let hit_parts: Vec<&&Part> = live.iter().filter(|p| hit.contains_key(&p.target)).collect();
     let mut waves: BTreeMap<i64, (u64, u64)> = BTreeMap::new();
     for p in live {
         let wave = waves.entry(p.wave).or_default();
-        wave.0 += u64::from(hit.contains(&p.target));
+        wave.0 += u64::from(hit.contains_key(&p.target));
         wave.1 += 1;
     }
     let waves: Vec<(u64, u64)> = waves.into_values().collect();
-    let percent = rollouts::quarantine_of(&r.policy)?;
+    let (percent, patience) = rollouts::leaves_behind(&r.policy)?;
     let stuck = waits.iter().any(|w| w.code == "quarantine-exceeded");
     let failed: BTreeSet<&str> = waits.iter().filter(|w| w.code == "node-failed").filter_map(|w| w.target.as_deref()).collect();
-    let named =
-        if stuck { hit_parts.len() } else { hit_parts.iter().filter(|p| failed.contains(pki::text::escape(&p.name).as_str())).count() };
-    let mut put_back = BTreeSet::new();
-    for f in drill::faults_of(tx, run.id)?.into_iter().filter(|f| f.put_back_at.is_some()) {
-        put_back.extend(node::targets_of(tx, f.node, run.secret)?);
-    }
+    // That the rollout stands still may have another cause: it does so for a target of the fault once patience with that one is over.
+    let dead = |p: &Part| p.observed_at.is_none() && p.quarantined_at.is_none() && p.begun_at.is_some_and(|at| at + patience <= now);
+    let named = hit_parts.iter().filter(|p| (stuck && dead(p)) || failed.contains(pki::text::escape(&p.name).as_str())).count();
+    let count = |of: &dyn Fn(&Part) -> bool| hit_parts.iter().filter(|p| of(p)).count() as u64;
     Ok(Came {
         expected: course::expected(run.kind, &waves, percent).unwrap_or(Expected::Halt),
         hit: hit_parts.len() as u64,
-        quarantined: hit_parts.iter().filter(|p| p.quarantined_at.is_some()).count() as u64,
+        quarantined: count(&|p| p.quarantined_at.is_some()),
         named: named as u64,
-        put_back: hit_parts.iter().filter(|p| put_back.contains(&p.target)).count() as u64,
+        put_back: count(&|p| hit.get(&p.target).copied().unwrap_or_default()),
         lifted_at: run.lifted_at,
     })
 }
@@ -381,7 +441,9 @@ fn told(tx: &mut Tx<'_>, run: &Run, now: Time) -> Result<()> {
             tell(tx, &declared, &past, now)?;
             wake(tx, &run.name, now)
         }
-        None => super::tell_undeclared(tx, run, now),
+        None if run.name.starts_with(super::UNDECLARED) => super::tell_undeclared(tx, run, now),
+        // It left the inventory on its way: no later run could end what is said of it.
+        None => super::retired(tx, &run.name, now),
     }
 }
 
@@ -391,7 +453,8 @@ fn alert_step(tx: &mut Tx<'_>, run: Run, s: &secret::Secret, tick: &Tick) -> Res
     match domain::drill::alert::next(&seen, tick.now) {
         domain::drill::alert::Step::Wait(waiting, then) => waits(tx, run, &waiting, then, tick),
         domain::drill::alert::Step::Hold => {
-            let run = Run { phase: Phase::Rolling, fault_at: Some(tick.now), ..run };
+            // What runs out is the version of now.
+            let run = Run { phase: Phase::Rolling, fault_at: Some(tick.now), version: s.newest_version, ..run };
             drill::put(tx, &run)?;
             note(tx, &run, "holding", &json!({ "run": run.id, "runs_out_at": seen.runs_out_at.to_string() }))?;
             Ok(Act::Rest(Some(tick.now)))

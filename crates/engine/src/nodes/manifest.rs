@@ -4,9 +4,13 @@ use super::identity::{Against, judge};
 use crate::{Engine, Error, Result, Tick};
 use api::agent::{Fault, Install, Keys, MANIFEST_CONTEXT, Manifest, SignedManifest};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use domain::{Fingerprint, issuing::KeysAt, words::NodeId};
+use domain::{
+    Fingerprint,
+    issuing::KeysAt,
+    words::{NodeId, SecretId},
+};
 use pki::PrivateKey;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use store::{
     Store, meta,
     model::{drill, identity, node},
@@ -56,7 +60,7 @@ impl Engine {
     /// The database. What concerns one agent alone is in its answer.
     pub fn poll(&self, asks: &[Ask], tick: &Tick) -> Result<Vec<Polled>> {
         let presented: Vec<Fingerprint> = asks.iter().map(|a| a.certificate).collect();
-        let (life, known, wants) = self.store.read(|tx| {
+        let (life, known, wants, cut) = self.store.read(|tx| {
             let life = meta::identity(tx)?;
             let known: BTreeMap<Fingerprint, identity::Standing> =
                 identity::standings(tx, &presented)?.into_iter().map(|s| (s.certificate.fingerprint, s)).collect();
@@ -65,10 +69,7 @@ impl Engine {
                 asks.iter().filter(behind).filter_map(|a| known.get(&a.certificate).map(|s| s.certificate.node)).collect();
             nodes.sort_unstable();
             nodes.dedup();
-            // Whoever a rehearsal cuts off hears of nothing newer, as if it were down.
-            let cut = drill::cut_off(tx)?;
-            nodes.retain(|n| !cut.contains(n));
-            Ok((life, known, node::wants(tx, &nodes)?))
+            Ok((life, known, node::wants(tx, &nodes)?, drill::cut_off(tx, tick.now)?))
         })?;
         let wants: BTreeMap<NodeId, node::Wants> = wants.into_iter().map(|w| (w.node, w)).collect();
         // Opened once for all of them, and only where something is to be signed.
@@ -82,7 +83,7 @@ impl Engine {
                 Ok(false) if s.certificate.used_at.is_none() || s.generation < ask.after => return Polled::Settle,
                 Ok(false) => {}
             }
-            let Some(w) = wants.get(&s.certificate.node) else {
+            let Some(w) = wants.get(&s.certificate.node).filter(|w| !is_withheld(w, ask.after, &cut)) else {
                 let unheard = s.seen_at.is_none_or(|at| at + super::HEARD_AGAIN <= tick.now);
                 return Polled::Waits { node: s.certificate.node, unheard };
             };
@@ -156,6 +157,12 @@ impl Engine {
     }
 }
 
+/// Whoever a rehearsal cuts off from a secret hears of nothing newer, as if it were down; until there is news of anything else as well.
+fn is_withheld(w: &node::Wants, after: i64, cut: &BTreeSet<(NodeId, SecretId)>) -> bool {
+    let mut news = w.installs.iter().filter(|i| i.since > after).peekable();
+    news.peek().is_some() && news.all(|i| cut.contains(&(w.node, i.secret)))
+}
+
 /// The same error once more, for another agent.
 fn again(error: &Error) -> Error {
     match error {
@@ -195,5 +202,37 @@ fn install(w: &node::Wanted) -> Install {
         leaves: w.leaves.iter().map(ToString::to_string).collect(),
         since: w.since,
         fault: (w.fault == "stale-reload").then_some(Fault::StaleReload),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::Time;
+
+    #[test]
+    fn whoever_is_cut_off_from_one_secret_hears_of_every_other() {
+        let wanted = |secret: i64, since| node::Wanted {
+            secret: SecretId(secret),
+            name: String::new(),
+            version: 1,
+            since,
+            fault: String::new(),
+            names: Vec::new(),
+            issued: None,
+            leaves: Vec::new(),
+        };
+        let wants = |installs| node::Wants { node: NodeId(1), name: String::new(), generation: 9, changed_at: Time::EPOCH, installs };
+        let cut = BTreeSet::from([(NodeId(1), SecretId(7)), (NodeId(2), SecretId(8))]);
+        for (news, withheld) in [
+            (vec![wanted(7, 9), wanted(8, 3)], true),
+            (vec![wanted(7, 9), wanted(8, 6)], false),
+            (vec![wanted(8, 9)], false),
+            // What left its files is no news of the secret.
+            (vec![wanted(7, 5)], false),
+            (vec![], false),
+        ] {
+            assert_eq!(is_withheld(&wants(news.clone()), 5, &cut), withheld, "{news:?}");
+        }
     }
 }

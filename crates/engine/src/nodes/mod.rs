@@ -93,6 +93,10 @@ pub fn desire_with(
     };
     node::put_install(tx, &after)?;
     timer::set_earlier(tx, loops::NODE, node.0, tick.now)?;
+    for cut in drill::faults_at(tx, node)?.iter().filter(|f| f.secret != secret) {
+        // A rehearsal that cuts the node off makes way for it.
+        timer::set_earlier(tx, loops::DRILL_RUN, cut.run, tick.now)?;
+    }
     let body = json!({ "secret": s.name, "version": version, "before": before.version, "generation": generation,
         "rollout": rollout.map(|r| r.0), "fault": fault });
     tx.journal(Entry::new("node.desired", subject(&n.name), "", &body))?;

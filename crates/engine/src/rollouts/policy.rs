@@ -120,7 +120,8 @@ pub fn title(text: &str) -> String {
     parse(text).map_or_else(|_| String::from("unknown"), |p| pki::text::escape(&p.name))
 }
 
-/// How much of a wave may be left behind, in percent, by a policy as a rollout has kept it.
-pub(crate) fn quarantine_of(text: &str) -> Result<u32> {
-    Ok(parse(text)?.quarantine)
+/// How much of a wave may be left behind, in percent, and after which time, by a policy as a rollout has kept it.
+pub(crate) fn leaves_behind(text: &str) -> Result<(u32, Span)> {
+    let policy = parse(text)?;
+    Ok((policy.quarantine, policy.patience))
 }

@@ -1,6 +1,6 @@
 //! One step of a rollout: take its row → load → decide → commit what was decided, with journal, findings and next due.
 
-use super::{settled, subject, view};
+use super::{THE_RULES, settled, subject, view};
 use crate::{Engine, Error, Result, Tick, assess::team_of, concern, look::wake_vantages, loops, nodes, rollouts::policy, rules};
 use domain::{
     Span, Time,
@@ -191,7 +191,7 @@ fn decided(tx: &mut Tx<'_>, mut r: Rollout, s: &secret::Secret, tick: &Tick) -> 
                     Ok(_) => return Ok(Some(tick.now)),
                     Err(Error::Refused(no)) => {
                         let why = format!("{sentence}; and it cannot be taken back: {}", no.problems.join("; "));
-                        halt(tx, &mut r, "the rules", &why, tick)?;
+                        halt(tx, &mut r, THE_RULES, &why, tick)?;
                         view.halted = r.halted_at.map(|at| (r.halted_by.clone(), pki::text::escape(&r.halted_reason), at));
                     }
                     Err(other) => return Err(other),
@@ -275,7 +275,7 @@ fn advance(
             Err(Error::NotFound { .. }) => {}
             Err(Error::Refused(no)) if matches!(no.code, "node-retired" | "not-to-have") => {}
             Err(Error::Refused(no)) => {
-                halt(tx, r, "the rules", &no.problems.join("; "), tick)?;
+                halt(tx, r, THE_RULES, &no.problems.join("; "), tick)?;
                 view.halted = r.halted_at.map(|at| (r.halted_by.clone(), pki::text::escape(&r.halted_reason), at));
                 rollout::put(tx, r)?;
                 return Ok(());
@@ -332,7 +332,7 @@ pub(super) fn halt(tx: &mut Tx<'_>, r: &mut Rollout, by: &str, reason: &str, tic
     (r.halted_by, r.halted_reason, r.halted_at) = (by.to_owned(), reason.to_owned(), Some(tick.now));
     rollout::put(tx, r)?;
     tx.journal(Entry::new("rollout.halted", subject(r.id), reason, &json!({ "by": by, "wave": r.wave })))?;
-    Ok(())
+    wake_drill(tx, r, tick)
 }
 
 fn end(tx: &mut Tx<'_>, r: &mut Rollout, state: State, words: &str, tick: &Tick) -> Result<()> {
@@ -340,6 +340,14 @@ fn end(tx: &mut Tx<'_>, r: &mut Rollout, state: State, words: &str, tick: &Tick)
     (r.said, r.reasons, r.more) = (words.to_owned(), String::from("[]"), 0);
     rollout::put(tx, r)?;
     tx.journal(Entry::new(format!("rollout.{state}"), subject(r.id), words, &json!({ "version": r.version, "wave": r.wave })))?;
+    wake_drill(tx, r, tick)
+}
+
+/// A rehearsal hears at once of what became of its rollout: what it makes fail is lifted before anything else is done.
+fn wake_drill(tx: &mut Tx<'_>, r: &Rollout, tick: &Tick) -> Result<()> {
+    if r.kind == Kind::Drill {
+        store::model::drill::wake_open(tx, loops::DRILL_RUN, r.secret, tick.now)?;
+    }
     Ok(())
 }
 
@@ -481,7 +489,7 @@ fn concerns(tx: &mut Tx<'_>, r: &Rollout, s: &secret::Secret, view: &View, reaso
         });
     }
     let stuck = reasons.iter().find(|reason| {
-        matches!(reason, Reason::QuarantineExceeded { .. }) || (matches!(reason, Reason::Halted { .. }) && r.halted_by == "the rules")
+        matches!(reason, Reason::QuarantineExceeded { .. }) || (matches!(reason, Reason::Halted { .. }) && r.halted_by == THE_RULES)
     });
     if let Some(reason) = stuck {
         all.push(Concern {

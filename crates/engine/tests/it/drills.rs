@@ -54,16 +54,19 @@ fn fleet(more: &str) -> String {
          [[issuer]]\nname = \"ca\"\nkind = \"internal\"\n\
          [[secret]]\nname = \"www\"\nkind = \"certificate\"\nservice = \"web\"\nnames = [\"*.w.example\"]\nissued_by = [\"ca\"]\nkeys = \"store\"\n\
          renewal = \"automatic\"\nlifetime = \"90d\"\nrollout = \"fast\"\n\
-         [[secret]]\nname = \"canary\"\nkind = \"certificate\"\nteam = \"web\"\nnames = [\"canary.example\"]\nissued_by = [\"ca\"]\nkeys = \"store\"\n\
+         [[secret]]\nname = \"canary\"\nkind = \"certificate\"\nservice = \"web\"\nnames = [\"canary.example\"]\nissued_by = [\"ca\"]\nkeys = \"store\"\n\
          renewal = \"automatic\"\nlifetime = \"6h\"\nrollout = \"fast\"\n\
          [[rollout_policy]]\nname = \"fast\"\n[[rollout_policy.wave]]\nof = \"all\"\n\
+         [[secret]]\nname = \"mail\"\nkind = \"certificate\"\nteam = \"web\"\nnames = [\"mail.example\"]\nissued_by = [\"ca\"]\nkeys = \"store\"\n\
+         renewal = \"automatic\"\nlifetime = \"90d\"\n\
          [[node]]\nname = \"canary\"\nregion = \"eu\"\nsecrets = [\"canary\"]\n\
          [[target]]\nname = \"canary\"\nsecret = \"canary\"\nendpoint = \"tls://canary.example:443\"\nroots = \"perennial-ca-ca\"\n\
          backends = \"direct\"\noffers = [\"all\"]\nnodes = [\"canary\"]\nproduction = false\n",
     );
     for (name, region, canary) in NODES {
+        let besides = if name == "e2" { ", \"mail\"" } else { "" };
         toml += &format!(
-            "[[node]]\nname = \"{name}\"\nregion = \"{region}\"\ncanary = {canary}\nsecrets = [\"www\"]\n\
+            "[[node]]\nname = \"{name}\"\nregion = \"{region}\"\ncanary = {canary}\nsecrets = [\"www\"{besides}]\n\
              [[target]]\nname = \"{name}\"\nsecret = \"www\"\nendpoint = \"tls://{name}.w.example:443\"\nregion = \"{region}\"\n\
              roots = \"perennial-ca-ca\"\nbackends = \"direct\"\noffers = [\"all\"]\nnodes = [\"{name}\"]\n"
         );
@@ -93,15 +96,18 @@ impl Fleet {
             issues: true,
             draws: 0,
         };
-        let roots = f.w.engine.store().read(|tx| store::model::inventory::roots(tx, "perennial-ca-ca")).unwrap().unwrap();
-        let toml = fleet(more).replace("perennial-ca-ca", "corp") + &format!("[[roots]]\nname = \"corp\"\npem = \"\"\"\n{roots}\"\"\"\n");
-        f.w.apply(&toml);
+        f.w.apply(&f.inventory(more));
         for name in f.names() {
             let zone = if name == "canary" { "example" } else { "w.example" };
             f.w.net.name(&format!("{name}.{zone}"), &[&address(name)]);
         }
         f.run(Span::minutes(20));
         f
+    }
+
+    fn inventory(&self, more: &str) -> String {
+        let roots = self.w.engine.store().read(|tx| store::model::inventory::roots(tx, "perennial-ca-ca")).unwrap().unwrap();
+        fleet(more).replace("perennial-ca-ca", "corp") + &format!("[[roots]]\nname = \"corp\"\npem = \"\"\"\n{roots}\"\"\"\n")
     }
 
     fn names(&self) -> Vec<&'static str> {
@@ -127,7 +133,7 @@ impl Fleet {
                 .read(|tx| {
                     let n = node::by_name(tx, name)?.unwrap();
                     let i = node::install(tx, n.id, s)?.unwrap();
-                    let cut = drill::cut_off(tx)?.contains(&n.id);
+                    let cut = drill::cut_off(tx, now)?.contains(&(n.id, s));
                     Ok((n.id, i.clone(), cut, i.fault == "stale-reload"))
                 })
                 .unwrap();
@@ -242,8 +248,8 @@ impl Fleet {
     }
 
     fn path(&self) -> Option<i64> {
-        let now = self.w.now;
-        self.w.engine.store().try_read(|tx| engine::drills::proven(tx, "web", now)).unwrap().map(|(p, _)| p.as_secs())
+        let (now, www) = (self.w.now, self.w.secret("www").id);
+        self.w.engine.store().try_read(|tx| engine::drills::proven(tx, www, now)).unwrap().map(|(p, _)| p.as_secs())
     }
 
     fn everything_serves(&self, version: i64) -> bool {
@@ -297,7 +303,7 @@ fn a_drill_that_is_too_slow_fails_and_only_one_that_passes_ends_the_finding() {
     assert_eq!(f.stands("drill/monthly"), ["drill-failed"]);
     assert_eq!(f.path(), None, "what failed proves nothing");
     // A kinder inventory does not end it (law 1).
-    f.w.apply(&kinder(&f));
+    f.w.apply(&f.inventory("[[drill]]\nname = \"monthly\"\nsecret = \"www\"\nevery = \"30d\"\nwithin = \"60m\"\n"));
     f.run(Span::minutes(2));
     assert_eq!(f.stands("drill/monthly"), ["drill-failed"]);
     let run = f.ask(&ask).unwrap();
@@ -307,12 +313,6 @@ fn a_drill_that_is_too_slow_fails_and_only_one_that_passes_ends_the_finding() {
     assert_eq!(f.path(), run.p95);
     let told = f.w.post.got.borrow().iter().filter(|m| m.code == "drill-failed").count();
     assert!(told > 0, "its owner was told");
-}
-
-fn kinder(f: &Fleet) -> String {
-    let roots = f.w.engine.store().read(|tx| store::model::inventory::roots(tx, "corp")).unwrap().unwrap();
-    fleet("[[drill]]\nname = \"monthly\"\nsecret = \"www\"\nevery = \"30d\"\nwithin = \"60m\"\n").replace("perennial-ca-ca", "corp")
-        + &format!("[[roots]]\nname = \"corp\"\npem = \"\"\"\n{roots}\"\"\"\n")
 }
 
 #[test]
@@ -355,7 +355,7 @@ fn a_node_that_is_down_stops_the_rest_and_everything_ends_on_one_version() {
     assert!(run.fault_at.is_some() && run.noticed_at >= run.fault_at && run.lifted_at.is_some());
     assert!(f.everything_serves(run.version));
     assert_eq!(f.path(), None, "a fault proves no path");
-    assert!(f.w.engine.store().read(drill::cut_off).unwrap().is_empty());
+    assert!(f.w.engine.store().read(|tx| drill::cut_off(tx, f.w.now)).unwrap().is_empty());
     assert_eq!(f.w.incidents().len(), 0);
 }
 
@@ -406,10 +406,10 @@ fn a_fault_is_never_made_where_something_is_wrong_and_can_be_ended() {
     // Aborting lifts the fault at once; the version goes on, since it is a good one.
     let run = f.start(Kind::NodeDown, "e2", "");
     f.run(Span::minutes(3));
-    assert!(!f.w.engine.store().read(drill::cut_off).unwrap().is_empty());
+    assert!(!f.w.engine.store().read(|tx| drill::cut_off(tx, f.w.now)).unwrap().is_empty());
     let aborted = f.w.engine.abort_drill(run.id, "wrong day", &person(), &f.w.tick()).unwrap();
     assert_eq!(aborted.phase, Phase::Aborted);
-    assert!(f.w.engine.store().read(drill::cut_off).unwrap().is_empty());
+    assert!(f.w.engine.store().read(|tx| drill::cut_off(tx, f.w.now)).unwrap().is_empty());
     assert!(f.w.engine.abort_drill(run.id, "again", &person(), &f.w.tick()).is_err());
     f.run(Span::minutes(20));
     assert!(f.everything_serves(f.w.secret("www").newest_version));
@@ -430,6 +430,8 @@ fn an_alert_drill_expects_every_channel_and_a_person() {
     // One channel is silent.
     f.w.post.down.borrow_mut().push("webhook");
     let run = f.ask(&ask).unwrap();
+    // It may take hours, and holds no other drill of the service up.
+    assert_eq!((run.service.as_str(), f.w.secret("canary").service.as_str()), ("secret/canary", "web"));
     for _ in 0..4000 {
         f.step(Span::minutes(1));
         if f.get(run.id).noticed_at.is_some() {
@@ -501,4 +503,175 @@ fn whoever_dies_between_two_steps_leaves_nothing_half_way() {
         let rollouts = f.w.engine.store().read(|tx| rollout::of_secret(tx, over.secret, 20)).unwrap();
         assert!(rollouts.iter().filter(|r| r.version == over.version).count() <= 2, "{rollouts:#?}");
     }
+}
+
+/// Steps until something of a run is so.
+fn until(f: &mut Fleet, id: i64, what: &str, so: impl Fn(&Run) -> bool) -> Run {
+    for _ in 0..2000 {
+        let run = f.get(id);
+        if so(&run) {
+            return run;
+        }
+        f.step(STEP);
+    }
+    panic!("{what}: {:#?}", f.get(id));
+}
+
+#[test]
+fn a_person_who_halts_or_takes_back_has_the_last_word() {
+    for halts in [true, false] {
+        let mut f = Fleet::new("");
+        let run = f.start(Kind::RegionCut, "", "us");
+        let run = until(&mut f, run.id, "its rollout is on its way", |r| r.rollout > 0);
+        f.run(Span::minutes(2));
+        let rollout = domain::words::RolloutId(run.rollout);
+        let tick = f.w.tick();
+        if halts {
+            f.w.engine.halt_rollout(rollout, "I do not like this", &person(), &tick).unwrap();
+        } else {
+            f.w.engine.roll_back(rollout, "I do not like this", &person(), &tick).unwrap();
+        }
+        f.step(STEP);
+        let over = f.get(run.id);
+        assert_eq!(over.phase, Phase::Failed, "{over:#?}");
+        assert!(f.whys(&over)[0].starts_with("halted: ") && f.whys(&over)[0].contains("I do not like this"), "{:?}", f.whys(&over));
+        assert!(over.lifted_at.is_some() && over.noticed_at.is_none());
+        // And nothing is pushed on behind them.
+        f.run(Span::minutes(20));
+        let all = f.w.engine.store().read(|tx| rollout::of_secret(tx, run.secret, 9)).unwrap();
+        assert_eq!(all.iter().filter(|r| r.version == run.version).count(), 1, "{all:#?}");
+        assert!(!halts || all[0].halted_by.starts_with("test/"), "{all:#?}");
+    }
+}
+
+#[test]
+fn an_emergency_overtakes_a_drill_and_lifts_its_fault() {
+    let mut f = Fleet::new("");
+    let run = f.start(Kind::RegionCut, "", "us");
+    until(&mut f, run.id, "its rollout is on its way", |r| r.rollout > 0);
+    f.run(Span::minutes(2));
+    let kind = domain::rollout::Kind::Critical;
+    let id = f.w.engine.start_rollout("www", None, kind, "the key leaked", &person(), &f.w.tick()).unwrap();
+    f.step(STEP);
+    let over = f.get(run.id);
+    assert_eq!(over.phase, Phase::Failed, "{over:#?}");
+    assert!(f.whys(&over)[0].starts_with("overtaken: "), "{:?}", f.whys(&over));
+    assert!(f.w.engine.store().read(|tx| drill::cut_off(tx, f.w.now)).unwrap().is_empty());
+    assert_ne!(id.0, over.rollout, "the rehearsal's rollout is not the emergency's");
+    f.run(Span::minutes(20));
+    assert!(f.everything_serves(f.w.secret("www").newest_version));
+}
+
+#[test]
+fn a_drill_before_its_rollout_makes_way_for_a_real_one() {
+    let mut f = Fleet::new("");
+    let run = f.start(Kind::RegionCut, "", "us");
+    let before = f.w.secret("www").newest_version;
+    let tick = f.w.tick();
+    let id = f.w.engine.start_rollout("www", Some(before), domain::rollout::Kind::Ordinary, "again", &person(), &tick).unwrap();
+    // What everything serves already would be over at once.
+    f.w.engine.halt_rollout(id, "not yet", &person(), &tick).unwrap();
+    let over = f.until_over(run.id);
+    assert!(f.whys(&over)[0].starts_with("overtaken: "), "{:?}", f.whys(&over));
+    assert_eq!(over.fault_at, None, "nothing is made to fail while something real is on its way");
+}
+
+#[test]
+fn what_stands_still_for_another_reason_proves_no_fault_noticed() {
+    let mut f = Fleet::new("");
+    // The canary itself is dead; the fault is one wave further, where nothing comes.
+    f.deaf.insert("c1");
+    let run = f.start(Kind::NodeDown, "u1", "");
+    let over = f.until_over(run.id);
+    assert_eq!((over.phase, over.noticed_at), (Phase::Failed, None), "{over:#?}");
+    assert!(f.whys(&over)[0].starts_with("fault-unnoticed: "), "{:?}", f.whys(&over));
+}
+
+#[test]
+fn a_node_that_is_cut_off_from_one_secret_is_not_from_another() {
+    let mut f = Fleet::new("");
+    let run = f.start(Kind::NodeDown, "e2", "");
+    until(&mut f, run.id, "the node is cut off", |r| r.fault_at.is_some());
+    f.run(Span::minutes(2));
+    assert_eq!(f.get(run.id).phase, Phase::Rolling);
+    let mail = f.w.secret("mail");
+    f.w.engine.renew_secret("mail", "a test", &person(), &f.w.tick()).unwrap();
+    f.run(Span::minutes(1));
+    let newest = f.w.secret("mail").newest_version;
+    assert!(newest > mail.newest_version);
+    let tick = f.w.tick();
+    f.w.engine
+        .store()
+        .try_write(&person(), tick.now, |tx| {
+            let e2 = node::by_name(tx, "e2")?.unwrap().id;
+            engine::nodes::desire(tx, e2, mail.id, newest, None, &tick)
+        })
+        .unwrap();
+    f.step(STEP);
+    let over = f.get(run.id);
+    assert_eq!(over.phase, Phase::Failed, "{over:#?}");
+    assert!(f.whys(&over)[0].contains("node e2") && f.whys(&over)[0].contains("mail"), "{:?}", f.whys(&over));
+    assert!(f.w.engine.store().read(|tx| drill::cut_off(tx, f.w.now)).unwrap().is_empty());
+}
+
+#[test]
+fn a_canary_proves_its_own_way_and_no_other() {
+    let mut f = Fleet::new("");
+    let run = f.ask(&Ask { secret: Some("canary".into()), ..Ask::default() }).unwrap();
+    let run = f.until_over(run.id);
+    assert_eq!((run.phase, f.whys(&run)), (Phase::Passed, vec![]));
+    assert_eq!(f.path(), None, "of www, in the same service");
+    let canary = f.w.secret("canary").id;
+    let (path, reached) =
+        f.w.engine
+            .store()
+            .try_read(|tx| Ok::<_, Error>((engine::drills::proven(tx, canary, f.w.now)?, drill::reached_by(tx, run.id)?)))
+            .unwrap();
+    assert_eq!(path.map(|(p, _)| p.as_secs()), run.p95);
+    assert_eq!(reached, [""; 0], "what is not production proves no way to a service");
+}
+
+#[test]
+fn what_nobody_declared_says_when_its_proof_has_lapsed() {
+    let mut f = Fleet::new("");
+    let run = f.start(Kind::Rotation, "", "");
+    let run = f.until_over(run.id);
+    let until = run.ended_at.unwrap() + run.every + domain::drill::schedule::grace(run.every);
+    f.w.now = until - Span::seconds(1);
+    f.w.settle();
+    assert_eq!((f.path(), f.stands("drill/secret/www")), (run.p95, vec![]));
+    f.w.now = until;
+    f.w.settle();
+    assert_eq!((f.path(), f.stands("drill/secret/www")), (None, vec!["drill-overdue".to_owned()]));
+    // The next one that passes ends it.
+    let run = f.start(Kind::Rotation, "", "");
+    let run = f.until_over(run.id);
+    assert_eq!((run.phase, f.stands("drill/secret/www")), (Phase::Passed, vec![]), "{:?}", f.whys(&run));
+}
+
+#[test]
+fn a_drill_that_left_the_inventory_on_its_way_leaves_no_finding_behind() {
+    let mut f = Fleet::new("[[drill]]\nname = \"monthly\"\nsecret = \"www\"\nevery = \"30d\"\nwithin = \"5m\"\n");
+    let run = f.ask(&Ask { name: Some("monthly".into()), ..Ask::default() }).unwrap();
+    f.run(Span::minutes(1));
+    let fleet = api::fleet::parse(&f.inventory("")).unwrap();
+    let options = engine::inventory::Options { prune: true, ..engine::inventory::Options::default() };
+    f.w.engine.apply(&fleet, &options, &person(), &f.w.tick()).unwrap();
+    let over = f.until_over(run.id);
+    assert_eq!(over.phase, Phase::Failed);
+    assert_eq!(f.stands("drill/monthly"), [""; 0]);
+}
+
+#[test]
+fn one_row_that_cannot_be_read_holds_up_no_other_drill() {
+    let drill = |name: &str, every: &str| format!("[[drill]]\nname = \"{name}\"\nsecret = \"www\"\nevery = \"{every}\"\n");
+    let mut f = Fleet::new(&(drill("broken", "12h") + &drill("good", "12h")));
+    f.w.engine.store().write(&person(), f.w.now, |tx| tx.execute("UPDATE drill SET kind = 'x' WHERE name = 'broken'", &[])).unwrap();
+    f.w.now = f.w.now + Span::hours(13);
+    for _ in 0..3 {
+        f.w.now = f.w.now + Span::seconds(1);
+        f.w.engine.drills_once(&f.w.tick()).unwrap();
+    }
+    let runs = f.w.engine.store().read(|tx| drill::runs(tx, None, None, 9)).unwrap();
+    assert_eq!(runs.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["good"]);
 }

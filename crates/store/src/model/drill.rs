@@ -5,10 +5,11 @@ use crate::{Result, Row, Tx, Value, timer};
 use domain::{
     Span, Time,
     drill::{
-        Kind, Phase,
+        Kind, MOST_WITHIN, Phase,
         schedule::{Past, Run as Ended},
     },
-    words::{IncidentId, NodeId, SecretId},
+    finding::Code,
+    words::{IncidentId, NodeId, SecretId, TargetId},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -330,12 +331,12 @@ pub fn reached_by(tx: &mut Tx<'_>, run: i64) -> Result<Vec<String>> {
     tx.query(sql, &[run.into()])?.iter().map(|r| Ok(r.text(0)?.to_owned())).collect()
 }
 
-/// The rotations that reached a service, over, by drill, each with the newest first; of each drill's last few.
-pub fn reached(tx: &mut Tx<'_>, service: &str, since: Time, limit: i64) -> Result<Vec<Vec<Ended>>> {
-    let sql = "SELECT r.name, r.kind, r.phase, r.ended_at, r.p95, r.every FROM drill_reach x JOIN drill_run r ON r.id = x.run_id \
-               WHERE x.service = $1 AND r.ended_at >= $2 ORDER BY x.run_id DESC LIMIT $3";
+/// The rotations of a secret that are over, by drill, each with the newest first; of the last few.
+pub fn rotations(tx: &mut Tx<'_>, secret: SecretId, since: Time, limit: i64) -> Result<Vec<Vec<Ended>>> {
+    let sql = "SELECT name, kind, phase, ended_at, p95, every FROM drill_run \
+               WHERE secret_id = $1 AND kind = $2 AND ended_at >= $3 ORDER BY id DESC LIMIT $4";
     let mut by_name: BTreeMap<String, Vec<Ended>> = BTreeMap::new();
-    for r in tx.query(sql, &[service.into(), since.into(), limit.into()])? {
+    for r in tx.query(sql, &[secret.0.into(), Kind::Rotation.as_str().into(), since.into(), limit.into()])? {
         by_name.entry(r.text(0)?.to_owned()).or_default().push(Ended {
             kind: word(&r, 1, Kind::parse)?,
             phase: word(&r, 2, Phase::parse)?,
@@ -408,10 +409,29 @@ pub fn put_back(tx: &mut Tx<'_>, node: NodeId, secret: SecretId, now: Time) -> R
     Ok(runs)
 }
 
-/// The nodes that are cut off now, as if they were down.
-pub fn cut_off(tx: &mut Tx<'_>) -> Result<BTreeSet<NodeId>> {
-    let sql = "SELECT DISTINCT node_id FROM drill_fault WHERE fault <> $1 ORDER BY node_id";
-    tx.query(sql, &[Kind::StaleReload.as_str().into()])?.iter().map(|r| Ok(NodeId(r.int(0)?))).collect()
+/// The targets behind what a run makes go wrong now, each with whether all of its nodes there have put the last good version back.
+pub fn hit(tx: &mut Tx<'_>, run: i64) -> Result<BTreeMap<TargetId, bool>> {
+    let sql = "SELECT n.target_id, MIN(CASE WHEN f.put_back_at IS NULL THEN 0 ELSE 1 END) FROM drill_fault f \
+               JOIN target_node n ON n.node_id = f.node_id JOIN target t ON t.id = n.target_id \
+               WHERE f.run_id = $1 AND t.secret_id = f.secret_id AND t.retired_at IS NULL GROUP BY n.target_id ORDER BY n.target_id";
+    tx.query(sql, &[run.into()])?.iter().map(|r| Ok((TargetId(r.int(0)?), r.int(1)? == 1))).collect()
+}
+
+/// The nodes that are cut off now, as if they were down, each from which secrets. Whatever happens to the drill, none is for longer than any
+/// may take.
+pub fn cut_off(tx: &mut Tx<'_>, now: Time) -> Result<BTreeSet<(NodeId, SecretId)>> {
+    let sql = "SELECT DISTINCT node_id, secret_id FROM drill_fault WHERE fault <> $1 AND since > $2 ORDER BY node_id, secret_id";
+    let params = [Kind::StaleReload.as_str().into(), (now - MOST_WITHIN).into()];
+    tx.query(sql, &params)?.iter().map(|r| Ok((NodeId(r.int(0)?), SecretId(r.int(1)?)))).collect()
+}
+
+/// A node that a run cut off and another secret of which it is to have another version since, both by name.
+pub fn holds_up(tx: &mut Tx<'_>, run: i64) -> Result<Option<(String, String)>> {
+    let sql = "SELECT n.name, s.name FROM drill_fault f JOIN node_secret i ON i.node_id = f.node_id AND i.secret_id <> f.secret_id \
+               JOIN node n ON n.id = f.node_id JOIN secret s ON s.id = i.secret_id \
+               WHERE f.run_id = $1 AND f.fault <> $2 AND i.desired_at >= f.since ORDER BY f.node_id, i.secret_id LIMIT 1";
+    let row = tx.query_opt(sql, &[run.into(), Kind::StaleReload.as_str().into()])?;
+    row.map(|r| Ok((r.text(0)?.into(), r.text(1)?.into()))).transpose()
 }
 
 /// Whether a node is to install a version of a secret as if its reload did nothing.
@@ -451,18 +471,23 @@ pub fn tally(tx: &mut Tx<'_>, secret: SecretId) -> Result<Tally> {
     })
 }
 
-/// The services of a secret's targets: a target's own, else the secret's.
+/// The services of a secret's production targets: a target's own, else the secret's.
 pub fn services_of(tx: &mut Tx<'_>, secret: SecretId) -> Result<Vec<String>> {
     let sql = "SELECT DISTINCT CASE WHEN t.service = '' THEN s.service ELSE t.service END AS of FROM target t \
-               JOIN secret s ON s.id = t.secret_id WHERE t.secret_id = $1 AND t.retired_at IS NULL ORDER BY of";
+               JOIN secret s ON s.id = t.secret_id WHERE t.secret_id = $1 AND t.production = 1 AND t.retired_at IS NULL ORDER BY of";
     let all = tx.query(sql, &[secret.0.into()])?;
     all.iter().map(|r| Ok(r.text(0)?.to_owned())).filter(|s| !matches!(s, Ok(name) if name.is_empty())).collect()
 }
 
-/// The first incident that has an open line of a secret, at whichever of its targets, that was opened at `since` or later.
-pub fn incident_since(tx: &mut Tx<'_>, secret: SecretId, since: Time) -> Result<Option<IncidentId>> {
-    let sql = "SELECT MIN(incident_id) FROM incident_line WHERE secret_id = $1 AND closed_at IS NULL AND opened_at >= $2";
-    Ok(tx.query_one(sql, &[secret.0.into(), since.into()])?.opt_int(0)?.map(IncidentId))
+/// The first incident that has an open line of a secret, at whichever of its targets, that was opened at `since` or later; for one of these
+/// reasons, where any are named.
+pub fn incident_since(tx: &mut Tx<'_>, secret: SecretId, since: Time, codes: &[Code]) -> Result<Option<IncidentId>> {
+    let places: Vec<String> = (3..3 + codes.len()).map(|n| format!("${n}")).collect();
+    let of = if codes.is_empty() { String::new() } else { format!("AND code IN ({})", places.join(", ")) };
+    let sql = format!("SELECT MIN(incident_id) FROM incident_line WHERE secret_id = $1 AND closed_at IS NULL AND opened_at >= $2 {of}");
+    let mut params: Vec<Value> = vec![secret.0.into(), since.into()];
+    params.extend(codes.iter().map(|c| c.as_str().into()));
+    Ok(tx.query_one(&sql, &params)?.opt_int(0)?.map(IncidentId))
 }
 
 /// When a contact took a message of an incident that pages, and what came of the latest attempt where it did not; nothing of before `since`.

@@ -287,6 +287,12 @@ pub fn open_lines_of_secret(tx: &mut Tx<'_>, secret: SecretId) -> Result<Vec<Lin
     tx.query(&sql, &[secret.0.into()])?.iter().map(line).collect()
 }
 
+/// The secrets that open lines of an incident are about, in the order of their numbers; 0 for what is about none.
+pub fn open_secrets(tx: &mut Tx<'_>, id: IncidentId, limit: i64) -> Result<Vec<SecretId>> {
+    let sql = "SELECT DISTINCT secret_id FROM incident_line WHERE incident_id = $1 AND closed_at IS NULL ORDER BY secret_id LIMIT $2";
+    tx.query(sql, &[id.0.into(), limit.into()])?.iter().map(|r| Ok(SecretId(r.int(0)?))).collect()
+}
+
 /// Whether a line of a secret or its targets is open.
 pub fn has_open_lines(tx: &mut Tx<'_>, secret: SecretId) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM incident_line WHERE secret_id = $1 AND closed_at IS NULL)";

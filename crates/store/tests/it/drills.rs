@@ -3,13 +3,14 @@
 use domain::{
     Span,
     drill::{Kind, Phase, schedule::critical_path},
-    words::{NodeId, SecretId},
+    finding::Code,
+    words::{IncidentId, NodeId, SecretId, TargetId},
 };
 use store::{
     StoreError, Tx, Value,
     model::{
         drill::{self, Fault, Run},
-        inventory,
+        incident, inventory,
     },
 };
 
@@ -170,14 +171,40 @@ pub(crate) fn what_a_rotation_reached_and_what_is_made_to_fail(database: &Databa
             drill::put(tx, &Run { phase: Phase::Passed, ended_at: Some(NOW), p95: Some(p95), ..run })
         });
     }
-    let path = |service: &str, since| {
-        let reached = write(&store, |tx| drill::reached(tx, service, since, 9));
-        critical_path(&reached, NOW).map(|(p95, _)| p95.as_secs())
+    assert_eq!(write(&store, |tx| drill::reached_by(tx, 1)), ["api", "web"]);
+    let path = |secret, since| {
+        let runs = write(&store, |tx| drill::rotations(tx, SecretId(secret), since, 9));
+        critical_path(&runs, NOW).map(|(p95, _)| p95.as_secs())
     };
-    assert_eq!(path("web", NOW), Some(600));
-    assert_eq!(path("api", NOW), Some(600));
-    assert_eq!(path("mail", NOW), None);
-    assert_eq!(path("web", NOW + Span::seconds(1)), None);
+    assert_eq!(path(7, NOW), Some(600));
+    assert_eq!(path(8, NOW), None, "what was not rotated is not proven, whichever service it belongs to");
+    assert_eq!(path(7, NOW + Span::seconds(1)), None);
+
+    let line = |id: i64, incident, code| incident::Line {
+        id,
+        incident: IncidentId(incident),
+        secret: SecretId(7),
+        target: Some(TargetId(1)),
+        key: format!("key {id}"),
+        code,
+        about: None,
+        until: None,
+        broken: false,
+        detail: String::new(),
+        opened_at: NOW,
+        closed_at: None,
+        how: String::new(),
+        evidence: String::new(),
+    };
+    write(&store, |tx| {
+        incident::put_line(tx, &line(1, 3, Code::Unreachable))?;
+        incident::put_line(tx, &line(2, 4, Code::LeafExpiring))
+    });
+    let since = |at, codes: &[Code]| write(&store, |tx| drill::incident_since(tx, SecretId(7), at, codes)).map(|i| i.0);
+    assert_eq!(since(NOW, &[]), Some(3));
+    assert_eq!(since(NOW, &[Code::LeafExpiring, Code::Expired]), Some(4), "whatever else happens to it is nothing of the drill's");
+    assert_eq!(since(NOW + Span::seconds(1), &[Code::LeafExpiring]), None);
+    assert_eq!(write(&store, |tx| incident::open_secrets(tx, IncidentId(4), 9)), [SecretId(7)]);
 
     let fault = |run, node| Fault { run, node: NodeId(node), secret: SecretId(7), kind: Kind::NodeDown, since: NOW, put_back_at: None };
     write(&store, |tx| {
@@ -188,7 +215,9 @@ pub(crate) fn what_a_rotation_reached_and_what_is_made_to_fail(database: &Databa
     });
     assert_eq!(write(&store, |tx| drill::faults_of(tx, 1)), [fault(1, 4), fault(1, 5)]);
     assert_eq!(write(&store, |tx| drill::faults_at(tx, NodeId(5))), [fault(1, 5), fault(2, 5)]);
-    assert_eq!(write(&store, drill::cut_off).into_iter().collect::<Vec<_>>(), [NodeId(4), NodeId(5)]);
+    let cut = |at| write(&store, |tx| drill::cut_off(tx, at)).into_iter().map(|(n, s)| (n.0, s.0)).collect::<Vec<_>>();
+    assert_eq!(cut(NOW), [(4, 7), (5, 7)]);
+    assert_eq!(cut(NOW + Span::days(1)), [], "whatever became of the drill");
     write(&store, |tx| drill::lift(tx, 1));
     assert_eq!(write(&store, |tx| drill::faults_at(tx, NodeId(5))), [fault(2, 5)]);
     // A claim counts once, and only for what was made to go stale.
@@ -201,7 +230,7 @@ pub(crate) fn what_a_rotation_reached_and_what_is_made_to_fail(database: &Databa
     });
     let is_stale = |version| write(&store, |tx| drill::is_stale(tx, NodeId(6), SecretId(7), version));
     assert_eq!((is_stale(3), is_stale(2)), (true, false), "going back is not rehearsed");
-    assert!(!write(&store, drill::cut_off).contains(&NodeId(6)));
+    assert!(!cut(NOW).contains(&(6, 7)));
     assert_eq!(write(&store, |tx| drill::put_back(tx, NodeId(6), SecretId(7), NOW)), [stale]);
     assert_eq!(write(&store, |tx| drill::put_back(tx, NodeId(6), SecretId(7), NOW)), [0i64; 0]);
 }

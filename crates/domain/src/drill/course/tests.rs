@@ -22,6 +22,7 @@ fn seen<'a>(kind: Kind, phase: Phase, rollout: Option<Rollout>, report: &'a Repo
         report,
         behind: report.left,
         incident: None,
+        elsewhere: None,
     }
 }
 
@@ -101,6 +102,23 @@ fn an_incident_goes_before_every_drill() {
     }
 }
 
+#[test]
+fn people_and_emergencies_go_before_every_drill() {
+    let nothing = Report::default();
+    let by_person = || Some(Rollout::ByPerson("p".into()));
+    let overtaken = || Some(Rollout::Overtaken("o".into()));
+    for kind in [Kind::Rotation, Kind::NodeDown, Kind::StaleReload, Kind::RegionCut] {
+        for phase in [Phase::Rolling, Phase::Recovering] {
+            let fault = Some(Fault { quarantined: 2, named: 2, put_back: 2, ..hit(Expected::PutBack) });
+            let s = |rollout| Seen { fault, ..seen(kind, phase, rollout, &nothing) };
+            assert_eq!(whys(&next(&s(by_person()), START)), Some(vec![Why::Halted]), "{kind} {phase}");
+            assert_eq!(whys(&next(&s(overtaken()), START)), Some(vec![Why::Overtaken]), "{kind} {phase}");
+            let other = Seen { elsewhere: Some("another secret".into()), ..s(running()) };
+            assert_eq!(whys(&next(&other, START)), Some(vec![Why::Overtaken]), "{kind} {phase}");
+        }
+    }
+}
+
 fn hit(expected: Expected) -> Fault {
     Fault { expected, hit: 2, quarantined: 0, named: 0, put_back: 0, lifted_at: None }
 }
@@ -121,7 +139,9 @@ fn a_fault_is_lifted_when_what_was_expected_was_seen() {
         (Kind::NodeDown, hit(Quarantine), halted(), None),
         (Kind::NodeDown, hit(Halt), running(), Some(false)),
         (Kind::NodeDown, Fault { named: 1, ..hit(Halt) }, running(), lift),
-        (Kind::RegionCut, hit(Halt), halted(), lift),
+        // What the rules stop for another reason says nothing of the fault.
+        (Kind::RegionCut, hit(Halt), halted(), None),
+        (Kind::RegionCut, hit(Halt), back(), None),
         (Kind::RegionCut, hit(Halt), done(), None),
         (Kind::StaleReload, hit(PutBack), halted(), Some(false)),
         (Kind::StaleReload, Fault { put_back: 2, ..hit(PutBack) }, running(), Some(false)),
