@@ -166,8 +166,9 @@ pub(crate) fn not_revoked(tx: &mut Tx<'_>, s: &secret::Secret, version: i64, sco
 /// A version was stored or announced: it goes out by itself where agents carry it, releases do not, and the inventory does not say that a
 /// person starts it. Whether it may is said by the rollout; storing never fails of it.
 pub(crate) fn stored(tx: &mut Tx<'_>, s: &secret::Secret, actor: &Actor, tick: &Tick) -> Result<()> {
-    // A rehearsal begins its own rollout, by the policy of emergencies.
+    // A rehearsal begins its own rollout, by the policy of emergencies; at once, since its time is what is measured.
     if store::model::drill::issuing(tx, s.id)? {
+        store::model::drill::wake_open(tx, loops::DRILL_RUN, s.id, tick.now)?;
         return Ok(());
     }
     let by_hand = policy::name_of(tx, s.id)?.as_deref() == Some(api::fleet::rollout::BY_HAND);

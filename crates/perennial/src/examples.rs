@@ -46,7 +46,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "perennial drill run monthly --reason \"before the freeze\"\n\
          perennial drill run --secret www --kind stale-reload --node web-1 --reason \"the reload hook is new\"",
     ),
-    ("drill history", "perennial drill history monthly\nperennial drill history secret/www --json"),
+    ("drill history", "perennial drill history\nperennial drill history monthly\nperennial drill history secret/www --json"),
     ("drill abort", "perennial drill abort 3 --reason \"the region is needed\""),
     ("restore", "perennial restore --data ./store --from ./perennial.backup.db --reason \"the disk of host 4 died\""),
     (

@@ -75,11 +75,11 @@ struct RunArgs {
     reason: String,
 }
 
-/// Show what the rehearsals of a drill took over time
+/// Show what rehearsals took over time, the newest first: those of one drill with a plot, or all
 #[derive(Debug, clap::Args)]
 struct HistoryArgs {
-    /// The drill; `secret/NAME` for those with a secret that nobody declared
-    name: String,
+    /// The drill; `secret/NAME` for those with a secret that nobody declared; all if absent
+    name: Option<String>,
     #[command(flatten)]
     paging: Paging,
 }
@@ -126,10 +126,11 @@ pub(super) async fn run(args: Args, session: &mut Session<'_, '_>) -> Result<Exi
             session.change(&Route::to(&["drills", "run"]), &body, show).await?;
         }
         DrillCommand::History(history) => {
-            let route = Route::to(&["drills", "runs"]).ask("name", &history.name);
+            let route = Route::to(&["drills", "runs"]).ask_if("name", history.name.as_deref());
             let (items, next) = session.collect(&route, &history.paging, |_| true).await?;
             session.show_items::<DrillRun>(&items, if next.is_some() { "none of these" } else { "it was never run" })?;
-            if !session.json {
+            // Bars of different drills do not belong beside each other.
+            if !session.json && history.name.is_some() {
                 let runs = items.iter().map(crate::remote::parse).collect::<Result<Vec<DrillRun>, Error>>()?;
                 plot(&runs, session.screen)?;
             }
@@ -214,12 +215,13 @@ impl Listed for Scheduled {
 
 impl Listed for DrillRun {
     const COLUMNS: &'static [Column] =
-        &[Left("RUN"), Left("STARTED"), Left("KIND"), Left("RESULT"), Right("P50"), Right("P95"), Right("MAX"), Left("WHY")];
+        &[Left("RUN"), Left("DRILL"), Left("STARTED"), Left("KIND"), Left("RESULT"), Right("P50"), Right("P95"), Right("MAX"), Left("WHY")];
 
     fn row(&self, now: Time) -> Vec<Cell> {
         let why = self.reasons.iter().map(|r| r.why.as_str()).collect::<Vec<_>>().join(", ");
         vec![
             Cell::number(self.id),
+            Cell::new(&self.name),
             Cell::new(&moment(&self.started_at, now)),
             Cell::new(&self.kind),
             Cell::painted(&self.phase, paint(&self.phase)),

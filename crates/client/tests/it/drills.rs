@@ -103,6 +103,9 @@ fn the_plot_has_a_bar_for_each_rehearsal_and_the_mark_of_the_time_that_it_has() 
         ],
         "{shown}"
     );
+    let all = Canned::new(vec![("GET /v1/drills/runs?limit=100", 200, page(json!([run(3, "2026-11-03", "passed", Some(60))])))]);
+    let shown = all.run("drill history");
+    assert!(shown.out.contains("monthly") && !shown.out.contains("p95 over time"), "{shown}");
     let json = server.run("drill history monthly --json");
     assert!(!json.out.contains("p95 over time"), "{json}");
     let empty = Canned::new(vec![("GET /v1/drills/runs?name=none&limit=100", 200, page(json!([])))]);

@@ -22,8 +22,8 @@ pub struct Facts {
     pub incident: Option<i64>,
     /// A rollout of it that is not over.
     pub rollout: Option<i64>,
-    /// A drill that is not over in the same service, or on the same secret.
-    pub running: Option<String>,
+    /// A drill that is not over in the same service, or on the same secret: its number, and its name, escaped.
+    pub running: Option<(i64, String)>,
     /// Whether the inventory names it as the canary of an alert drill.
     pub declared_canary: bool,
     /// Targets behind the node or region that is to fail; none where there is no such node or region.
@@ -52,8 +52,12 @@ pub fn against(kind: Kind, f: &Facts) -> Vec<Against> {
     if f.targets == 0 {
         say("no-target", format!("nothing says where {name} is used, so nothing could be measured; declare a target"));
     }
-    if let Some(other) = &f.running {
-        say("drill-running", format!("{other} is on its way in the same service; wait for it, or end it: perennial drill abort"));
+    if let Some((id, other)) = &f.running {
+        let detail = format!(
+            "drill {id} ({other}) is on its way in the same service; wait for it (perennial drill show {id}), or end it: \
+             perennial drill abort {id} --reason \"…\""
+        );
+        say("drill-running", detail);
     }
     if let Some(rollout) = f.rollout {
         say("rollout-running", format!("rollout {rollout} of {name} is not over; wait for it"));
@@ -94,7 +98,10 @@ pub fn against(kind: Kind, f: &Facts) -> Vec<Against> {
             );
         }
         match f.hit {
-            None => say("no-such-place", format!("no node that has {name} is what this drill names; correct node or region in [[drill]]")),
+            None => say(
+                "no-such-place",
+                format!("no node that is to have {name} is what this drill names; see perennial node list, and correct its node or region"),
+            ),
             Some(0) => say("hits-nothing", format!("no target of {name} stands behind what is to fail; name its nodes in [[target]]")),
             Some(hit) if hit >= f.targets => {
                 say(
@@ -125,7 +132,7 @@ mod tests {
         }
         for (f, of_rotation, of_alert, of_node) in [
             (Facts { not_renewed: Some("no issuer".into()), ..well() }, &["not-renewed"][..], &["not-renewed"][..], &["not-renewed"][..]),
-            (Facts { running: Some("drill 3".into()), ..well() }, &["drill-running"], &["drill-running"], &["drill-running"]),
+            (Facts { running: Some((3, "monthly".into())), ..well() }, &["drill-running"], &["drill-running"], &["drill-running"]),
             (Facts { rollout: Some(3), ..well() }, &["rollout-running"], &["rollout-running"], &["rollout-running"]),
             (Facts { incident: Some(3), ..well() }, &[], &["open-incident"], &["open-incident"]),
             (Facts { short: true, ..well() }, &[], &[], &["short-runway"]),

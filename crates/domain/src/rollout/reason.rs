@@ -233,7 +233,7 @@ impl fmt::Display for Reason {
                 write!(f, "the agent of {node}, which serves {target}, was last heard of on {since}")
             }
             Reason::NodeSilent { target, node, since: None } => {
-                write!(f, "the agent of {node}, which serves {target}, has never joined: `perennial node token {node}`")
+                write!(f, "the agent of {node}, which serves {target}, has never joined: `perennial node join-token {node}`")
             }
             Reason::NodeFailed { target, node, detail } => write!(f, "{node}, which serves {target}, could not install it: {detail}"),
             Reason::NodeClock { target, node, off } => {

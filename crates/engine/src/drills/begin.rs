@@ -242,7 +242,7 @@ fn facts(tx: &mut Tx<'_>, p: &Planned, s: &Secret, now: Time) -> Result<Facts> {
         short: tally.margin_at < now.unix(),
         incident: drill::incident_since(tx, s.id, Time::EPOCH, &[])?.map(|i| i.0),
         rollout: rollout::open_of(tx, s.id)?.first().map(|r| r.id.0),
-        running: running.map(|r| format!("drill {} ({})", r.id, pki::text::escape(&r.name))),
+        running: running.map(|r| (r.id, pki::text::escape(&r.name))),
         declared_canary: drill::is_declared_canary(tx, &s.name)?,
         hit,
     })

@@ -321,6 +321,7 @@ fn say(tx: &mut Tx<'_>, r: &mut Rollout, reasons: &[Reason], tick: &Tick) -> Res
     let said = codes.join(", ");
     if r.said != said {
         (r.said, r.decided_at) = (said, Some(tick.now));
+        wake_drill(tx, r, tick)?;
     }
     r.reasons = serde_json::Value::from(kept).to_string();
     r.more = reasons.len().saturating_sub(REASONS_KEPT) as i64;
@@ -492,13 +493,15 @@ fn concerns(tx: &mut Tx<'_>, r: &Rollout, s: &secret::Secret, view: &View, reaso
         matches!(reason, Reason::QuarantineExceeded { .. }) || (matches!(reason, Reason::Halted { .. }) && r.halted_by == THE_RULES)
     });
     if let Some(reason) = stuck {
+        let rehearsed = if r.kind == Kind::Drill { format!(" (a rehearsal, {})", pki::text::escape(&r.reason)) } else { String::new() };
         all.push(Concern {
             code: Code::RolloutStuck,
             about: String::new(),
             level: Level::Notice,
             teams: vec![owner],
             until: view.targets.values().filter(|t| !t.serves()).filter_map(|t| t.until).min(),
-            detail: format!("rollout {} of version {} of {} cannot go on by itself: {reason}", r.id, r.version, s.name),
+            // A rehearsal makes things fail on purpose: whoever reads this takes nothing out of the inventory for it.
+            detail: format!("rollout {} of version {} of {}{rehearsed} cannot go on by itself: {reason}", r.id, r.version, s.name),
             next_step: format!("perennial rollout show {} says what each target waits for", r.id),
             once: false,
         });

@@ -400,7 +400,7 @@ fn a_fault_is_never_made_where_something_is_wrong_and_can_be_ended() {
     };
     let ask = |kind, node: &str| Ask { secret: Some("www".into()), kind: Some(kind), node: Some(node.into()), ..Ask::default() };
     let text = codes(f.ask(&ask(Kind::NodeDown, "canary")));
-    assert!(text.contains("no node that has www"), "{text}");
+    assert!(text.contains("no node that is to have www"), "{text}");
     let text = codes(f.ask(&Ask { secret: Some("www".into()), kind: Some(Kind::Alert), ..Ask::default() }));
     assert!(text.contains("are production") && text.contains("kind \"alert\""), "{text}");
     // Aborting lifts the fault at once; the version goes on, since it is a good one.
