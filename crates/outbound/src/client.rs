@@ -3,19 +3,16 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT};
-use http::{HeaderValue, Version};
+use http::{HeaderValue, Method, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
@@ -25,25 +22,26 @@ use crate::destination::Destination;
 use crate::error::{Blame, Error, Phase};
 use crate::first_contact::FirstContact;
 use crate::guard::inside;
+use crate::kept::{Lane, Open, Slot};
 use crate::message::{Answer, Request, Response};
 use crate::policy::{Allow, Policy};
 
 /// How many addresses of a name are tried.
 const MAX_ADDRESSES: usize = 8;
-/// How many headers an answer may have.
-const MAX_HEADERS: usize = 64;
-/// How large an answer's headers may be together, in bytes; also the connection's buffer.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// How long closing a connection politely may take once the answer is there.
-const CLOSE_TIME: Duration = Duration::from_millis(500);
 
-/// A guarded HTTP/1.1 client. Cheap to clone. Every request has a connection of its own.
+/// How soon a kept connection must break for its request to be asked again on a new one: then it was closed while nobody used it. A server
+/// that goes later, while it thinks, finds everybody back at once; whether that is right is the caller's decision.
+const SOON: Duration = Duration::from_secs(1);
+
+/// A guarded HTTP/1.1 client. Cheap to clone. Every request has a connection of its own, unless it is one that is [kept](Client::keeping_alive).
 #[derive(Clone)]
 pub struct Client {
     policy: Arc<Policy>,
     tls: TlsConnector,
     /// Set for an operator's client: the one `host:port` that it talks to, so that its token goes nowhere else.
     only: Option<String>,
+    /// Set for a client that keeps a connection.
+    kept: Option<Arc<Mutex<Slot>>>,
 }
 
 /// A certificate that a client shows, with its key.
@@ -73,7 +71,7 @@ impl Client {
             .with_root_certificates(policy.roots.clone())
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Client { policy: Arc::new(policy), tls: TlsConnector::from(Arc::new(config)), only: None })
+        Ok(Client { policy: Arc::new(policy), tls: TlsConnector::from(Arc::new(config)), only: None, kept: None })
     }
 
     /// The client of an operator's commands: it talks to the server at `base` and to nothing else. The server may lie
@@ -135,7 +133,17 @@ impl Client {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let allow: Allow = [store.name()].into_iter().collect();
         let policy = Policy { allow, max_response, ..Policy::new(roots) };
-        Ok(Client { policy: Arc::new(policy), tls: TlsConnector::from(Arc::new(config)), only: Some(store.name()) })
+        Ok(Client { policy: Arc::new(policy), tls: TlsConnector::from(Arc::new(config)), only: Some(store.name()), kept: None })
+    }
+
+    /// The same client, keeping one connection open between requests and using it again (RFC 9112 §9.3); of requests at the same time one
+    /// uses it, and the others have connections of their own. Clones share it, and nothing moves on it while no request does.
+    ///
+    /// Where the peer closed it meanwhile, the request goes out on a new one: any that was not sent yet, and a GET that was (RFC 9110
+    /// §9.2.2) if the connection broke [at once](SOON) and before any of the answer came.
+    #[must_use]
+    pub fn keeping_alive(self) -> Self {
+        Client { kept: Some(Arc::default()), ..self }
     }
 
     /// Whether the host of a URL was allowed by name.
@@ -160,15 +168,39 @@ impl Client {
         if !to.https && !allowed {
             return Err(Error::local("plain http:// is refused; use https://, or allow the host by name".into()));
         }
+        let time = request.timeout.unwrap_or(self.policy.timeouts.exchange);
+        let (lane, kept) = self.kept.as_ref().map_or((None, None), |slot| Lane::enter(slot, to));
+        let (keep, answer) = (lane.is_some(), request.answer);
+        if let Some(mut open) = kept
+            && open.is_usable().await
+        {
+            let message = prepare(to, request.clone(), keep)?;
+            let sent = Instant::now();
+            match Box::pin(self.speak(&mut open, message, answer, time)).await {
+                Ok(response) => {
+                    open.leave(lane, to, &response).await;
+                    return Ok(response);
+                }
+                Err(failed) => {
+                    let repeatable = request.method == Method::GET && failed.broke && sent.elapsed() < SOON;
+                    if !failed.unsent && !repeatable {
+                        return Err(failed.error);
+                    }
+                }
+            }
+        }
+        let message = prepare(to, request, keep)?;
+        let mut open = Box::pin(self.open(to, allowed)).await?;
+        let response = Box::pin(self.speak(&mut open, message, answer, time)).await.map_err(|failed| failed.error)?;
+        open.leave(lane, to, &response).await;
+        Ok(response)
+    }
+
+    /// A new connection.
+    async fn open(&self, to: &Destination, allowed: bool) -> Result<Open, Error> {
         let addresses = self.resolve(to).await?;
         let stream = self.connect(&addresses, allowed).await?;
-        let time = request.timeout.unwrap_or(self.policy.timeouts.exchange);
-        if to.https {
-            let stream = Box::pin(self.handshake(to, stream)).await?;
-            Box::pin(self.speak(to, stream, request, time)).await
-        } else {
-            Box::pin(self.speak(to, stream, request, time)).await
-        }
+        if to.https { Open::over(self.handshake(to, stream).await?).await } else { Open::over(stream).await }
     }
 
     async fn resolve(&self, to: &Destination) -> Result<Vec<SocketAddr>, Error> {
@@ -231,42 +263,26 @@ impl Client {
         }
     }
 
-    async fn speak<S>(&self, to: &Destination, stream: S, request: Request, time: Duration) -> Result<Response, Error>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    async fn speak(&self, open: &mut Open, message: http::Request<Slices>, answer: Answer, time: Duration) -> Result<Response, Failed> {
         let deadline = Instant::now() + time;
-        let failed =
-            |error: hyper::Error| Error::new(Phase::Request, Blame::Peer, true, format!("no valid answer came: {}", chain(&error)));
-        let answer = request.answer;
-        let (mut sender, connection) = http1::Builder::new()
-            .max_headers(MAX_HEADERS)
-            .max_buf_size(MAX_HEAD_BYTES)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(failed)?;
-        let message = prepare(to, request)?;
-        let mut connection = pin!(connection);
-        let mut talk = pin!(async move {
-            let response = timeout_at(deadline, sender.send_request(message))
-                .await
-                .map_err(|_| Error::new(Phase::Request, Blame::Peer, true, format!("no answer came within {time:?}")))?
-                .map_err(failed)?;
+        let late = || Error::new(Phase::Request, Blame::Peer, true, format!("no answer came within {time:?}"));
+        let Open { sender, connection, ended } = open;
+        let mut talk = pin!(async {
+            let response =
+                timeout_at(deadline, sender.send_request(message)).await.map_err(|_| Failed::from(late()))?.map_err(|error| {
+                    let (unsent, broke) = (error.is_canceled(), error.is_incomplete_message() || error.is_closed());
+                    Failed { error: no_answer(&error), unsent, broke: broke || is_reset(&error) }
+                })?;
             let (head, body) = response.into_parts();
             let (body, cut) = self.collect(body, answer, deadline).await?;
             Ok(Response { status: head.status, headers: head.headers, body, cut })
         });
-        let mut open = true;
         // The connection moves bytes only while it is polled; when it ends first, what it received is still to be read.
-        let outcome = tokio::select! {
+        tokio::select! {
             biased;
             outcome = &mut talk => outcome,
-            _ = &mut connection => { open = false; talk.await }
-        };
-        if open && outcome.as_ref().is_ok_and(|response| !response.cut) {
-            let _closed_or_late = timeout(CLOSE_TIME, connection).await;
+            _ = connection => { *ended = true; talk.await }
         }
-        outcome
     }
 
     async fn collect(&self, mut body: Incoming, answer: Answer, deadline: Instant) -> Result<(Bytes, bool), Error> {
@@ -314,7 +330,33 @@ impl fmt::Debug for Client {
     }
 }
 
-fn prepare(to: &Destination, request: Request) -> Result<http::Request<Slices>, Error> {
+/// A request that got no answer.
+struct Failed {
+    error: Error,
+    /// None of it left.
+    unsent: bool,
+    /// The connection ended before any of the answer came.
+    broke: bool,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Failed { error, unsent: false, broke: false }
+    }
+}
+
+/// Whether the peer hung up, as the system tells it.
+fn is_reset(error: &hyper::Error) -> bool {
+    use std::error::Error as _;
+    let io = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    io.is_some_and(|error| matches!(error.kind(), std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe))
+}
+
+pub(crate) fn no_answer(error: &hyper::Error) -> Error {
+    Error::new(Phase::Request, Blame::Peer, true, format!("no valid answer came: {}", chain(error)))
+}
+
+fn prepare(to: &Destination, request: Request, keep: bool) -> Result<http::Request<Slices>, Error> {
     let wrong = |what: &str| Error::local(format!("the request has a {what} that HTTP does not allow"));
     let mut message = http::Request::new(Slices(request.body));
     *message.method_mut() = request.method;
@@ -325,7 +367,10 @@ fn prepare(to: &Destination, request: Request) -> Result<http::Request<Slices>, 
     headers.remove(CONTENT_LENGTH);
     headers.remove(TRANSFER_ENCODING);
     headers.insert(HOST, HeaderValue::from_str(&to.host_header()).map_err(|_| wrong("host"))?);
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    headers.remove(CONNECTION);
+    if !keep {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(concat!("perennial/", env!("CARGO_PKG_VERSION"))));
     Ok(message)
 }

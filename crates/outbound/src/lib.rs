@@ -11,7 +11,8 @@
 //!   because a redirect is somebody else's URL;
 //! - gives every phase a time and the answer a size, and says on failure who is to blame and whether to try again.
 //!
-//! **Never here:** a clock, stored state, a second attempt. Whether to retry is the caller's decision.
+//! **Never here:** a clock, stored state, a second attempt. Whether to retry is the caller's decision; a request that met nobody on a
+//! [kept](Client::keeping_alive) connection is still the first one.
 
 mod body;
 mod client;
@@ -19,6 +20,7 @@ mod destination;
 mod error;
 mod first_contact;
 mod guard;
+mod kept;
 mod message;
 mod policy;
 

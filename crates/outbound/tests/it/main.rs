@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod guard;
+mod kept;
 mod limits;
 mod servers;
 mod tls;
