@@ -7,7 +7,7 @@ use api::agent::{Keys, Material, SignedManifest};
 use crate::{
     Around, Config,
     error::Error,
-    life, manifest,
+    install, manifest, places,
     seal::Lock,
     standing::{self, Standing},
     state::{State, ders},
@@ -36,14 +36,14 @@ pub async fn apply(config: Config, around: Around, signed: &SignedManifest, mate
         if !born_here && !leaves.iter().flatten().all(named) {
             return Err(Error::Manifest(format!("it does not name the certificate that was given for {}", wanted.secret)));
         }
-        supply::take(&state, one, wanted)?;
+        supply::take(&state, one, wanted, accepted.known.epoch)?;
     }
     state.set_known(&accepted.known)?;
-    let hands = life::hands(&state, &identity.node, &around)?;
+    let hands = install::Hands::new(&state, &identity.node, &around, false)?;
     for install in &config.installs {
         let wanted = accepted.manifest.installs.iter().find(|wanted| wanted.secret == install.secret);
-        if let Some(job) = life::job(&state, install, wanted, accepted.known.epoch)? {
-            life::work(&hands, vec![job]).await.0.iter().for_each(|what| (around.say)(what));
+        if let Some(job) = places::job(&state, install, wanted, accepted.known.epoch)? {
+            places::work(&hands, vec![job]).await.said.iter().for_each(|what| (around.say)(what));
         }
     }
     let missing = |_: &str| Some("its certificate is not here, and was not given".to_owned());

@@ -1,12 +1,13 @@
 //! Files that are whole or not there: written beside, synced, renamed.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions},
     io::{self, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
+use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 /// Largest file that is ever read here, in bytes: a chain, a key, a manifest of a thousand installs.
@@ -26,8 +27,9 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
 pub(crate) fn folder(path: &Path, mode: u32) -> io::Result<()> {
     match DirBuilder::new().mode(mode).create(path) {
         Ok(()) => {
-            // The mask of this process does not decide who may pass.
-            fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|error| at(path, &error))?;
+            // The mask of this process does not decide who may pass. By handle: whoever may write beside it could put a link in its place.
+            let set = || open(path, OFlags::DIRECTORY | OFlags::NOFOLLOW)?.set_permissions(Permissions::from_mode(mode));
+            set().map_err(|error| at(path, &error))?;
             path.parent().map_or(Ok(()), sync_folder)
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
@@ -35,21 +37,26 @@ pub(crate) fn folder(path: &Path, mode: u32) -> io::Result<()> {
     }
 }
 
+/// Opens for reading, never waiting for whoever else has it open.
+fn open(path: &Path, flags: OFlags) -> io::Result<File> {
+    let flags = (flags | OFlags::NONBLOCK | OFlags::NOCTTY).bits();
+    OpenOptions::new().read(true).custom_flags(i32::try_from(flags).map_err(io::Error::other)?).open(path)
+}
+
 /// A new file with these bytes, mode 0600, not synced; nothing may be there before.
-pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let write = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes);
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<File> {
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(bytes)?;
+        Ok(file)
+    };
     write().map_err(|error| at(path, &error))
 }
 
 /// A new file with these bytes, synced; nothing may be there before.
 fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let finish = || {
-        let file = File::open(path)?;
-        file.set_permissions(Permissions::from_mode(mode))?;
-        file.sync_all()
-    };
-    write_new(path, bytes)?;
-    finish().map_err(|error| at(path, &error))
+    let file = write_new(path, bytes)?;
+    file.set_permissions(Permissions::from_mode(mode)).and_then(|()| file.sync_all()).map_err(|error| at(path, &error))
 }
 
 /// Puts bytes where readers see the old file or the new one, and after a crash too.
@@ -69,7 +76,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 pub(crate) fn note(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = beside(path);
     remove(&beside)?;
-    write_new(&beside, bytes).and_then(|()| fs::rename(&beside, path).map_err(|error| at(path, &error))).inspect_err(|_| {
+    write_new(&beside, bytes).and_then(|_| fs::rename(&beside, path).map_err(|error| at(path, &error))).inspect_err(|_| {
         let _ = remove(&beside);
     })
 }
@@ -105,20 +112,32 @@ pub(crate) fn remove_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The bytes of a file, wiped when they go; `None` where there is none.
+/// The bytes of a file, wiped when they go; `None` where there is none. Whoever owns it: a FIFO does not hold this up, nor does a huge file.
 pub(crate) fn read(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    Ok(read_with_owner(path, true)?.map(|(bytes, _)| bytes))
+}
+
+/// The bytes of a file, wiped when they go, with what the file system says of it.
+pub(crate) type Found = (Zeroizing<Vec<u8>>, Metadata);
+
+/// The same with what the file system says of the very file that was read; where `links` are not followed, only a file itself is read.
+pub(crate) fn read_with_owner(path: &Path, links: bool) -> io::Result<Option<Found>> {
     let read = || {
-        let file = File::open(path)?;
-        let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
-        if length > MOST_BYTES {
-            return Err(io::Error::other(format!("{length} bytes, more than {MOST_BYTES}")));
+        let file = open(path, if links { OFlags::empty() } else { OFlags::NOFOLLOW })?;
+        let meta = file.metadata()?;
+        if !meta.is_file() {
+            return Err(io::Error::other("it is no regular file"));
         }
-        let mut bytes = Zeroizing::new(Vec::with_capacity(length + 1));
-        file.take(MOST_BYTES as u64).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        let length = usize::try_from(meta.len()).unwrap_or(usize::MAX);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(length.min(MOST_BYTES) + 1));
+        file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+        if bytes.len() > MOST_BYTES {
+            return Err(io::Error::other(format!("it is larger than {MOST_BYTES} bytes")));
+        }
+        Ok((bytes, meta))
     };
     match read() {
-        Ok(bytes) => Ok(Some(bytes)),
+        Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(at(path, &error)),
     }
@@ -147,6 +166,23 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         assert!(read(&folder.path().join("none")).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_no_file_holds_nobody_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |name: &str, expected: &str| {
+            let said = read(&folder.path().join(name)).unwrap_err().to_string();
+            assert!(said.contains(expected), "{said}");
+        };
+        assert!(std::process::Command::new("mkfifo").arg(folder.path().join("fifo")).status().unwrap().success());
+        check("fifo", "no regular file");
+        fs::create_dir(folder.path().join("folder")).unwrap();
+        check("folder", "no regular file");
+        File::create(folder.path().join("huge")).unwrap().set_len(MOST_BYTES as u64 + 1).unwrap();
+        check("huge", "larger than");
+        std::os::unix::fs::symlink("huge", folder.path().join("link")).unwrap();
+        assert!(read_with_owner(&folder.path().join("link"), false).is_err(), "a link where a file itself is meant");
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub async fn join(state: &State, invitation: &Invitation, again: bool, around: &
         return Err(Error::Joined { store, node });
     }
     let key = state.joining_key()?;
+    (around.step)("joining");
     let store = Store::first(&invitation.store, &invitation.ca)?;
     let join = Join {
         token: invitation.token.clone(),
@@ -32,6 +33,7 @@ pub async fn join(state: &State, invitation: &Invitation, again: bool, around: &
         instance: around.instance.clone(),
     };
     let joined = store.join(&join).await.map_err(|trouble| trouble.error)?;
+    (around.step)("joined");
     let chain = fitting(&joined.identity.chain, &key)?;
     // Only whom the string meant is believed from now on, and whom that one vouches for.
     if !joined.identity.roots.contains("-----BEGIN CERTIFICATE-----") {
@@ -75,6 +77,7 @@ pub(crate) async fn renew(state: &State, identity: &Identity, store: &Store, aro
     let now = (around.now)();
     let renew = Renew { csr: STANDARD.encode(request(&key, &[])?), clock: now.to_string(), instance: around.instance.clone() };
     let renewed = store.renew(&renew).await?;
+    (around.step)("renewed");
     let chain = fitting(&renewed.chain, &key)?;
     let next = Identity { chain, roots: renewed.roots, key: state.keep_key("identity", &key)?, ..identity.clone() };
     Store::known(state, &next)?;

@@ -18,6 +18,7 @@ mod life;
 pub mod manifest;
 pub mod observe;
 mod pace;
+mod places;
 pub mod seal;
 pub mod standing;
 pub mod state;

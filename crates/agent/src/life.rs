@@ -1,23 +1,27 @@
-//! The life of an agent: renew, wait, bring, install, claim; and go on when any of it fails.
+//! The life of an agent: renew, wait, bring, install, claim. Each is a task of its own, so that none of them waits for a store that is slow or a
+//! reload that hangs; the loop only begins what is due, takes in what ended, and sleeps until the next is due.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use api::agent::{Fault, InstallReport, MOST_WAIT, Manifest, Report};
-use probe::{Dialer, Settings};
+use api::agent::{Install, InstallReport, MOST_WAIT, Manifest, Report, SignedManifest, Taken};
 use tokio::{
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
     time::{Instant, sleep_until},
 };
 
 use crate::{
     Around, Config, clock,
-    config::Install,
     error::Error,
-    install::{self, Goal, Hands, Phase, check::Expected},
+    install::{Hands, Job},
     join, manifest, pace,
+    places::{self, Worked},
     seal::Lock,
     standing::{self, Standing},
-    state::{Contact, Identity, Known, State, ders},
+    state::{Contact, Identity, Known, State},
     supply::{self, Supplied},
     wire::{Store, Trouble},
 };
@@ -32,12 +36,25 @@ const LEAST_PAUSE: Duration = Duration::from_secs(1);
 const REPORT_EVERY: Duration = Duration::from_secs(3600);
 /// How often it asks for the whole manifest, whatever it has: a restored store may count anew.
 const ASK_ALL_EVERY: Duration = Duration::from_secs(3600);
+/// How often it looks whether its files are still what they were, and its versions still here.
+const VERIFY_EVERY: Duration = Duration::from_secs(60);
 /// How long a wait without any other reason may be.
 const LONGEST: Duration = Duration::from_secs(600);
-/// A journal that could not be written is tried again after this.
-const STUCK_WAIT: Duration = Duration::from_secs(5);
-/// Places that are worked at side by side. Those that reload the same thing go one after the other.
-const AT_ONCE: usize = 8;
+/// No wait is shorter, whatever the clock says: a moment that has passed and was not acted on must not become a loop.
+const SHORTEST: Duration = Duration::from_secs(1);
+/// A certificate that was just renewed is not renewed again within this share of its life, or [`MOST_RENEWED`]: a clock that is far ahead
+/// finds every one of them at its end.
+const RENEWED_SHARE: i64 = 12;
+/// The longest such wait.
+const MOST_RENEWED: Duration = Duration::from_secs(3600);
+/// What is under way is told when it is over, or after this.
+const NEWS_WAIT: Duration = Duration::from_secs(2);
+/// What a manifest brings is fetched and told on the connection that brought it: the next wait for news begins then, or after this.
+const HELD: Duration = Duration::from_secs(1);
+/// Tasks that work at places, at a time. Those that reload the same thing go one after the other.
+const WORKING: usize = 32;
+/// Versions that are asked for at a time.
+const BRINGING: usize = 4;
 
 /// What failed last, how often, and when it is tried again.
 #[derive(Debug, Default)]
@@ -48,21 +65,43 @@ struct Retry {
 }
 
 impl Retry {
-    fn may(&self) -> bool {
-        self.at.is_none_or(|at| at <= Instant::now())
+    fn may(&self, now: Instant) -> bool {
+        self.at.is_none_or(|at| at <= now)
     }
 
-    fn failed(&mut self, who: &str, trouble: &Trouble) {
+    fn failed(&mut self, who: &str, trouble: &Trouble, now: Instant) {
         self.failures = self.failures.saturating_add(1);
         self.detail = trouble.error.to_string();
+        // Whoever asks ten thousand agents to wait for ten seconds does not want them all back at the eleventh.
         let own = pace::delay(who, self.failures, FIRST_WAIT, MOST_PAUSE);
-        self.at = Some(Instant::now() + trouble.after.map_or(own, |after| own.max(Duration::from_secs(after))));
+        self.at = Some(now + trouble.after.map_or(own, |after| Duration::from_secs(after) + own));
     }
 
-    fn wait(&mut self, seconds: u64, detail: String) {
+    fn wait(&mut self, seconds: u64, detail: String, now: Instant) {
         (self.failures, self.detail) = (0, detail);
-        self.at = Some(Instant::now() + Duration::from_secs(seconds.clamp(1, MOST_PAUSE.as_secs())));
+        self.at = Some(now + Duration::from_secs(seconds.clamp(1, MOST_PAUSE.as_secs())));
     }
+}
+
+/// A place of the configuration.
+#[derive(Debug)]
+struct Place {
+    /// When it is looked at next. While it is worked at: what came meanwhile asks for that.
+    at: Option<Instant>,
+    working: bool,
+    /// The first place that reloads the same thing; one of them is worked at, at a time.
+    group: Option<usize>,
+    /// A journal that could not be read or written.
+    journal: Retry,
+}
+
+/// A task that ended.
+enum Done {
+    Polled { number: u64, all: bool, took: Duration, outcome: Result<Option<SignedManifest>, Trouble> },
+    Renewed(Result<(Identity, Option<i64>), Trouble>),
+    Reported { installs: Vec<InstallReport>, now: pki::Time, outcome: Result<Taken, Trouble> },
+    Supplied { wanted: Install, outcome: Result<Supplied, Trouble> },
+    Worked { places: Vec<usize>, worked: Worked },
 }
 
 struct Agent {
@@ -74,15 +113,33 @@ struct Agent {
     known: Known,
     manifest: Option<Manifest>,
     contact: Contact,
+    /// The contact as it was written last.
+    noted: Option<Contact>,
+    /// As the configuration's installs.
+    places: Vec<Place>,
+    /// What the manifest names and is not here, and when that is looked at again.
+    missing: (Vec<Install>, Instant),
     /// By secret: what its version waits for.
     supplies: BTreeMap<String, Retry>,
     polling: Retry,
     renewing: Retry,
     reporting: Retry,
     reported: Option<(Instant, Vec<InstallReport>)>,
+    /// Since when there may be something to tell.
+    news: Option<Instant>,
+    /// When a manifest brought news.
+    heard: Option<Instant>,
     asked_all: Option<Instant>,
-    /// Whether a journal could not be read or written in the last pass.
-    stuck: bool,
+    running: JoinSet<Done>,
+    /// The poll that waits, by its number.
+    poll: Option<(u64, AbortHandle)>,
+    polls: u64,
+    bringing: BTreeSet<(String, i64)>,
+    /// Tasks that work at places, and what they reload.
+    working: usize,
+    reloading: BTreeSet<usize>,
+    is_renewing: bool,
+    is_reporting: bool,
 }
 
 /// Lives until `stop`. Whatever fails is tried again, so the only errors are those of the start.
@@ -90,11 +147,14 @@ struct Agent {
 /// # Errors
 /// The folder is held by another agent or cannot be read, or the node has not joined.
 pub async fn run(config: Config, around: Around, stop: impl Future<Output = ()>) -> Result<(), Error> {
-    let mut agent = Agent::open(config, around)?;
+    let mut agent = Agent::open(config, around, true)?;
     tokio::select! {
-        () = stop => Ok(()),
-        () = agent.live() => Ok(()),
+        () = stop => {}
+        () = agent.live() => {}
     }
+    // Whatever is under way is ended as a crash would, and gone on with at the next start.
+    agent.running.shutdown().await;
+    Ok(())
 }
 
 /// Asks, installs and reports once.
@@ -102,56 +162,81 @@ pub async fn run(config: Config, around: Around, stop: impl Future<Output = ()>)
 /// # Errors
 /// As [`run`], or the store did not answer.
 pub async fn once(config: Config, around: Around) -> Result<Vec<Standing>, Error> {
-    let mut agent = Agent::open(config, around)?;
-    agent.renew().await;
-    let asked = agent.ask(0).await;
-    agent.pass().await;
-    agent.report().await;
+    let mut agent = Agent::open(config, around, false)?;
+    agent.begin_renewal(Instant::now());
+    agent.drain().await;
+    let (begun, outcome) = (Instant::now(), agent.store.manifest(0, 0).await);
+    let asked = agent.take(true, Instant::now() - begun, outcome);
+    agent.begin_supplies(Instant::now());
+    agent.drain().await;
+    while agent.begin_places(Instant::now()) {
+        agent.drain().await;
+    }
+    agent.begin_report(Instant::now());
+    agent.drain().await;
     agent.remember();
     asked.map_err(|trouble| trouble.error)?;
     agent.standing()
 }
 
 impl Agent {
-    fn open(config: Config, around: Around) -> Result<Agent, Error> {
+    fn open(config: Config, around: Around, patient: bool) -> Result<Agent, Error> {
         let lock = Lock::given(around.credentials.as_deref())?;
         let state = Arc::new(State::hold(&config.state, lock)?);
         let identity = state.identity()?.ok_or(Error::NotJoined)?;
         let known = state.known()?.ok_or(Error::NotJoined)?;
         let store = Store::known(&state, &identity)?;
+        let now = Instant::now();
+        let how = |index: usize| config.installs.get(index).and_then(|install| install.reload.as_ref()).map(|reload| &reload.how);
+        let group = |index: usize| how(index).and_then(|own| (0..=index).find(|other| how(*other) == Some(own)));
+        let place = |index| Place { at: Some(now), working: false, group: group(index), journal: Retry::default() };
         Ok(Agent {
-            config: Arc::new(config),
-            hands: hands(&state, &identity.node, &around)?,
+            places: (0..config.installs.len()).map(place).collect(),
+            hands: Hands::new(&state, &identity.node, &around, patient)?,
             manifest: manifest::resume(&known),
             contact: state.contact().unwrap_or_default(),
+            config: Arc::new(config),
             around,
             identity,
             store,
             known,
+            noted: None,
+            missing: (Vec::new(), now),
             supplies: BTreeMap::new(),
             polling: Retry::default(),
             renewing: Retry::default(),
             reporting: Retry::default(),
             reported: None,
+            news: Some(now),
+            heard: None,
             asked_all: None,
-            stuck: false,
+            running: JoinSet::new(),
+            poll: None,
+            polls: 0,
+            bringing: BTreeSet::new(),
+            working: 0,
+            reloading: BTreeSet::new(),
+            is_renewing: false,
+            is_reporting: false,
         })
     }
 
     async fn live(&mut self) {
         loop {
-            self.renew().await;
-            self.pass().await;
-            self.report().await;
+            self.begin(Instant::now());
             self.remember();
-            let due = self.due();
-            // Dropping a poll that waits loses nothing: what it would have brought is there at the next one.
+            let due = self.due(Instant::now());
             tokio::select! {
-                outcome = Self::poll(&self.store, self.polling.at, self.after(), MOST_WAIT) => {
-                    let _told = self.take(outcome);
-                }
+                Some(done) = self.running.join_next() => self.end(done),
                 () = sleep_until(due) => {}
             }
+        }
+    }
+
+    /// Until nothing is under way.
+    async fn drain(&mut self) {
+        while let Some(done) = self.running.join_next().await {
+            self.end(done);
         }
     }
 
@@ -159,195 +244,170 @@ impl Agent {
         (self.around.say)(what);
     }
 
-    /// The generation after which something is news; none once in a while.
-    fn after(&self) -> i64 {
-        let lately = self.asked_all.is_some_and(|at| Instant::now() - at < ASK_ALL_EVERY);
-        if lately { self.known.generation } else { 0 }
-    }
-
-    async fn ask(&mut self, wait: u64) -> Result<(), Trouble> {
-        let outcome = Self::poll(&self.store, None, 0, wait).await;
-        self.take(outcome)
-    }
-
-    async fn poll(
-        store: &Store,
-        at: Option<Instant>,
-        after: i64,
-        wait: u64,
-    ) -> (Duration, Result<Option<api::agent::SignedManifest>, Trouble>) {
-        if let Some(at) = at {
-            sleep_until(at).await;
-        }
-        let begun = Instant::now();
-        let outcome = store.manifest(after, if after == 0 { 0 } else { wait }).await;
-        (Instant::now() - begun, outcome)
-    }
-
-    /// Takes what a poll brought.
-    fn take(&mut self, (took, outcome): (Duration, Result<Option<api::agent::SignedManifest>, Trouble>)) -> Result<(), Trouble> {
-        let all = self.after() == 0;
-        let taken = outcome.and_then(|signed| {
-            self.contact.answered_at = Some((self.around.now)().unix());
-            match signed {
-                None => Ok(false),
-                Some(signed) => {
-                    let accepted = manifest::accept(&signed, &self.known)?;
-                    if accepted.known != self.known {
-                        self.hands.state.set_known(&accepted.known)?;
-                    }
-                    if accepted.is_new {
-                        // What an earlier generation waited for is asked for anew.
-                        self.supplies.clear();
-                    }
-                    self.known = accepted.known;
-                    self.manifest = Some(accepted.manifest);
-                    Ok(accepted.is_new)
-                }
-            }
-        });
-        match taken {
-            Ok(is_new) => {
-                if all {
-                    self.asked_all = Some(Instant::now());
-                }
-                if self.polling.failures > 0 {
-                    self.say("the store answers again");
-                }
-                self.polling = Retry::default();
-                self.contact.failure = None;
-                if !is_new && took < LEAST_PAUSE && !all {
-                    self.polling.at = Some(Instant::now() + LEAST_PAUSE);
-                }
-                if is_new {
-                    self.say(&format!("generation {} is acted on", self.known.generation));
-                }
-                Ok(())
-            }
-            Err(trouble) => {
-                self.polling.failed(&self.identity.node, &trouble);
-                let said = trouble.error.to_string();
-                if self.contact.failure.as_ref() != Some(&said) {
-                    self.say(&said);
-                }
-                self.contact.failure = Some(said);
-                Err(trouble)
-            }
-        }
-    }
-
-    /// What only `status` needs; a full disk does not stop an agent over it.
-    fn remember(&mut self) {
-        self.contact.waits = self.supplies.iter().map(|(secret, retry)| (secret.clone(), retry.detail.clone())).collect();
-        let _ = self.hands.state.note_contact(&self.contact);
-    }
-
-    async fn renew(&mut self) {
-        if !join::is_due(&self.identity, (self.around.now)()) || !self.renewing.may() {
+    /// Begins what is due and not under way.
+    fn begin(&mut self, now: Instant) {
+        self.begin_places(now);
+        if self.begin_renewal(now) {
             return;
         }
-        match join::renew(&self.hands.state, &self.identity, &self.store, &self.around).await {
-            Ok((identity, ahead)) => {
-                match Store::known(&self.hands.state, &identity) {
-                    Ok(store) => self.store = store,
-                    Err(error) => self.say(&error.to_string()),
-                }
-                self.identity = identity;
-                self.renewing = Retry::default();
-                self.contact.ahead = ahead.or(self.contact.ahead);
+        self.begin_supplies(now);
+        self.begin_report(now);
+        self.begin_poll(now);
+    }
+
+    /// Says whether the identity is being renewed, or about to be. Then nothing else is asked: the certificate before is nobody's any more once
+    /// its successor was seen, and whoever still speaks by it looks like a copy of this agent.
+    fn begin_renewal(&mut self, now: Instant) -> bool {
+        if self.is_renewing {
+            return true;
+        }
+        if !join::is_due(&self.identity, (self.around.now)()) || !self.renewing.may(now) {
+            return false;
+        }
+        // Dropping a poll that waits loses nothing: what it would have brought is there at the next one.
+        if let Some((_, poll)) = self.poll.take() {
+            poll.abort();
+        }
+        if self.bringing.is_empty() && !self.is_reporting {
+            let (state, identity, store) = (Arc::clone(&self.hands.state), self.identity.clone(), self.store.clone());
+            let around = self.around.clone();
+            self.is_renewing = true;
+            self.running.spawn(async move { Done::Renewed(join::renew(&state, &identity, &store, &around).await) });
+        }
+        true
+    }
+
+    /// After which generation something is news, and how long to wait for it. Once in a while the whole is asked for, whatever is known.
+    fn question(&self, now: Instant) -> (i64, u64) {
+        let lately = self.asked_all.is_some_and(|at| now - at < ASK_ALL_EVERY);
+        if lately { (self.known.generation, MOST_WAIT) } else { (0, 0) }
+    }
+
+    /// Until when what was heard is brought and told before the next wait for news.
+    fn held(&self) -> Option<Instant> {
+        let busy = !self.bringing.is_empty() || self.is_reporting || self.news.is_some() || self.working > 0;
+        self.heard.map(|at| at + HELD).filter(|_| busy)
+    }
+
+    fn begin_poll(&mut self, now: Instant) {
+        if self.poll.is_some() || !self.polling.may(now) || self.held().is_some_and(|until| now < until) {
+            return;
+        }
+        self.polls += 1;
+        let (number, (after, wait), store) = (self.polls, self.question(now), self.store.clone());
+        let task = self.running.spawn(async move {
+            let begun = Instant::now();
+            let outcome = store.manifest(after, wait).await;
+            Done::Polled { number, all: wait == 0, took: Instant::now() - begun, outcome }
+        });
+        self.poll = Some((number, task));
+    }
+
+    /// Asks for what is missing.
+    fn begin_supplies(&mut self, now: Instant) {
+        let Some(manifest) = &self.manifest else { return };
+        let state = &self.hands.state;
+        if self.missing.1 <= now {
+            let is_missing = |wanted: &&Install| {
+                let here = supply::here(state, wanted, self.known.epoch).is_ok_and(|here| here.is_some());
+                !here && self.config.places_of(&wanted.secret).next().is_some()
+            };
+            let missing: Vec<Install> = manifest.installs.iter().filter(is_missing).cloned().collect();
+            self.supplies.retain(|secret, _| missing.iter().any(|wanted| wanted.secret == *secret));
+            self.missing = (missing, now + VERIFY_EVERY);
+        }
+        for wanted in &self.missing.0 {
+            let key = (wanted.secret.clone(), wanted.version);
+            let retry = self.supplies.entry(wanted.secret.clone()).or_default();
+            if self.bringing.len() >= BRINGING || !retry.may(now) || self.bringing.contains(&key) {
+                continue;
             }
-            Err(trouble) => {
-                self.say(&format!("the agent's own certificate is not renewed: {}", trouble.error));
-                self.renewing.failed(&self.identity.node, &trouble);
-            }
+            self.bringing.insert(key);
+            let (state, store, step) = (Arc::clone(state), self.store.clone(), Arc::clone(&self.hands.step));
+            let (wanted, known) = (wanted.clone(), (self.known.epoch, self.known.generation));
+            self.running.spawn(async move {
+                let outcome = Box::pin(supply::supply(&state, &store, &wanted, known, &step)).await;
+                Done::Supplied { wanted, outcome }
+            });
         }
     }
 
-    /// Brings what is missing, and works at every place that has something to do.
-    async fn pass(&mut self) {
-        if let Some(manifest) = self.manifest.clone() {
-            for wanted in &manifest.installs {
-                self.bring(wanted).await;
+    /// Works at the places that are due. Says whether any has something to do.
+    fn begin_places(&mut self, now: Instant) -> bool {
+        let mut jobs: Vec<(usize, Job)> = Vec::new();
+        for index in 0..self.places.len() {
+            if self.is_held_up(index) {
+                continue;
             }
-        }
-        self.stuck = false;
-        let mut groups: BTreeMap<_, Vec<Job>> = BTreeMap::new();
-        for install in &self.config.installs {
+            let (Some(place), Some(install)) = (self.places.get_mut(index), self.config.installs.get(index)) else { continue };
+            if place.at.is_none_or(|at| at > now) {
+                continue;
+            }
             let wanted = self.manifest.as_ref().and_then(|manifest| manifest.installs.iter().find(|one| one.secret == install.secret));
-            match job(&self.hands.state, install, wanted, self.known.epoch) {
-                Ok(Some(job)) => groups.entry(install.reload.clone().map(|reload| reload.how)).or_default().push(job),
-                Ok(None) => {}
+            match places::job(&self.hands.state, install, wanted, self.known.epoch) {
+                Ok(Some(job)) => jobs.push((index, job)),
+                Ok(None) => place.at = Some(now + VERIFY_EVERY),
                 Err(error) => {
                     (self.around.say)(&format!("{}: {error}", install.secret));
-                    self.stuck = true;
+                    place.journal.failed(&self.identity.node, &Trouble::from(error), now);
+                    place.at = place.journal.at;
                 }
             }
         }
-        // Those without a reload wait for nobody.
-        let alone = groups.remove(&None).unwrap_or_default();
-        let mut waiting = groups.into_values().chain(alone.into_iter().map(|job| vec![job]));
-        let mut running = JoinSet::new();
-        let start = |running: &mut JoinSet<(Vec<String>, bool)>, jobs: Vec<Job>| {
+        let any = !jobs.is_empty();
+        while let Some((index, job)) = jobs.first().cloned() {
+            // What waits for a task that works at its group, or for any, is begun when that ends.
+            if self.is_held_up(index) {
+                jobs.remove(0);
+                continue;
+            }
+            let with = |(other, another): &(usize, Job)| *other == index || places::together(&self.hands.state, &job, another);
+            let (batch, rest): (Vec<_>, Vec<_>) = jobs.into_iter().partition(with);
+            jobs = rest;
+            let (places, batch): (Vec<usize>, Vec<Job>) = batch.into_iter().unzip();
+            self.working += 1;
+            for index in &places {
+                if let Some(place) = self.places.get_mut(*index) {
+                    (place.working, place.at) = (true, None);
+                    self.reloading.extend(place.group);
+                }
+            }
             let hands = self.hands.clone();
-            running.spawn(async move { work(&hands, jobs).await });
-        };
-        for jobs in waiting.by_ref().take(AT_ONCE) {
-            start(&mut running, jobs);
+            self.running.spawn(async move {
+                let worked = Box::pin(places::work(&hands, batch)).await;
+                Done::Worked { places, worked }
+            });
         }
-        while let Some(done) = running.join_next().await {
-            match done {
-                Ok((said, stuck)) => {
-                    said.iter().for_each(|what| (self.around.say)(what));
-                    self.stuck |= stuck;
-                }
-                // A defect in one place must not look like peace.
-                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                Err(_) => {}
-            }
-            if let Some(jobs) = waiting.next() {
-                start(&mut running, jobs);
-            }
-        }
+        any
     }
 
-    async fn bring(&mut self, wanted: &api::agent::Install) {
-        let state = Arc::clone(&self.hands.state);
-        if self.config.places_of(&wanted.secret).next().is_none() || supply::is_here(&state, wanted).unwrap_or(false) {
-            self.supplies.remove(&wanted.secret);
-            return;
-        }
-        let retry = self.supplies.entry(wanted.secret.clone()).or_default();
-        if !retry.may() {
-            return;
-        }
-        match Box::pin(supply::supply(&state, &self.store, wanted, self.known.generation, &self.hands.step)).await {
-            Ok(Supplied::Here) => {
-                self.supplies.remove(&wanted.secret);
-            }
-            Ok(Supplied::Later(seconds, detail)) => retry.wait(seconds, detail),
-            Err(trouble) => {
-                retry.failed(&self.identity.node, &trouble);
-                self.say(&format!("{}: {}", wanted.secret, trouble.error));
-            }
-        }
-    }
-
-    fn standing(&self) -> Result<Vec<Standing>, Error> {
-        let waits = |secret: &str| self.supplies.get(secret).map(|retry| retry.detail.clone());
-        standing::of(&self.hands.state, &self.config, self.manifest.as_ref(), waits)
+    /// Whether a place cannot be worked at before some task ends.
+    fn is_held_up(&self, index: usize) -> bool {
+        let held = |place: &Place| place.working || place.group.is_some_and(|group| self.reloading.contains(&group));
+        self.working >= WORKING || self.places.get(index).is_none_or(held)
     }
 
     /// Claims how things stand, where that is news or was long ago.
-    async fn report(&mut self) {
-        if self.manifest.is_none() || !self.reporting.may() {
+    fn begin_report(&mut self, now: Instant) {
+        if self.manifest.is_none() || self.is_reporting || !self.reporting.may(now) {
             return;
         }
+        let idle = self.bringing.is_empty() && self.working == 0;
+        let long_ago = self.reported.as_ref().is_some_and(|(at, _)| *at + REPORT_EVERY <= now);
+        if !long_ago && !self.news.is_some_and(|since| idle || since + NEWS_WAIT <= now) {
+            return;
+        }
+        self.news = None;
         let installs = match self.standing() {
             Ok(all) => standing::reports(&all),
-            Err(error) => return self.say(&error.to_string()),
+            Err(error) => {
+                self.say(&error.to_string());
+                self.news = Some(now);
+                return self.reporting.failed(&self.identity.node, &Trouble::from(error), now);
+            }
         };
-        let known = self.reported.as_ref().is_some_and(|(at, before)| *before == installs && Instant::now() - *at < REPORT_EVERY);
-        if known {
+        if !long_ago && self.reported.as_ref().is_some_and(|(_, before)| *before == installs) {
+            self.reporting = Retry::default();
             return;
         }
         let now = (self.around.now)();
@@ -358,118 +418,220 @@ impl Agent {
             clock: now.to_string(),
             installs: installs.clone(),
         };
-        match self.store.report(&report).await {
+        let store = self.store.clone();
+        self.is_reporting = true;
+        self.running.spawn(async move { Done::Reported { installs, now, outcome: store.report(&report).await } });
+    }
+
+    /// Takes in what ended.
+    fn end(&mut self, done: Result<Done, tokio::task::JoinError>) {
+        let now = Instant::now();
+        match done {
+            Ok(Done::Polled { number, all, took, outcome }) => {
+                self.poll.take_if(|(waits, _)| *waits == number);
+                let _told = self.take(all, took, outcome);
+            }
+            Ok(Done::Renewed(outcome)) => self.renewed(outcome, now),
+            Ok(Done::Reported { installs, now: own, outcome }) => self.taken(installs, own, outcome, now),
+            Ok(Done::Supplied { wanted, outcome }) => self.supplied(&wanted, outcome, now),
+            Ok(Done::Worked { places, worked }) => self.worked(&places, worked, now),
+            // A defect in one task must not look like peace.
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => {}
+        }
+    }
+
+    /// Takes what a poll brought.
+    fn take(&mut self, all: bool, took: Duration, outcome: Result<Option<SignedManifest>, Trouble>) -> Result<(), Trouble> {
+        let now = Instant::now();
+        let taken = outcome.and_then(|signed| {
+            self.contact.answered_at = Some((self.around.now)().unix());
+            let Some(signed) = signed else { return Ok(false) };
+            let accepted = manifest::accept(&signed, &self.known)?;
+            if accepted.known != self.known {
+                self.hands.state.set_known(&accepted.known)?;
+            }
+            self.known = accepted.known;
+            self.manifest = Some(accepted.manifest);
+            Ok(accepted.is_new)
+        });
+        match taken {
+            Ok(is_new) => {
+                if all {
+                    self.asked_all = Some(now);
+                }
+                if self.polling.failures > 0 {
+                    self.say("the store answers again");
+                }
+                self.polling = Retry::default();
+                self.contact.failure = None;
+                if !is_new && took < LEAST_PAUSE && !all {
+                    self.polling.at = Some(now + LEAST_PAUSE);
+                }
+                if is_new {
+                    // What an earlier generation waited for is asked for anew.
+                    self.supplies.clear();
+                    self.missing.1 = now;
+                    self.places.iter_mut().for_each(|place| place.at = Some(now));
+                    (self.heard, self.news) = (Some(now), Some(now));
+                    self.say(&format!("generation {} is acted on", self.known.generation));
+                }
+                Ok(())
+            }
+            Err(trouble) => {
+                self.polling.failed(&self.identity.node, &trouble, now);
+                let said = trouble.error.to_string();
+                if self.contact.failure.as_ref() != Some(&said) {
+                    self.say(&said);
+                }
+                self.contact.failure = Some(said);
+                Err(trouble)
+            }
+        }
+    }
+
+    fn renewed(&mut self, outcome: Result<(Identity, Option<i64>), Trouble>, now: Instant) {
+        self.is_renewing = false;
+        match outcome {
+            Ok((identity, ahead)) => {
+                match Store::known(&self.hands.state, &identity) {
+                    Ok(store) => self.store = store,
+                    Err(error) => self.say(&error.to_string()),
+                }
+                self.renewing = Retry { at: Some(now + renewed_wait(&identity)), ..Retry::default() };
+                self.identity = identity;
+                self.contact.ahead = ahead.or(self.contact.ahead);
+            }
+            Err(trouble) => {
+                self.say(&format!("the agent's own certificate is not renewed: {}", trouble.error));
+                self.renewing.failed(&self.identity.node, &trouble, now);
+            }
+        }
+    }
+
+    fn taken(&mut self, installs: Vec<InstallReport>, own: pki::Time, outcome: Result<Taken, Trouble>, now: Instant) {
+        self.is_reporting = false;
+        match outcome {
             Ok(taken) => {
-                self.contact.ahead = clock::ahead(now, &taken.clock);
+                self.contact.ahead = clock::ahead(own, &taken.clock);
                 if let Some(doubt) = clock::doubt(self.contact.ahead) {
                     self.say(&doubt);
                 }
-                self.reported = Some((Instant::now(), installs));
+                self.reported = Some((now, installs));
                 self.reporting = Retry::default();
             }
             Err(trouble) => {
                 self.say(&format!("the report was not taken: {}", trouble.error));
-                self.reporting.failed(&self.identity.node, &trouble);
+                self.reporting.failed(&self.identity.node, &trouble, now);
+                self.news = self.news.or(Some(now));
             }
         }
     }
 
-    /// When something is to be done without the store saying anything.
-    fn due(&self) -> Instant {
-        let (now, unix) = (Instant::now(), (self.around.now)().unix());
-        let after = |at: i64| now + Duration::from_secs(u64::try_from(at - unix).unwrap_or(0)).min(LONGEST);
-        let mut due = now + LONGEST;
-        for retry in self.supplies.values().chain([&self.reporting, &self.renewing]) {
-            due = due.min(retry.at.unwrap_or(due));
+    fn supplied(&mut self, wanted: &Install, outcome: Result<Supplied, Trouble>, now: Instant) {
+        self.bringing.remove(&(wanted.secret.clone(), wanted.version));
+        self.news = self.news.or(Some(now));
+        if matches!(outcome, Ok(Supplied::Here)) {
+            let of_secret = self.places.iter_mut().zip(&self.config.installs).filter(|(_, install)| install.secret == wanted.secret);
+            of_secret.for_each(|(place, _)| place.at = Some(now));
         }
-        if self.renewing.at.is_none() {
-            due = due.min(join::renew_at(&self.identity).map_or(due, |at| after(at.unix())));
+        // Asked for by an earlier manifest: what the one of now waits for is another matter.
+        if !self.missing.0.contains(wanted) {
+            self.missing.1 = now;
+            return;
         }
-        if let Some((at, _)) = &self.reported {
-            due = due.min(*at + REPORT_EVERY);
-        }
-        for install in &self.config.installs {
-            let next = self.hands.state.record(install).ok().and_then(|record| record.next());
-            due = due.min(next.map_or(due, after));
-        }
-        if self.stuck {
-            due = due.min(now + STUCK_WAIT);
-        }
-        // A moment that has passed already is one that was not acted on: never spin over it.
-        due.max(now + Duration::from_millis(50))
-    }
-}
-
-/// What works at places.
-pub(crate) fn hands(state: &Arc<State>, node: &str, around: &Around) -> Result<Hands, Error> {
-    let dialer = Dialer::new(Settings::default()).map_err(|failure| Error::Answer(failure.to_string()))?;
-    Ok(Hands { state: Arc::clone(state), dialer, who: node.to_owned(), now: Arc::clone(&around.now), step: Arc::clone(&around.step) })
-}
-
-/// A place that has something to do.
-pub(crate) struct Job {
-    install: Install,
-    goal: Option<Goal>,
-    names: Vec<String>,
-    leaves: Vec<String>,
-}
-
-/// What is to be done at a place: work for what the manifest says, or end what was begun.
-pub(crate) fn job(state: &State, install: &Install, wanted: Option<&api::agent::Install>, epoch: i64) -> Result<Option<Job>, Error> {
-    let goal = match wanted {
-        Some(wanted) => goal(state, install, wanted, epoch)?,
-        None => None,
-    };
-    if goal.is_none() && state.record(install)?.phase == Phase::Settled {
-        return Ok(None);
-    }
-    let (names, leaves) = wanted.map(|wanted| (wanted.names.clone(), wanted.leaves.clone())).unwrap_or_default();
-    Ok(Some(Job { install: install.clone(), goal, names, leaves }))
-}
-
-/// The certificate of the wanted version that belongs at this place, where the version is here.
-fn goal(state: &State, install: &Install, wanted: &api::agent::Install, epoch: i64) -> Result<Option<Goal>, Error> {
-    let Some(version) = state.version(&wanted.secret, wanted.version)? else { return Ok(None) };
-    let mut chosen = None;
-    for pair in &version.pairs {
-        let first = ders(pair.chain.get(..1).unwrap_or_default())?.into_iter().next().unwrap_or_default();
-        let fits = install
-            .key_type
-            .is_none_or(|family| pki::Certificate::parse(first.as_slice()).is_ok_and(|leaf| leaf.key_type() == family.as_str()));
-        if chosen.is_none() && (fits || version.pairs.len() == 1) {
-            chosen = Some(pki::Fingerprint::of(&first).to_string());
+        let retry = self.supplies.entry(wanted.secret.clone()).or_default();
+        match outcome {
+            Ok(Supplied::Here) => {
+                self.supplies.remove(&wanted.secret);
+                self.missing.0.retain(|one| one != wanted);
+            }
+            Ok(Supplied::Later(seconds, detail)) => retry.wait(seconds, detail, now),
+            Err(trouble) => {
+                retry.failed(&self.identity.node, &trouble, now);
+                self.say(&format!("{}: {}", wanted.secret, trouble.error));
+            }
         }
     }
-    // A restored store counts generations anew in its next life.
-    let generation = epoch.saturating_mul(1 << 40).saturating_add(wanted.since);
-    let stale_reload = wanted.fault == Some(Fault::StaleReload);
-    Ok(chosen.map(|leaf| Goal { version: wanted.version, leaf, generation, stale_reload }))
-}
 
-/// Works at places one after the other. Answers with what a person should know, and whether a journal could not be written.
-pub(crate) async fn work(hands: &Hands, jobs: Vec<Job>) -> (Vec<String>, bool) {
-    let (mut said, mut stuck) = (Vec::new(), false);
-    for job in jobs {
-        let expected = Expected { names: &job.names, leaves: &job.leaves };
-        let place = job.install.place.path().display().to_string();
-        let before = hands.state.record(&job.install).ok();
-        match Box::pin(install::work(hands, &job.install, job.goal.as_ref(), expected)).await {
-            Ok(record) if before.as_ref() == Some(&record) => {}
-            Ok(record) => {
-                let version = record.lies.as_ref().map_or(0, |lies| lies.version);
-                said.extend(record.failed.as_ref().map(|failed| {
-                    let outcome = if failed.good_in_place { "the last good version is in place" } else { "it is not known what is served" };
-                    format!("{place}: try {} failed, {outcome}: {}", record.attempts, failed.reason)
-                }));
-                if record.failed.is_none() && before.is_none_or(|before| before.lies != record.lies) {
-                    said.push(format!("{place}: version {version} is installed"));
+    fn worked(&mut self, places: &[usize], worked: Worked, now: Instant) {
+        worked.said.iter().for_each(|what| self.say(what));
+        self.news = self.news.or(Some(now));
+        self.working = self.working.saturating_sub(1);
+        let unix = (self.around.now)().unix();
+        for (index, record) in places.iter().zip(worked.records) {
+            let Some(place) = self.places.get_mut(*index) else { continue };
+            place.working = false;
+            if let Some(group) = &place.group {
+                self.reloading.remove(group);
+            }
+            let next = match record {
+                Some(record) => {
+                    place.journal = Retry::default();
+                    now + record.next().map_or(VERIFY_EVERY, |at| wait_until(at, unix))
                 }
-            }
-            Err(error) => {
-                said.push(format!("{place}: {error}"));
-                stuck = true;
-            }
+                None => {
+                    let error = Error::Disk(std::io::Error::other("the journal cannot be read or written"));
+                    place.journal.failed(&self.identity.node, &Trouble::from(error), now);
+                    place.journal.at.unwrap_or(now + VERIFY_EVERY)
+                }
+            };
+            place.at = Some(place.at.map_or(next, |at| at.min(next)));
         }
     }
-    (said, stuck)
+
+    fn standing(&self) -> Result<Vec<Standing>, Error> {
+        let waits = |secret: &str| self.supplies.get(secret).map(|retry| retry.detail.clone());
+        standing::of(&self.hands.state, &self.config, self.manifest.as_ref(), waits)
+    }
+
+    /// What only `status` needs; a full disk does not stop an agent over it.
+    fn remember(&mut self) {
+        self.contact.waits = self.supplies.iter().map(|(secret, retry)| (secret.clone(), retry.detail.clone())).collect();
+        if self.noted.as_ref() != Some(&self.contact) && self.hands.state.note_contact(&self.contact).is_ok() {
+            self.noted = Some(self.contact.clone());
+        }
+    }
+
+    /// When something is to be begun that nothing which is under way begins by its end.
+    fn due(&self, now: Instant) -> Instant {
+        let mut due = now + LONGEST;
+        if !self.is_renewing {
+            let unix = (self.around.now)().unix();
+            let end = join::renew_at(&self.identity).map_or(now, |at| now + wait_until(at.unix(), unix));
+            due = due.min(self.renewing.at.map_or(end, |at| at.max(end)));
+        }
+        if self.poll.is_none() {
+            due = due.min(self.polling.at.unwrap_or(now).max(self.held().unwrap_or(now)));
+        }
+        if self.manifest.is_some() && !self.is_reporting {
+            let news = self.news.map(|since| since + NEWS_WAIT);
+            let again = self.reported.as_ref().map(|(at, _)| *at + REPORT_EVERY);
+            // Whoever failed to tell has one moment for the next try, however long ago the last report was.
+            due = due.min(self.reporting.at.or(news.into_iter().chain(again).min()).unwrap_or(due));
+        }
+        if self.manifest.is_some() && self.bringing.len() < BRINGING {
+            due = due.min(self.missing.1);
+            for wanted in self.missing.0.iter().filter(|wanted| !self.bringing.contains(&(wanted.secret.clone(), wanted.version))) {
+                due = due.min(self.supplies.get(&wanted.secret).and_then(|retry| retry.at).unwrap_or(due));
+            }
+        }
+        for (index, place) in self.places.iter().enumerate() {
+            if !self.is_held_up(index) {
+                due = due.min(place.at.unwrap_or(due));
+            }
+        }
+        due.max(now + SHORTEST)
+    }
+}
+
+/// From a moment in Unix seconds to a wait.
+fn wait_until(at: i64, now: i64) -> Duration {
+    Duration::from_secs(u64::try_from(at.saturating_sub(now)).unwrap_or(0)).clamp(SHORTEST, LONGEST)
+}
+
+/// How long a certificate that was just renewed is left alone, whatever the clock says.
+fn renewed_wait(identity: &Identity) -> Duration {
+    let life = crate::state::leaf(identity).map_or(0, |leaf| leaf.lifetime().as_secs());
+    Duration::from_secs(u64::try_from(life / RENEWED_SHARE).unwrap_or(0)).clamp(SHORTEST, MOST_RENEWED)
 }

@@ -2,7 +2,8 @@
 //!
 //! `LoadCredentialEncrypted=` decrypts a credential for one service, by a key that lies in the TPM or is bound to this machine
 //! (`systemd-creds encrypt --with-key=tpm2`), and shows it in a folder that lives in memory. With it the agent's folder holds no key beside
-//! its lock: a copied disk or backup opens nothing. Without it, only the mode of the files protects them, and `status` says so.
+//! its lock: a copied disk or backup opens nothing. Without it, only the mode of the files protects them, and `status` says so. What was kept
+//! before there was a credential is sealed at the first start with it.
 
 use std::{fmt, io::Read as _, path::Path};
 
@@ -17,6 +18,10 @@ use zeroize::Zeroizing;
 
 /// The name of the credential in `$CREDENTIALS_DIRECTORY`.
 pub const CREDENTIAL: &str = "perennial-agent.key";
+/// For people: how sealed keys are protected.
+pub const SEALED: &str = "sealed under a systemd credential";
+/// For people: how keys in the clear are protected.
+pub const MODE_ALONE: &str = "the file mode alone (0600): no systemd credential was given, so a copy of the disk holds the keys";
 /// Fewest bytes of it; `head -c 32 /dev/urandom` makes one.
 const FEWEST_BYTES: u64 = 32;
 /// Most bytes of it.
@@ -102,12 +107,12 @@ impl Lock {
         Ok(Lock::Credential(Box::new(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &*key).map_err(failed)?))))
     }
 
-    /// For `status`.
+    /// How it keeps keys.
     #[must_use]
     pub fn describe(&self) -> &'static str {
         match self {
-            Lock::ModeAlone => "the file mode alone (0600): no systemd credential was given, so a copy of the disk holds the keys",
-            Lock::Credential(_) => "sealed under a systemd credential",
+            Lock::ModeAlone => MODE_ALONE,
+            Lock::Credential(_) => SEALED,
         }
     }
 

@@ -62,7 +62,8 @@ pub fn of(
         }
         for install in places {
             let record = state.record(install)?;
-            all.push(place(install, wanted.version, wanted.since, &record, waits(&wanted.secret)));
+            let since = manifest.map_or(0, |manifest| Goal::generation(manifest.epoch, wanted.since));
+            all.push(place(install, wanted.version, since, &record, waits(&wanted.secret)));
         }
     }
     Ok(all)
@@ -74,7 +75,7 @@ fn bare(secret: &str, place: &str, wanted: i64, state: InstallState) -> Standing
 }
 
 fn place(install: &Install, version: i64, since: i64, record: &Record, waits: Option<String>) -> Standing {
-    let is_goal = record.goal.as_ref().is_some_and(|goal: &Goal| goal.version == version && goal.generation >= since);
+    let is_goal = record.goal.as_ref().is_some_and(|goal| goal.version == version && goal.generation >= since);
     let seen = record.good.as_ref().is_some_and(|good| good.seen);
     let (state, detail) = match (&record.failed, record.phase) {
         _ if !is_goal => (InstallState::Fetching, waits.unwrap_or_default()),
@@ -131,6 +132,18 @@ pub fn reports(all: &[Standing]) -> Vec<InstallReport> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_earlier_generation_wanted_is_not_what_this_one_wants() {
+        let install = crate::config::parse("[[install]]\nsecret = \"www\"\ncombined = \"/a\"").map(|config| config.installs);
+        let install = install.unwrap_or_default().remove(0);
+        let goal = Goal { version: 2, leaf: "l".into(), generation: Goal::generation(1, 7), stale_reload: false };
+        let record = Record { goal: Some(goal), ..Record::default() };
+        for (epoch, since, expected) in [(1, 7, InstallState::Unseen), (1, 8, InstallState::Fetching), (2, 1, InstallState::Fetching)] {
+            let standing = place(&install, 2, Goal::generation(epoch, since), &record, None);
+            assert_eq!(standing.state, expected, "life {epoch}, generation {since}");
+        }
+    }
 
     #[test]
     fn of_several_places_the_worst_speaks() {

@@ -30,7 +30,7 @@ use crate::{
     error::Error,
     files,
     install::Record,
-    seal::{Kept, Lock},
+    seal::{self, Kept, Lock},
 };
 
 /// Versions of a secret that are kept beside those that lie at a place, so that a step back needs no store.
@@ -92,6 +92,9 @@ pub struct Version {
     pub secret: String,
     /// The number.
     pub version: i64,
+    /// The life of the store in which it was brought: a restored store gives its numbers out anew.
+    #[serde(default)]
+    pub epoch: i64,
     /// Chain and key of each key type.
     #[serde(default)]
     pub pairs: Vec<Pair>,
@@ -137,7 +140,12 @@ impl State {
         let open = || OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let held = open().map_err(|error| Error::disk(&path, &error))?;
         match held.try_lock() {
-            Ok(()) => Ok(State { folder: folder.to_owned(), lock, _held: Some(held) }),
+            Ok(()) => {
+                let state = State { folder: folder.to_owned(), lock, _held: Some(held) };
+                // A full disk is no reason not to start, and `status` says what still lies in the clear.
+                let _ = state.seal_what_is_plain();
+                Ok(state)
+            }
             Err(TryLockError::WouldBlock) => Err(Error::Held(folder.display().to_string())),
             Err(TryLockError::Error(error)) => Err(Error::disk(&path, &error)),
         }
@@ -149,15 +157,77 @@ impl State {
         State { folder: folder.to_owned(), lock, _held: None }
     }
 
-    /// How keys are kept here.
-    #[must_use]
-    pub fn protection(&self) -> &'static str {
-        self.lock.describe()
+    /// How keys are kept here, as their files say. A credential that a call was given says nothing about them.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn protection(&self) -> Result<String, Error> {
+        let mut kept: Vec<Kept> = self.identity()?.map(|identity| identity.key).into_iter().collect();
+        kept.extend(self.get::<Joining>("joining.json")?.map(|joining| joining.key));
+        for (secret, number) in self.all_versions()? {
+            let version = self.version(&secret, number)?;
+            kept.extend(version.into_iter().flat_map(|version| version.pairs.into_iter().map(|pair| pair.key).chain(version.born)));
+        }
+        let plain = kept.iter().filter(|kept| matches!(kept, Kept::Plain(_))).count();
+        Ok(match (kept.len(), plain) {
+            (0, _) => self.lock.describe().to_owned(),
+            (_, 0) => seal::SEALED.to_owned(),
+            (all, plain) if all == plain => seal::MODE_ALONE.to_owned(),
+            (all, plain) => format!("{} of {all} {}; {plain} by {}", all - plain, seal::SEALED, seal::MODE_ALONE),
+        })
     }
 
-    /// A folder for what need not survive.
-    pub(crate) fn scratch(&self) -> &Path {
-        &self.folder
+    /// What was kept before there was a credential is kept under it from now on. What the disk held before may still be found on it.
+    fn seal_what_is_plain(&self) -> Result<(), Error> {
+        if matches!(self.lock, Lock::ModeAlone) {
+            return Ok(());
+        }
+        let seal = |place: &str, kept: &mut Kept| match kept {
+            Kept::Plain(_) => self.lock.open(place, kept).and_then(|bytes| self.lock.keep(place, &bytes)).map(|sealed| {
+                *kept = sealed;
+                true
+            }),
+            Kept::Sealed(_) => Ok(false),
+        };
+        if let Some(mut identity) = self.identity()?
+            && seal("identity", &mut identity.key)?
+        {
+            self.set_identity(&identity)?;
+        }
+        if let Some(mut joining) = self.get::<Joining>("joining.json")?
+            && seal("identity", &mut joining.key)?
+        {
+            self.set("joining.json", &joining)?;
+        }
+        for (secret, number) in self.all_versions()? {
+            let Some(mut version) = self.version(&secret, number)? else { continue };
+            let (place, mut changed) = (version_place(&secret, number), false);
+            for kept in version.pairs.iter_mut().map(|pair| &mut pair.key).chain(&mut version.born) {
+                changed |= seal(&place, kept)?;
+            }
+            if changed {
+                self.set_version(&version)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Secret and number of every version that is here.
+    fn all_versions(&self) -> Result<Vec<(String, i64)>, Error> {
+        let mut all = Vec::new();
+        let folder = self.folder.join("versions");
+        for entry in fs::read_dir(&folder).map_err(|error| Error::disk(&folder, &error))?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some(secret) = name.strip_prefix("s-") else { continue };
+            all.extend(self.numbers(secret).into_iter().map(|number| (secret.to_owned(), number)));
+        }
+        Ok(all)
+    }
+
+    /// The versions of a secret that are here.
+    fn numbers(&self, secret: &str) -> Vec<i64> {
+        let entries = fs::read_dir(self.folder.join(format!("versions/s-{secret}"))).into_iter().flatten();
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".json")?.parse().ok()).collect()
     }
 
     /// Who this agent is, once it has joined.
@@ -243,13 +313,10 @@ impl State {
 
     /// Forgets versions that are older than the [`KEPT_VERSIONS`] newest and lie nowhere.
     pub(crate) fn prune_versions(&self, secret: &str, needed: &[i64]) -> Result<(), Error> {
-        let folder = self.folder.join(format!("versions/s-{secret}"));
-        let Ok(entries) = fs::read_dir(&folder) else { return Ok(()) };
-        let mut numbers: Vec<i64> =
-            entries.flatten().filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".json")?.parse().ok()).collect();
+        let mut numbers = self.numbers(secret);
         numbers.sort_unstable_by(|a, b| b.cmp(a));
         for number in numbers.into_iter().skip(KEPT_VERSIONS).filter(|number| !needed.contains(number)) {
-            files::remove(&folder.join(format!("{number}.json"))).map_err(Error::Disk)?;
+            files::remove(&self.folder.join(Self::version_file(secret, number))).map_err(Error::Disk)?;
         }
         Ok(())
     }
@@ -340,11 +407,38 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let state = State::hold(&home.path().join("state"), Lock::ModeAlone).unwrap();
         for version in 1..=9 {
-            state.set_version(&Version { secret: "..".into(), version, pairs: vec![], born: None }).unwrap();
+            state.set_version(&Version { secret: "..".into(), version, epoch: 1, pairs: vec![], born: None }).unwrap();
         }
         state.prune_versions("..", &[2]).unwrap();
         let here: Vec<i64> = (1..=9).filter(|version| state.version("..", *version).unwrap().is_some()).collect();
         assert_eq!(here, [2, 7, 8, 9]);
         assert!(state.version("a/b", 1).is_err());
+    }
+
+    #[test]
+    fn a_credential_that_comes_later_seals_what_lies_in_the_clear() {
+        let home = tempfile::tempdir().unwrap();
+        let (folder, credentials) = (home.path().join("state"), home.path().join("credentials"));
+        let state = State::hold(&folder, Lock::ModeAlone).unwrap();
+        let key = state.joining_key().unwrap();
+        let kept = || state.keep_key(&version_place("www", 3), &key).unwrap();
+        let pairs = vec![Pair { chain: vec![], key: kept() }];
+        state.set_version(&Version { secret: "www".into(), version: 3, epoch: 1, pairs, born: Some(kept()) }).unwrap();
+        assert!(state.protection().unwrap().starts_with("the file mode alone"));
+        drop(state);
+        fs::create_dir(&credentials).unwrap();
+        fs::write(credentials.join(seal::CREDENTIAL), [7; 32]).unwrap();
+        let lock = || Lock::given(Some(&credentials)).unwrap();
+        // Who only looks under a credential does not make it so.
+        assert!(State::look(&folder, lock()).protection().unwrap().starts_with("the file mode alone"));
+        let state = State::hold(&folder, lock()).unwrap();
+        assert_eq!(State::look(&folder, Lock::ModeAlone).protection().unwrap(), "sealed under a systemd credential");
+        assert_eq!(state.joining_key().unwrap().spki_fingerprint(), key.spki_fingerprint());
+        let version = state.version("www", 3).unwrap().unwrap();
+        assert_eq!(state.open_key(&version_place("www", 3), &version.pairs[0].key).unwrap().spki_fingerprint(), key.spki_fingerprint());
+        let plain = Lock::ModeAlone.keep(&version_place("www", 4), key.expose_pkcs8()).unwrap();
+        state.set_version(&Version { secret: "www".into(), version: 4, epoch: 1, pairs: vec![], born: Some(plain) }).unwrap();
+        let said = state.protection().unwrap();
+        assert!(said.starts_with("3 of 4 sealed under a systemd credential; 1 by the file mode alone"), "{said}");
     }
 }

@@ -62,7 +62,7 @@ impl Store {
         let roots = roots_from_pem(identity.roots.as_bytes()).map_err(|error| Error::Answer(error.to_string()))?;
         let base = format!("https://{}", identity.address);
         let client = Client::for_agent(&base, roots, outbound::Identity { chain, key }, MOST_ANSWER);
-        Ok(Store { client: client.map_err(|error| Error::Answer(error.to_string()))?, base })
+        Ok(Store { client: client.map_err(|error| Error::Answer(error.to_string()))?.keeping_alive(), base })
     }
 
     /// Before there is one: the authority's fingerprint is all that is known.

@@ -197,7 +197,7 @@ async fn join(config: &Config, around: &Around, invitation: Option<String>, agai
     let state = State::hold(&config.state, Lock::given(around.credentials.as_deref()).map_err(Error::from)?)?;
     let identity = agent::join(&state, &invitation, again, around).await?;
     say(&format!("joined store {} as {}; next: `systemctl enable --now perennial-agent`", identity.store, identity.node));
-    say(&format!("keys in {} are protected by {}", config.state.display(), state.protection()));
+    say(&format!("keys in {} are protected by {}", config.state.display(), state.protection()?));
     Ok(Exit::Ok)
 }
 

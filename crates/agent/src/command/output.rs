@@ -36,6 +36,7 @@ pub(super) fn status(state: &State, config: &Config, now: Time, json: bool) -> R
     let answered = contact.answered_at.map(Time::from_unix);
     let doubt = clock::doubt(contact.ahead);
     let ended = until.is_none_or(|until| until <= now);
+    let protection = state.protection()?;
     let mut out = std::io::stdout().lock();
     if json {
         let status = Status {
@@ -47,7 +48,7 @@ pub(super) fn status(state: &State, config: &Config, now: Time, json: bool) -> R
             answered_at: answered.map(|at| at.to_string()),
             failure: contact.failure.as_deref(),
             clock_ahead: contact.ahead,
-            protection: state.protection(),
+            protection: &protection,
             installs: &all,
         };
         writeln!(out, "{}", serde_json::to_string(&status).map_err(std::io::Error::other)?)?;
@@ -68,7 +69,7 @@ pub(super) fn status(state: &State, config: &Config, now: Time, json: bool) -> R
         if let Some(doubt) = &doubt {
             writeln!(out, "clock       {doubt}")?;
         }
-        writeln!(out, "keys        {}", state.protection())?;
+        writeln!(out, "keys        {protection}")?;
         lines(&mut out, &all)?;
     }
     let silent = contact.failure.is_some() && answered.is_none_or(|at| now - at > SILENT);

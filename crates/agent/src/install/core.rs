@@ -39,6 +39,14 @@ pub struct Goal {
     pub stale_reload: bool,
 }
 
+impl Goal {
+    /// A generation of the store's as one number that only goes forward: a restored store begins another life and may count anew.
+    #[must_use]
+    pub fn generation(epoch: i64, since: i64) -> i64 {
+        epoch.saturating_mul(1 << 40).saturating_add(since)
+    }
+}
+
 /// What lies at the place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lies {

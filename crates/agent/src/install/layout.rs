@@ -15,14 +15,18 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
 use pki::{Fingerprint, Limits, load};
 use zeroize::Zeroizing;
 
-use super::{accounts, core::Lies};
+use super::{
+    accounts,
+    core::Lies,
+    own::{Own, Owner},
+};
 use crate::{
     config::{Install, Place},
     files,
@@ -36,6 +40,8 @@ pub(super) const KEY: &str = "key.pem";
 pub(super) const COMBINED: &str = "combined.pem";
 /// What leads to the label that readers see.
 pub(super) const CURRENT: &str = "current";
+/// A combined file on its way to its path, in the folder of the labels.
+const BESIDE: &str = ".switch";
 /// How the label of what lay there before begins.
 const ADOPTED: &str = "adopted-";
 /// Hexadecimal digits of a digest in a label.
@@ -117,18 +123,24 @@ impl Spot<'_> {
         }
     }
 
-    /// Takes over what lies at the place, which changes nothing for its readers. `None` where there is nothing.
-    pub(crate) fn adopt(&self) -> io::Result<Option<Lies>> {
+    /// The folder of the labels, made where it is not there: on a disk that lives in memory it is gone after every start of the machine.
+    fn own(&self) -> io::Result<Own> {
         let base = self.base();
         fs::create_dir_all(base.parent().unwrap_or(&base)).map_err(|error| files::at(&base, &error))?;
-        files::folder(&base, 0o755)?;
-        if !fs::symlink_metadata(&base)?.is_dir() {
-            return Err(io::Error::other(format!("{} is a link; the agent writes through none", base.display())));
+        if fs::symlink_metadata(&base).is_err() {
+            files::folder(&base, 0o755)?;
         }
+        Own::open(&base)
+    }
+
+    /// Takes over what lies at the place, which changes nothing for its readers. `None` where there is nothing.
+    pub(crate) fn adopt(&self, step: &dyn Fn(&str)) -> io::Result<Option<Lies>> {
+        let own = self.own()?;
+        step("own");
         let label = match &self.0.place {
             Place::Directory(_) => self.label()?,
-            Place::Combined(path) => match files::read(path)? {
-                Some(bytes) => Some(self.keep_before(vec![(COMBINED, bytes)], &[path])?),
+            Place::Combined(path) => match files::read_with_owner(path, true)? {
+                Some(found) => Some(self.keep_before(vec![(COMBINED, found)])?),
                 None => None,
             },
             Place::Pair { certificate, key } => match self.label()? {
@@ -138,12 +150,15 @@ impl Spot<'_> {
                     }
                     Some(label)
                 }
-                None => match (files::read(certificate)?, files::read(key)?) {
+                None => match (files::read_with_owner(certificate, true)?, files::read_with_owner(key, true)?) {
                     (Some(chain), Some(secret)) => {
-                        let label = self.keep_before(vec![(CHAIN, chain), (KEY, secret)], &[certificate, key])?;
-                        files::point(&self.current(), Path::new(&label))?;
+                        let label = self.keep_before(vec![(CHAIN, chain), (KEY, secret)])?;
+                        step("kept");
+                        own.point(CURRENT, &label)?;
+                        step("led");
                         for (path, name) in self.links() {
                             files::point(path, &self.link_to(path, name))?;
+                            step(if name == CHAIN { "linked chain" } else { "linked key" });
                         }
                         Some(label)
                     }
@@ -181,13 +196,16 @@ impl Spot<'_> {
         files::point(path, &link)
     }
 
-    fn keep_before(&self, bytes: Vec<(&'static str, Zeroizing<Vec<u8>>)>, like: &[&Path]) -> io::Result<String> {
-        let bytes = Bytes { files: bytes };
+    fn keep_before(&self, found: Vec<(&'static str, files::Found)>) -> io::Result<String> {
+        let (mut files, mut owners) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
+        for (name, (bytes, meta)) in found {
+            files.push((name, bytes));
+            owners.push(Owner { user: Some(meta.uid()), group: Some(meta.gid()), mode: meta.mode() & 0o777 });
+        }
+        let bytes = Bytes { files };
         let label = format!("{ADOPTED}{}", bytes.digest());
         if !self.is_whole(&label) {
-            let metas = like.iter().map(fs::metadata).collect::<io::Result<Vec<_>>>()?;
-            let owners = metas.iter().map(|meta| Owner { user: Some(meta.uid()), group: Some(meta.gid()), mode: meta.mode() & 0o777 });
-            self.write(&label, &bytes, &owners.collect::<Vec<_>>())?;
+            self.write(&label, &bytes, &owners)?;
         }
         Ok(label)
     }
@@ -206,25 +224,24 @@ impl Spot<'_> {
     }
 
     fn write(&self, label: &str, bytes: &Bytes, owners: &[Owner]) -> io::Result<()> {
-        let folder = self.base().join(label);
+        let (own, path) = (self.own()?, self.base().join(label));
         let write = || {
-            files::remove_folder(&folder)?;
-            // Whoever reads the key passes through; the files themselves say who may.
-            fs::DirBuilder::new().mode(0o755).create(&folder).map_err(|error| files::at(&folder, &error))?;
-            fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).map_err(|error| files::at(&folder, &error))?;
+            files::remove_folder(&path)?;
+            let folder = own.create_folder(label)?;
             for ((name, bytes), owner) in bytes.files.iter().zip(owners) {
-                put(&folder.join(name), bytes, *owner)?;
+                folder.create(name, bytes, *owner)?;
             }
-            files::sync_folder(&folder)?;
-            files::sync_folder(&self.base())
+            folder.sync()?;
+            own.sync()
         };
         write().inspect_err(|_| {
             // On a full disk the half that was written is in the way of the next try.
-            let _ = files::remove_folder(&folder);
+            let _ = files::remove_folder(&path);
         })
     }
 
-    /// Who is to own a file: as configured, else as it is, else the agent with the narrowest mode.
+    /// Who is to own a file: as configured, else as it is, else the agent with the narrowest mode. What holds a key is never everybody's to
+    /// read, whatever the file before was.
     fn owner(&self, name: &str) -> io::Result<Owner> {
         let now = match &self.0.place {
             Place::Combined(path) => fs::metadata(path).ok(),
@@ -234,7 +251,7 @@ impl Spot<'_> {
         let mode = if name == CHAIN {
             now.as_ref().map_or(0o644, |meta| meta.mode() & 0o777)
         } else {
-            self.0.mode.or_else(|| now.as_ref().map(|meta| meta.mode() & 0o777)).unwrap_or(0o600)
+            self.0.mode.or_else(|| now.as_ref().map(|meta| meta.mode() & 0o640)).unwrap_or(0o600)
         };
         Ok(Owner {
             user: named(&self.0.owner, accounts::user)?.or_else(|| now.as_ref().map(fs::Metadata::uid)),
@@ -276,24 +293,27 @@ impl Spot<'_> {
     pub(crate) fn switch(&self, label: &str) -> io::Result<()> {
         let Place::Combined(path) = &self.0.place else { return self.lead(label) };
         let from = self.base().join(label).join(COMBINED);
-        let bytes = files::read(&from)?.ok_or_else(|| io::Error::other(format!("{} is gone", from.display())))?;
+        let found = files::read_with_owner(&from, false)?;
+        let (bytes, meta) = found.ok_or_else(|| io::Error::other(format!("{} is gone", from.display())))?;
         if files::read(path)?.as_ref() == Some(&bytes) {
             return Ok(());
         }
-        let meta = fs::metadata(&from)?;
-        let beside = self.base().join(".switch");
-        files::remove(&beside)?;
-        let done = put(&beside, &bytes, Owner { user: Some(meta.uid()), group: Some(meta.gid()), mode: meta.mode() & 0o777 })
-            .and_then(|()| fs::rename(&beside, path).map_err(|error| files::at(path, &error)));
+        let own = self.own()?;
+        own.remove(BESIDE)?;
+        let done = own
+            .create(BESIDE, &bytes, Owner { user: Some(meta.uid()), group: Some(meta.gid()), mode: meta.mode() & 0o777 })
+            .and_then(|()| own.rename(BESIDE, path));
         if done.is_err() {
-            let _ = files::remove(&beside);
+            let _ = own.remove(BESIDE);
         }
         done?;
         path.parent().map_or(Ok(()), files::sync_folder)
     }
 
     fn lead(&self, label: &str) -> io::Result<()> {
-        files::point(&self.current(), Path::new(label))?;
+        if self.label()?.as_deref() != Some(label) {
+            self.own()?.point(CURRENT, label)?;
+        }
         for (path, name) in self.links() {
             files::point(path, &self.link_to(path, name))?;
         }
@@ -342,28 +362,6 @@ fn is_label(name: &str) -> bool {
     let (head, digest) = bare.rsplit_once('-').unwrap_or(("", ""));
     let digest = digest.len() == DIGITS && digest.bytes().all(|b| b.is_ascii_hexdigit());
     digest && (format!("{head}-") == ADOPTED || head.strip_prefix('v').is_some_and(|n| n.parse::<i64>().is_ok()))
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Owner {
-    user: Option<u32>,
-    group: Option<u32>,
-    mode: u32,
-}
-
-/// A new file with its owner, before it gets its mode: nobody reads it in between.
-fn put(path: &Path, bytes: &[u8], owner: Owner) -> io::Result<()> {
-    files::write_new(path, bytes)?;
-    let meta = fs::metadata(path)?;
-    let other = owner.user.is_some_and(|user| user != meta.uid()) || owner.group.is_some_and(|group| group != meta.gid());
-    let set = || {
-        if other {
-            chown(path, owner.user, owner.group)?;
-        }
-        fs::set_permissions(path, fs::Permissions::from_mode(owner.mode))?;
-        fs::File::open(path)?.sync_all()
-    };
-    set().map_err(|error| files::at(path, &error))
 }
 
 #[cfg(test)]

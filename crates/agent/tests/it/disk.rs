@@ -107,3 +107,42 @@ fn a_state_folder_that_is_full_starts_nothing() {
         drop(mount);
     });
 }
+
+#[test]
+fn a_state_folder_that_fills_up_in_an_install_is_waited_for_and_nothing_is_done_twice() {
+    on(async {
+        let (store, node) = (Store::open().await, Node::new());
+        let state = node.at("state");
+        let Some(mount) = Mount::new("a_state_folder_that_fills_up_in_an_install", &state) else { return };
+        node.join(&store).await;
+        let log = node.at("log");
+        let reload = format!("reload = {{ command = [\"/bin/sh\", \"-c\", \"echo reload >> {}\"] }}", log.display());
+        let (ballast, mut around) = (state.join("ballast"), around());
+        // Full from the reload on: what came of it cannot be written down.
+        let fill = ballast.clone();
+        around.step = std::sync::Arc::new(move |here| {
+            if here == "after Reload" {
+                let _ = fs::write(&fill, vec![0; 1 << 20]);
+            }
+        });
+        let said = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+        let heard = said.clone();
+        around.say = std::sync::Arc::new(move |what| {
+            if what.contains("the journal waits to be written") {
+                heard.add_permits(1);
+            }
+        });
+        let one = store.send("www", 1);
+        let agent = Running::start(node.pair(&reload), around);
+        let waits = tokio::time::timeout(std::time::Duration::from_secs(60), said.acquire()).await;
+        assert!(waits.is_ok(), "it says so");
+        // Several tries to write later there is room again.
+        tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+        fs::remove_file(&ballast).unwrap();
+        store.installed("www", 1).await;
+        assert_eq!(node.leaf("tls/www.pem"), one);
+        assert_eq!(fs::read_to_string(&log).unwrap().lines().count(), 1, "reloaded once");
+        agent.stop().await;
+        drop(mount);
+    });
+}

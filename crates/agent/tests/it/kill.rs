@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use agent::Around;
+use agent::{Around, seal::Lock, state::State};
 use api::agent::InstallState;
 
 use crate::{
@@ -20,6 +20,9 @@ use crate::{
 /// For the child: the step at which it ends itself, and its configuration.
 const STEP: &str = "PERENNIAL_TEST_STEP";
 const CONFIG: &str = "PERENNIAL_TEST_CONFIG";
+/// A join string, where it is to join; and how far its clock is ahead, in seconds.
+const STRING: &str = "PERENNIAL_TEST_STRING";
+const AHEAD: &str = "PERENNIAL_TEST_AHEAD";
 
 /// Not a test of its own: the process that is killed. Without its variables it does nothing.
 #[test]
@@ -34,7 +37,17 @@ fn child_that_is_killed() {
                 std::thread::sleep(Duration::from_secs(60));
             }
         });
-        let _ = agent::once(config, around).await;
+        if let Ok(seconds) = std::env::var(AHEAD) {
+            let ahead = pki::Span::seconds(seconds.parse().unwrap());
+            around.now = Arc::new(move || agent::clock::now() + ahead);
+        }
+        match std::env::var(STRING) {
+            Ok(string) => {
+                let state = State::hold(&config.state, Lock::ModeAlone).unwrap();
+                let _ = agent::join(&state, &string.parse().unwrap(), false, &around).await;
+            }
+            Err(_) => drop(agent::once(config, around).await),
+        }
     });
 }
 
@@ -53,7 +66,7 @@ fn text(node: &Node, server: &Listener) -> String {
     let folder = node.folder.path().display();
     format!(
         "state = \"{folder}/state\"\n[[install]]\nsecret = \"www\"\ncertificate = \"{folder}/tls/www.pem\"\nkey = \"{folder}/tls/www.key\"\n\
-         reload = {{ command = [\"/bin/touch\", \"{folder}/tls/reload\"] }}\nlook = {{ address = \"{}\", within = \"300ms\" }}\n",
+         reload = {{ command = [\"/bin/touch\", \"{folder}/tls/reload\"] }}\nlook = {{ address = \"{}\", within = \"1s\" }}\n",
         server.address
     )
 }
@@ -67,9 +80,13 @@ fn fits(node: &Node) {
 }
 
 fn killed(config: &str, step: &str) -> bool {
+    killed_with(config, step, &[])
+}
+
+fn killed_with(config: &str, step: &str, more: &[(&str, &str)]) -> bool {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "kill::child_that_is_killed", "--nocapture"]).env(STEP, step).env(CONFIG, config);
-    command.output().unwrap().status.signal() == Some(9)
+    tokio::task::block_in_place(|| command.envs(more.iter().copied()).output().unwrap().status.signal() == Some(9))
 }
 
 #[test]
@@ -86,10 +103,11 @@ fn killed_at_every_step_of_the_way_forward_and_of_the_way_back() {
             assert!(first.iter().any(|step| step == &format!("before {phase}")), "{first:?}");
         }
         let mut version = 1;
-        for step in &first {
+        // What was taken over is not taken over again.
+        for step in first.iter().filter(|step| *step != "own") {
             version += 1;
             let wanted = store.send("www", version);
-            assert!(tokio::task::block_in_place(|| killed(&config, step)), "{step}");
+            assert!(killed(&config, step), "{step}");
             fits(&node);
             steps(&config).await;
             assert_eq!(leaf(&node.at("tls/www.pem")), wanted, "after {step}");
@@ -100,7 +118,7 @@ fn killed_at_every_step_of_the_way_forward_and_of_the_way_back() {
         for step in ["born", "brought"] {
             version += 1;
             store.tell("www", version, |install| install.keys = api::agent::Keys::Node);
-            assert!(tokio::task::block_in_place(|| killed(&config, step)), "{step}");
+            assert!(killed(&config, step), "{step}");
             steps(&config).await;
             fits(&node);
             let book = store.book();
@@ -123,7 +141,7 @@ fn killed_at_every_step_of_the_way_forward_and_of_the_way_back() {
         for step in &back {
             version += 1;
             stale(version).await;
-            assert!(tokio::task::block_in_place(|| killed(&config, step)), "{step}");
+            assert!(killed(&config, step), "{step}");
             fits(&node);
             let all = agent::once(agent::config::parse(&config).unwrap(), around()).await.unwrap();
             assert_eq!(all[0].state, InstallState::RolledBack, "after {step}: {all:?}");
@@ -146,4 +164,66 @@ fn tidy(node: &Node, step: &str) {
     let base = node.at("tls/.www.pem.perennial");
     let names: Vec<String> = fs::read_dir(&base).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert_eq!(names.len(), 2, "after {step}: {names:?}");
+}
+
+#[test]
+fn killed_while_what_lay_there_before_is_taken_over() {
+    on(async {
+        let store = Store::open().await;
+        for (form, steps) in [
+            ("pair", &["own", "kept", "led", "linked chain", "linked key", "staged", "after Switch"][..]),
+            ("combined", &["own", "staged", "after Switch"]),
+            ("directory", &["own", "staged", "after Switch"]),
+        ] {
+            for step in steps {
+                let node = Node::new();
+                (store.book().token, store.book().joined) = (format!("{form}{}", step.len()), None);
+                node.join(&store).await;
+                let folder = node.folder.path().display();
+                let (place, chain) = match form {
+                    "pair" => (format!("certificate = \"{folder}/tls/a.pem\"\nkey = \"{folder}/tls/a.key\""), "tls/a.pem"),
+                    "combined" => (format!("combined = \"{folder}/tls/a.pem\""), "tls/a.pem"),
+                    _ => (format!("directory = \"{folder}/tls\""), "tls/current/combined.pem"),
+                };
+                let config = format!("state = \"{folder}/state\"\n[[install]]\nsecret = \"www\"\n{place}\n");
+                fs::create_dir(node.at("tls")).unwrap();
+                let lies = ["tls/a.pem", "tls/a.key"].map(|name| node.at(name));
+                if form != "directory" {
+                    lies.iter().for_each(|path| fs::write(path, "by hand").unwrap());
+                }
+                let wanted = store.send("www", 1);
+                assert!(killed(&config, step), "{form}: {step}");
+                // Until the switch readers see the very bytes that lay there.
+                if form != "directory" && *step != "after Switch" {
+                    assert!(lies.iter().all(|path| fs::read_to_string(path).unwrap() == "by hand"), "{form}: {step}");
+                }
+                agent::once(agent::config::parse(&config).unwrap(), around()).await.unwrap();
+                assert_eq!(leaf(&node.at(chain)), wanted, "{form}: {step}");
+            }
+        }
+    });
+}
+
+#[test]
+fn killed_while_it_gets_what_it_lives_on() {
+    on(async {
+        let (store, node) = (Store::open().await, Node::new());
+        let config = format!("state = \"{}\"\n", node.at("state").display());
+        let string = store.invitation().expose();
+        store.book().identity_life = 300;
+        for step in ["joining", "joined"] {
+            assert!(killed_with(&config, step, &[(STRING, &string)]), "{step}");
+        }
+        // The same string again, with the same key: the answer that was lost comes once more.
+        node.join(&store).await;
+        let identity = || State::look(&node.at("state"), Lock::ModeAlone).identity().unwrap().unwrap();
+        let before = identity();
+        assert!(killed_with(&config, "renewed", &[(AHEAD, "250")]));
+        assert_eq!(identity(), before, "what was not written down is asked for again");
+        let mut around = around();
+        around.now = Arc::new(|| agent::clock::now() + pki::Span::seconds(250));
+        agent::once(agent::config::parse(&config).unwrap(), around).await.unwrap();
+        assert_ne!(identity().chain, before.chain);
+        assert_eq!(store.book().renewals, 2);
+    });
 }

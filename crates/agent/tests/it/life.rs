@@ -31,7 +31,7 @@ fn a_join_string_works_once_and_for_its_store_alone() {
         let error = agent::join(&held(&folder), &invitation, false, &around()).await.unwrap_err();
         assert!(error.to_string().contains("token-used"), "{error}");
         // Another identity, where the one before was taken back; what is known of manifests stays.
-        store.book().token = "twice".into();
+        (store.book().token, store.book().joined) = ("twice".into(), None);
         store.send("www", 1);
         agent::once(node.pair(""), around()).await.unwrap();
         let again = agent::join(&held(&node), &store.invitation(), true, &around()).await.unwrap();
@@ -309,5 +309,149 @@ fn under_a_credential_no_key_lies_in_the_clear_and_without_it_nothing_opens() {
         assert!(files > 4);
         let error = agent::once(node.pair(""), around()).await.unwrap_err().to_string();
         assert!(error.contains("is sealed under the credential"), "{error}");
+    });
+}
+
+/// What the virtual hours of the next test begin at.
+fn virtual_now(begun: tokio::time::Instant, from: Time) -> Time {
+    from + pki::Span::seconds(i64::try_from(begun.elapsed().as_secs()).unwrap())
+}
+
+/// The clock is asked whenever the loop turns: so its questions are counted, in days in which nobody answers.
+#[test]
+fn a_store_that_is_gone_for_long_costs_an_agent_nothing() {
+    for (what, days, days_off, place_fails) in
+        [("gone", 8_u64, 0, false), ("clock far ahead", 1, 25, false), ("a place that failed", 1, 0, true)]
+    {
+        let (mut store, node) = on(async {
+            let store = Store::open().await;
+            store.book().identity_life = 30 * 86_400;
+            let node = Node::new();
+            node.join(&store).await;
+            store.send("www", 1);
+            (store, node)
+        });
+        let more = if place_fails { "reload = { command = [\"/bin/false\"] }" } else { "" };
+        on(async {
+            store.come_back().await;
+            let _ = agent::once(node.pair(more), around()).await;
+            if place_fails {
+                // Nobody wants it any more: what failed is over, and its next try never comes.
+                store.book().installs.clear();
+                store.book().generation += 1;
+                let _ = agent::once(node.pair(more), around()).await;
+            }
+            store.go_away().await;
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let (begun, from) = (tokio::time::Instant::now(), now() + pki::Span::days(days_off));
+            let turns = std::sync::Arc::new(AtomicI64::new(0));
+            let (counted, mut around) = (turns.clone(), around());
+            around.now = std::sync::Arc::new(move || {
+                counted.fetch_add(1, Ordering::SeqCst);
+                virtual_now(begun, from)
+            });
+            agent::run(node.pair(more), around, tokio::time::sleep(Duration::from_secs(days * 86_400))).await.unwrap();
+            let turns = turns.load(Ordering::SeqCst);
+            // A look at its files every minute, a try to reach the store every few: a few questions each.
+            let days = i64::try_from(days).unwrap();
+            assert!((days * 288..days * 1440 * 12).contains(&turns), "{what}: {turns} in {days} days");
+        });
+    }
+}
+
+#[test]
+fn one_reload_that_hangs_holds_up_no_other_secret_and_no_word_to_the_store() {
+    on(async {
+        let store = Store::open().await;
+        let node = Node::new();
+        node.join(&store).await;
+        store.send("www", 1);
+        store.send("api", 1);
+        let lines = "[[install]]\nsecret = \"www\"\ncombined = \"{}/tls/www.pem\"\nreload = { command = [\"/bin/sleep\", \"600\"], limit = \"300s\" }\n\
+                     [[install]]\nsecret = \"api\"\ncombined = \"{}/tls/api.pem\"\n";
+        let agent = Running::start(node.config(lines), around());
+        store.installed("api", 1).await;
+        let hangs = store.reported("www", |report| report.state == InstallState::Fetching).await;
+        assert!(hangs.detail.contains("under way"), "{}", hangs.detail);
+        let two = store.send("api", 2);
+        store.installed("api", 2).await;
+        assert_eq!(node.leaf("tls/api.pem"), two);
+        agent.stop().await;
+    });
+}
+
+#[test]
+fn places_that_reload_the_same_are_reloaded_once_and_fail_one_by_one() {
+    on(async {
+        let store = Store::open().await;
+        let node = Node::new();
+        node.join(&store).await;
+        let names = ["a", "b", "c"];
+        let (log, bad) = (node.at("log").display().to_string(), node.at("bad").display().to_string());
+        // It refuses its whole configuration while one of the files is bad, as nginx does.
+        let script =
+            format!("echo reload >> {log}; if [ -e {bad} ] && [ -s {{}}/tls/c.pem ]; then cmp -s {{}}/tls/c.pem {bad}; else true; fi");
+        let reload = format!("reload = {{ command = [\"/bin/sh\", \"-c\", \"{script}\"] }}");
+        let lines: String =
+            names.iter().map(|name| format!("[[install]]\nsecret = \"www\"\ncombined = \"{{}}/tls/{name}.pem\"\n{reload}\n")).collect();
+        let reloads = || std::fs::read_to_string(&log).unwrap().lines().count();
+        store.send("www", 1);
+        let all = agent::once(node.config(&lines), around()).await.unwrap();
+        assert!(all.iter().all(|one| one.state == InstallState::Unseen), "{all:?}");
+        assert_eq!(reloads(), 1, "three places, one reload");
+        // Only the file of before passes: the new one of `c` is what cannot be read.
+        std::fs::copy(node.at("tls/c.pem"), &bad).unwrap();
+        store.send("www", 2);
+        let all = agent::once(node.config(&lines), around()).await.unwrap();
+        assert!(all.iter().all(|one| one.state == InstallState::RolledBack && one.version == 1), "{all:?}");
+        assert_eq!(reloads(), 3, "one that fails, and one for the way back of all three");
+    });
+}
+
+#[test]
+fn a_folder_that_is_lost_is_made_again_and_never_called_rolled_back() {
+    on(async {
+        let store = Store::open().await;
+        let node = Node::new();
+        node.join(&store).await;
+        let one = store.send("www", 1);
+        let lines = "[[install]]\nsecret = \"www\"\ncertificate = \"{}/run/www.pem\"\nkey = \"{}/run/www.key\"\n";
+        agent::once(node.config(lines), around()).await.unwrap();
+        std::fs::remove_dir_all(node.at("run")).unwrap();
+        // While nothing can be written there, nothing is in place, and nothing else is said.
+        std::fs::write(node.at("run"), "in the way").unwrap();
+        let all = agent::once(node.config(lines), around()).await.unwrap();
+        assert_eq!(all[0].state, InstallState::Failed, "{all:?}");
+        std::fs::remove_file(node.at("run")).unwrap();
+        let agent = Running::start(node.config(lines), around());
+        store.installed("www", 1).await;
+        assert_eq!(node.leaf("run/www.pem"), one);
+        agent.stop().await;
+    });
+}
+
+#[test]
+fn a_number_of_a_restored_store_means_what_that_store_means_by_it() {
+    on(async {
+        let store = Store::open().await;
+        let node = Node::new();
+        node.join(&store).await;
+        let agent = Running::start(node.pair(""), around());
+        store.send("www", 1);
+        store.installed("www", 1).await;
+        let five = store.send("www", 5);
+        store.installed("www", 5).await;
+        assert_eq!(node.leaf("tls/www.pem"), five);
+        agent.stop().await;
+        // Restored from before version 5, it makes another one by that number, with a key that is born on the node.
+        store.book().epoch = 2;
+        store.tell("www", 5, |install| install.keys = Keys::Node);
+        let agent = Running::start(node.pair(""), around());
+        let report = store.reported("www", |report| report.leaf.as_ref().is_some_and(|leaf| *leaf != five)).await;
+        assert_eq!((report.version, report.state), (5, InstallState::Unseen), "{}", report.detail);
+        assert_eq!(store.book().requests.len(), 1);
+        agent.stop().await;
     });
 }

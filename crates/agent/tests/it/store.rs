@@ -47,6 +47,8 @@ pub(crate) struct Book {
     /// How long a client certificate lives, in seconds.
     pub(crate) identity_life: i64,
     pub(crate) token: String,
+    /// The key that used it, which may ask again for an answer that was lost.
+    pub(crate) joined: Option<String>,
 }
 
 pub(crate) struct Store {
@@ -296,10 +298,11 @@ impl Door {
 
     fn join(&self, join: &wire::Join) -> Answer {
         let mut book = self.book();
-        if join.token.0 != book.token {
+        let key = pki::Csr::parse(&STANDARD.decode(&join.csr).unwrap()).unwrap().spki_fingerprint().to_string();
+        if join.token.0 != book.token || book.joined.as_ref().is_some_and(|joined| *joined != key) {
             return refuse(StatusCode::UNAUTHORIZED, "token-used");
         }
-        book.token = String::new();
+        book.joined = Some(key);
         book.joins += 1;
         let epoch = book.epoch;
         drop(book);
@@ -418,17 +421,38 @@ pub(crate) fn leaf(path: &Path) -> String {
 }
 
 /// An agent that runs until it is dropped.
-pub(crate) struct Running(JoinHandle<Result<(), agent::Error>>);
+pub(crate) struct Running {
+    task: JoinHandle<()>,
+    stop: tokio::sync::oneshot::Sender<()>,
+}
 
 impl Running {
     pub(crate) fn start(config: Config, around: Around) -> Running {
-        Running(tokio::spawn(agent::run(config, around, std::future::pending())))
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        // Only a word stops it: whoever drops this keeps it running until the runtime ends.
+        let stopped = async move {
+            if stopped.await.is_err() {
+                std::future::pending().await
+            }
+        };
+        let task = async move {
+            let mut stopped = std::pin::pin!(stopped);
+            loop {
+                match agent::run(config.clone(), around.clone(), stopped.as_mut()).await {
+                    // A child of another test that has not become its own program yet holds whatever this process just let go of.
+                    Err(agent::Error::Held(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+                    Err(error) => panic!("the agent does not start: {error}"),
+                    Ok(()) => return,
+                }
+            }
+        };
+        Running { task: tokio::spawn(task), stop }
     }
 
     /// Ends it and waits until its folder is free.
     pub(crate) async fn stop(self) {
-        self.0.abort();
-        let _ = self.0.await;
+        let _ = self.stop.send(());
+        self.task.await.unwrap();
     }
 }
 

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 
 fn install(place: Place) -> Install {
     Install { secret: "www".into(), place, key_type: None, owner: None, group: None, mode: None, reload: None, look: None, target: None }
@@ -22,7 +23,7 @@ fn a_pair_appears_and_changes_by_one_rename() {
     let folder = tempfile::tempdir().unwrap();
     let install = pair(folder.path());
     let spot = Spot(&install);
-    assert_eq!(spot.adopt().unwrap(), None);
+    assert_eq!(spot.adopt(&|_| ()).unwrap(), None);
     assert!(!folder.path().join("fullchain.pem").exists(), "both lead nowhere yet");
     let one = spot.stage(1, &bytes(&spot, "one")).unwrap();
     assert!(!folder.path().join("key.pem").exists(), "staged is not shown");
@@ -60,22 +61,22 @@ fn plain_files_are_taken_over_without_a_moment_of_another_pair() {
         fs::write(key, "old key").unwrap();
         fs::set_permissions(key, fs::Permissions::from_mode(0o640)).unwrap();
         let spot = Spot(&install);
-        let lies = spot.adopt().unwrap().unwrap();
+        let lies = spot.adopt(&|_| ()).unwrap().unwrap();
         assert_eq!((lies.version, lies.label.starts_with("adopted-")), (0, true));
         assert_eq!((text(certificate), text(key)), ("old chain".into(), "old key".into()));
         assert!(spot.shows(&lies.label));
-        assert_eq!(spot.adopt().unwrap().unwrap().label, lies.label, "again is the same");
+        assert_eq!(spot.adopt(&|_| ()).unwrap().unwrap().label, lies.label, "again is the same");
         // A crash between the two links: the key is still the plain file.
         fs::remove_file(key).unwrap();
         fs::write(key, "old key").unwrap();
-        assert_eq!(spot.adopt().unwrap().unwrap().label, lies.label);
+        assert_eq!(spot.adopt(&|_| ()).unwrap().unwrap().label, lies.label);
         assert!(fs::read_link(key).is_ok());
         // And somebody wrote another key meanwhile.
         fs::remove_file(key).unwrap();
         fs::write(key, "another key").unwrap();
-        assert!(spot.adopt().unwrap_err().to_string().contains("changed while it was taken over"));
+        assert!(spot.adopt(&|_| ()).unwrap_err().to_string().contains("changed while it was taken over"));
         fs::remove_file(key).unwrap();
-        spot.adopt().unwrap();
+        spot.adopt(&|_| ()).unwrap();
         let new = spot.stage(1, &bytes(&spot, "new")).unwrap();
         spot.switch(&new).unwrap();
         assert_eq!(text(key), "key.pem new");
@@ -90,7 +91,7 @@ fn half_a_pair_is_refused() {
     for name in ["fullchain.pem", "key.pem"] {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(name), "x").unwrap();
-        let error = Spot(&pair(folder.path())).adopt().unwrap_err().to_string();
+        let error = Spot(&pair(folder.path())).adopt(&|_| ()).unwrap_err().to_string();
         assert!(error.contains("half a pair") && error.contains(name), "{error}");
         assert_eq!(text(&folder.path().join(name)), "x");
     }
@@ -102,9 +103,9 @@ fn a_combined_file_changes_by_its_own_rename() {
     let path = folder.path().join("www.pem");
     let install = install(Place::Combined(path.clone()));
     let spot = Spot(&install);
-    assert_eq!(spot.adopt().unwrap(), None);
+    assert_eq!(spot.adopt(&|_| ()).unwrap(), None);
     fs::write(&path, "old").unwrap();
-    let before = spot.adopt().unwrap().unwrap();
+    let before = spot.adopt(&|_| ()).unwrap().unwrap();
     assert!(spot.shows(&before.label));
     let one = spot.stage(1, &bytes(&spot, "one")).unwrap();
     assert_eq!(text(&path), "old");
@@ -130,7 +131,7 @@ fn a_directory_changes_by_its_current() {
     fs::write(path.join("dhparam.pem"), "not ours").unwrap();
     let install = install(Place::Directory(path.clone()));
     let spot = Spot(&install);
-    assert_eq!(spot.adopt().unwrap(), None);
+    assert_eq!(spot.adopt(&|_| ()).unwrap(), None);
     for version in 1..4 {
         let label = spot.stage(version, &bytes(&spot, &version.to_string())).unwrap();
         spot.switch(&label).unwrap();
@@ -141,7 +142,7 @@ fn a_directory_changes_by_its_current() {
     assert_eq!(fs::read_dir(&path).unwrap().count(), 3);
     fs::remove_file(path.join("current")).unwrap();
     fs::create_dir(path.join("current")).unwrap();
-    assert!(spot.adopt().unwrap_err().to_string().contains("none of the agent's"));
+    assert!(spot.adopt(&|_| ()).unwrap_err().to_string().contains("none of the agent's"));
 }
 
 #[test]
@@ -149,7 +150,7 @@ fn what_readers_see_is_never_written_to() {
     let folder = tempfile::tempdir().unwrap();
     let install = pair(folder.path());
     let spot = Spot(&install);
-    spot.adopt().unwrap();
+    spot.adopt(&|_| ()).unwrap();
     let one = spot.stage(1, &bytes(&spot, "one")).unwrap();
     spot.switch(&one).unwrap();
     assert_eq!(spot.stage(1, &bytes(&spot, "one")).unwrap(), one, "whole already");
@@ -161,6 +162,78 @@ fn what_readers_see_is_never_written_to() {
     assert_eq!(text(&folder.path().join("key.pem")), "by hand");
     spot.switch(&again).unwrap();
     assert!(spot.shows(&again));
+}
+
+#[test]
+fn a_key_is_never_everybodys_because_the_file_before_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let (paired, path) = (pair(folder.path()), folder.path().join("www.pem"));
+    let combined = install(Place::Combined(path.clone()));
+    for path in [folder.path().join("fullchain.pem"), folder.path().join("key.pem"), path] {
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    for install in [&paired, &combined] {
+        let spot = Spot(install);
+        spot.adopt(&|_| ()).unwrap();
+        spot.switch(&spot.stage(1, &bytes(&spot, "new")).unwrap()).unwrap();
+    }
+    let modes = |name: &str| fs::metadata(folder.path().join(name)).unwrap().mode() & 0o777;
+    assert_eq!((modes("fullchain.pem"), modes("key.pem"), modes("www.pem")), (0o644, 0o640, 0o640));
+}
+
+#[test]
+fn a_folder_of_labels_that_is_gone_is_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let install = install(Place::Pair { certificate: folder.path().join("run/tls/a.pem"), key: folder.path().join("run/tls/a.key") });
+    let spot = Spot(&install);
+    spot.adopt(&|_| ()).unwrap();
+    let one = spot.stage(1, &bytes(&spot, "one")).unwrap();
+    spot.switch(&one).unwrap();
+    // What lives in memory is gone after every start of the machine, with the folders above it.
+    fs::remove_dir_all(folder.path().join("run")).unwrap();
+    assert!(!spot.shows(&one));
+    spot.switch(&spot.stage(1, &bytes(&spot, "one")).unwrap()).unwrap();
+    assert!(spot.shows(&one));
+}
+
+/// Whoever may write to the folder around puts something else where the agent writes next.
+#[test]
+fn nothing_is_written_through_what_is_not_the_agents_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (install, base) = (pair(folder.path()), folder.path().join(".fullchain.pem.perennial"));
+    let (spot, elsewhere) = (Spot(&install), folder.path().join("elsewhere"));
+    spot.adopt(&|_| ()).unwrap();
+    fs::create_dir(&elsewhere).unwrap();
+    let refused = |expected: &str| {
+        for error in [spot.stage(1, &bytes(&spot, "one")).unwrap_err(), spot.adopt(&|_| ()).unwrap_err()] {
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+    };
+    fs::remove_dir_all(&base).unwrap();
+    symlink(&elsewhere, &base).unwrap();
+    refused("is a link or no folder");
+    fs::remove_file(&base).unwrap();
+    fs::create_dir(&base).unwrap();
+    fs::set_permissions(&base, fs::Permissions::from_mode(0o777)).unwrap();
+    refused("chmod go-w");
+    fs::set_permissions(&base, fs::Permissions::from_mode(0o755)).unwrap();
+    if chown(&base, Some(65534), None).is_ok() {
+        refused("belongs to user 65534");
+        chown(&base, Some(rustix::process::geteuid().as_raw()), None).unwrap();
+    }
+    // A handle that was opened leads where it led, whatever the path leads to now; and no file is opened through a link.
+    let own = Own::open(&base).unwrap();
+    fs::rename(&base, folder.path().join("moved")).unwrap();
+    symlink(&elsewhere, &base).unwrap();
+    let owner = Owner { user: None, group: None, mode: 0o600 };
+    let label = own.create_folder("v1-0123456789abcdef").unwrap();
+    label.create(KEY, b"key", owner).unwrap();
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+    symlink(elsewhere.join("new"), folder.path().join("moved/v1-0123456789abcdef/fullchain.pem")).unwrap();
+    assert!(label.create(CHAIN, b"chain", owner).is_err());
+    assert!(!elsewhere.join("new").exists());
 }
 
 #[test]
