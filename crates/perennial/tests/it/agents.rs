@@ -1,6 +1,11 @@
 //! A real agent at a real store: it joins by the string that a person carries, changes a real nginx, and production is seen serving it.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+};
 
 use pki::Span;
 use tokio::sync::oneshot;
@@ -94,9 +99,48 @@ fn a_node_joins_changes_its_nginx_and_is_seen_serving() {
     assert_eq!(served.certificates[0].fingerprint().to_string(), new.fingerprint());
     drop(running);
 
+    // What the part that installs says is its claim. What another program read, under a token of its own, is evidence of its own kind.
+    let methods = || {
+        let shown = world.one(&["target", "show", "shop-1"]);
+        let all = shown["observations"].as_array().unwrap().iter();
+        all.map(|one| (one["method"].as_str().unwrap().to_owned(), one["fingerprint_sha256"].as_str().unwrap_or_default().to_owned()))
+            .collect::<BTreeSet<_>>()
+    };
+    assert!(methods().iter().all(|(method, _)| method == "dialled"), "{:?}", methods());
+    observed(&world, &text, &new.fingerprint(), test, methods);
+
     // Another start of the same folder is no clone, and finds nothing to do.
     let mut again = agent::Around::here().unwrap();
     again.say = around.say;
     let all = runtime().block_on(agent::once(config, again)).unwrap();
     assert!(all.iter().all(agent::Standing::is_settled), "{all:?}");
+}
+
+/// `perennial-agent observe --report`, as another user would call it: it reads the files of this node and says so to the store.
+fn observed(world: &World, config: &str, leaf: &str, test: &str, methods: impl Fn() -> BTreeSet<(String, String)>) {
+    // Beside the program that these tests run; whoever builds the workspace has it.
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_perennial")).with_file_name("perennial-agent");
+    if !program.is_file() {
+        return crate::harness::skipped(&format!("{test}: perennial-agent is not beside the program; cargo build -p agent"));
+    }
+    let (config, token) = (world.file("observe.toml", format!("{config}target = \"shop-1\"\n")), world.path().join("owner.token"));
+    world.ok(&["token", "create", "reader", "--role", "owner", "--team", "web", "--out", &token.display().to_string()]);
+    let (server, ca) = (format!("https://{}", world.address), world.data.join("tls/ca.pem"));
+    let observe = |token: &Path| {
+        let mut command = Command::new(&program);
+        command.args(["--config", &config, "observe", "--json", "--report", "--server", &server]).arg("--token-file").arg(token);
+        command.arg("--ca").arg(&ca).output().unwrap()
+    };
+    let output = observe(&token);
+    assert_eq!(output.status.code(), Some(0), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let read = ("agent-read".to_owned(), leaf.to_owned());
+    assert!(methods().contains(&read), "{:?}", methods());
+    // What it reads is not what production was seen to serve: nothing but a look from outside says that.
+    assert!(methods().iter().any(|(method, _)| method == "dialled"));
+    // Somebody who may only read has nothing to say.
+    let viewer = world.path().join("viewer.token");
+    world.ok(&["token", "create", "viewer", "--role", "viewer", "--out", &viewer.display().to_string()]);
+    let output = observe(&viewer);
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("refused with status 403"), "{}", String::from_utf8_lossy(&output.stderr));
 }
