@@ -99,7 +99,7 @@ struct Place {
 enum Done {
     Polled { number: u64, all: bool, took: Duration, outcome: Result<Option<SignedManifest>, Trouble> },
     Renewed(Result<(Identity, Option<i64>), Trouble>),
-    Reported { installs: Vec<InstallReport>, now: pki::Time, outcome: Result<Taken, Trouble> },
+    Reported { generation: i64, installs: Vec<InstallReport>, now: pki::Time, outcome: Result<Taken, Trouble> },
     Supplied { wanted: Install, outcome: Result<Supplied, Trouble> },
     Worked { places: Vec<usize>, worked: Worked },
 }
@@ -124,7 +124,8 @@ struct Agent {
     polling: Retry,
     renewing: Retry,
     reporting: Retry,
-    reported: Option<(Instant, Vec<InstallReport>)>,
+    /// When the store was told last, of which generation, and what.
+    reported: Option<(Instant, i64, Vec<InstallReport>)>,
     /// Since when there may be something to tell.
     news: Option<Instant>,
     /// When a manifest brought news.
@@ -393,7 +394,7 @@ impl Agent {
             return;
         }
         let idle = self.bringing.is_empty() && self.working == 0;
-        let long_ago = self.reported.as_ref().is_some_and(|(at, _)| *at + REPORT_EVERY <= now);
+        let long_ago = self.reported.as_ref().is_some_and(|(at, ..)| *at + REPORT_EVERY <= now);
         if !long_ago && !self.news.is_some_and(|since| idle || since + NEWS_WAIT <= now) {
             return;
         }
@@ -406,13 +407,14 @@ impl Agent {
                 return self.reporting.failed(&self.identity.node, &Trouble::from(error), now);
             }
         };
-        if !long_ago && self.reported.as_ref().is_some_and(|(_, before)| *before == installs) {
+        let generation = self.known.generation;
+        if !long_ago && self.reported.as_ref().is_some_and(|(_, told, before)| *told == generation && *before == installs) {
             self.reporting = Retry::default();
             return;
         }
         let now = (self.around.now)();
         let report = Report {
-            generation: self.known.generation,
+            generation,
             instance: self.around.instance.clone(),
             agent: join::VERSION.to_owned(),
             clock: now.to_string(),
@@ -420,7 +422,7 @@ impl Agent {
         };
         let store = self.store.clone();
         self.is_reporting = true;
-        self.running.spawn(async move { Done::Reported { installs, now, outcome: store.report(&report).await } });
+        self.running.spawn(async move { Done::Reported { generation, installs, now, outcome: store.report(&report).await } });
     }
 
     /// Takes in what ended.
@@ -432,7 +434,10 @@ impl Agent {
                 let _told = self.take(all, took, outcome);
             }
             Ok(Done::Renewed(outcome)) => self.renewed(outcome, now),
-            Ok(Done::Reported { installs, now: own, outcome }) => self.taken(installs, own, outcome, now),
+            Ok(Done::Reported { generation, installs, now: own, outcome }) => {
+                let own = outcome.map(|taken| (clock::ahead(own, &taken.clock), (now, generation, installs)));
+                self.taken(own, now);
+            }
             Ok(Done::Supplied { wanted, outcome }) => self.supplied(&wanted, outcome, now),
             Ok(Done::Worked { places, worked }) => self.worked(&places, worked, now),
             // A defect in one task must not look like peace.
@@ -450,6 +455,10 @@ impl Agent {
             let accepted = manifest::accept(&signed, &self.known)?;
             if accepted.known != self.known {
                 self.hands.state.set_known(&accepted.known)?;
+            }
+            if accepted.known.generation != self.known.generation {
+                // The store hears that it is acted on, also where it names the same as before.
+                self.news = self.news.or(Some(now));
             }
             self.known = accepted.known;
             self.manifest = Some(accepted.manifest);
@@ -509,15 +518,16 @@ impl Agent {
         }
     }
 
-    fn taken(&mut self, installs: Vec<InstallReport>, own: pki::Time, outcome: Result<Taken, Trouble>, now: Instant) {
+    /// Takes how far ahead this clock is, and what was reported.
+    fn taken(&mut self, outcome: Result<(Option<i64>, (Instant, i64, Vec<InstallReport>)), Trouble>, now: Instant) {
         self.is_reporting = false;
         match outcome {
-            Ok(taken) => {
-                self.contact.ahead = clock::ahead(own, &taken.clock);
-                if let Some(doubt) = clock::doubt(self.contact.ahead) {
+            Ok((ahead, reported)) => {
+                self.contact.ahead = ahead;
+                if let Some(doubt) = clock::doubt(ahead) {
                     self.say(&doubt);
                 }
-                self.reported = Some((now, installs));
+                self.reported = Some(reported);
                 self.reporting = Retry::default();
             }
             Err(trouble) => {
@@ -606,7 +616,7 @@ impl Agent {
         }
         if self.manifest.is_some() && !self.is_reporting {
             let news = self.news.map(|since| since + NEWS_WAIT);
-            let again = self.reported.as_ref().map(|(at, _)| *at + REPORT_EVERY);
+            let again = self.reported.as_ref().map(|(at, ..)| *at + REPORT_EVERY);
             // Whoever failed to tell has one moment for the next try, however long ago the last report was.
             due = due.min(self.reporting.at.or(news.into_iter().chain(again).min()).unwrap_or(due));
         }

@@ -61,6 +61,11 @@ fn a_new_version_is_heard_of_and_installed_within_a_second() {
         assert_eq!((report.leaf.as_deref(), report.state), (Some(two.as_str()), InstallState::Unseen), "nothing is configured to look at");
         assert_eq!(node.leaf("tls/www.pem"), two);
         println!("told, fetched, installed and reported in {took:?}");
+        // Another generation of the same is acted on too, and the store hears so.
+        store.tell("www", 2, |install| (install.leaves, install.since) = (vec![two.clone()], 2));
+        while store.book().reports.last().unwrap().generation != 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         // A step back is a new generation like any other, and needs no store: the version is still here.
         store.book().sent.clear();
         store.tell("www", 1, |_| ());
@@ -145,11 +150,15 @@ fn it_renews_what_it_lives_on_and_says_that_its_clock_is_off() {
         agent.stop().await;
         // 360 s in all; a third is 120 s. Later by 250 s there is less left, and the node's clock is off.
         AHEAD.store(250, Ordering::SeqCst);
+        store.book().next_root = store.issuer.certificate().to_pem();
         let agent = Running::start(node.pair(""), around.clone());
         store.send("www", 2);
         store.installed("www", 2).await;
         agent.stop().await;
         assert!(store.book().renewals >= 1);
+        // Whom the renewal named besides is believed from now on, so the store may change its authority.
+        let roots = State::look(&node.at("state"), Lock::ModeAlone).identity().unwrap().unwrap().roots;
+        assert!(roots.contains(store.issuer.certificate().to_pem().trim()), "{roots}");
         let report = store.book().reports.last().unwrap().clone();
         let clock = Time::parse(&report.clock).unwrap();
         assert!((clock - now()).as_secs() >= 245, "{clock}");

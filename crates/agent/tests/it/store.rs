@@ -46,6 +46,8 @@ pub(crate) struct Book {
     pub(crate) clock: i64,
     /// How long a client certificate lives, in seconds.
     pub(crate) identity_life: i64,
+    /// Whom agents are to believe besides from their next renewal on, PEM.
+    pub(crate) next_root: String,
     pub(crate) token: String,
     /// The key that used it, which may ask again for an answer that was lost.
     pub(crate) joined: Option<String>,
@@ -315,8 +317,9 @@ impl Door {
 
     fn identity(&self, csr: &str) -> wire::Renewed {
         let life = self.book().identity_life;
+        let roots = self.authority.certificate().to_pem() + &self.book().next_root;
         let leaf = issue(&self.authority, csr, &[NODE], Time::from_unix(now().unix() - 60), now() + Span::seconds(life));
-        wire::Renewed { chain: vec![STANDARD.encode(leaf)], roots: self.authority.certificate().to_pem(), clock: now().to_string() }
+        wire::Renewed { chain: vec![STANDARD.encode(leaf)], roots, clock: now().to_string() }
     }
 
     async fn manifest(&self, query: &str) -> Answer {
