@@ -1,7 +1,9 @@
 //! Very many agents beside one store, in one process of their own, so that the store's memory is measured alone. `bench/agents.sh` drives it.
 //!
-//! Each joins as an agent does and then waits for its manifest on a connection that stays, over TLS 1.3 with its own certificate. Nothing is
-//! installed: what is measured is the store. Lines come in on standard input and results go out on standard output:
+//! Each joins as an agent does and then waits for its manifest on a connection that stays, over TLS 1.3 with its own certificate; what it hears
+//! it tells on that connection before it waits again. Other than an agent, it fetches and installs nothing (the report says so: `fetching` never
+//! ends), renews nothing, does not ask for the whole every hour, and waits for a store that is gone at most 8 s instead of 300 s: what is
+//! measured is the store. It speaks HTTP by hand, to know the moment at which its connection stands again. Lines come in on standard input and results go out on standard output:
 //!
 //! ```text
 //! joined N SECONDS                    everybody has an identity
@@ -22,7 +24,9 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use api::agent::{Invitation, JOIN, Join, Joined, MANIFEST, SignedManifest};
+use api::agent::{
+    InstallReport, InstallState, Invitation, JOIN, Join, Joined, MANIFEST, MOST_WAIT, Manifest, REPORT, Report, SignedManifest,
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use outbound::{Client, Method, Request};
 use pki::{Fingerprint, KeyType, PrivateKey, Time};
@@ -41,8 +45,6 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// Handshakes and joins under way at a time.
 const AT_ONCE: usize = 64;
-/// How long a poll waits, in seconds.
-const WAIT: u64 = 55;
 /// The first and the longest wait of somebody whose store is gone.
 const RETURN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
 
@@ -196,12 +198,22 @@ async fn live(agent: Agent, shared: Arc<Shared>, heard: tokio::sync::mpsc::Unbou
         }
         let mut asked = 0;
         loop {
-            match poll(&mut stream, &agent.address, generation, if first && asked == 0 { 0 } else { WAIT }).await {
+            let wait = if first && asked == 0 { 0 } else { MOST_WAIT };
+            let question = format!("GET {MANIFEST}?after={generation}&wait={wait} HTTP/1.1\r\nhost: {}\r\n\r\n", agent.address);
+            match ask(&mut stream, &question).await {
                 Ok((200, body)) => {
                     let signed: SignedManifest = serde_json::from_slice(&body).unwrap();
-                    let manifest: api::agent::Manifest = serde_json::from_slice(&STANDARD.decode(signed.payload).unwrap()).unwrap();
+                    let manifest: Manifest = serde_json::from_slice(&STANDARD.decode(signed.payload).unwrap()).unwrap();
                     generation = manifest.generation;
                     let _ = heard.send((What::Heard, shared.micros()));
+                    match ask(&mut stream, &report(&agent, &manifest)).await {
+                        Ok((200, _)) => {}
+                        Ok((status, body)) => {
+                            shared.failed.fetch_add(1, Ordering::SeqCst);
+                            eprintln!("{}: the report: {status} {}", agent.number, String::from_utf8_lossy(&body));
+                        }
+                        Err(_) => break,
+                    }
                 }
                 Ok((204, _)) => {}
                 Ok((status, body)) => {
@@ -239,8 +251,30 @@ async fn connect(agent: &Agent) -> io::Result<TlsStream<TcpStream>> {
     TlsConnector::from(agent.config.clone()).connect(ServerName::try_from(host).unwrap(), socket).await
 }
 
-async fn poll(stream: &mut TlsStream<TcpStream>, host: &str, after: i64, wait: u64) -> io::Result<(u16, Vec<u8>)> {
-    let request = format!("GET {MANIFEST}?after={after}&wait={wait} HTTP/1.1\r\nhost: {host}\r\n\r\n");
+/// What an agent says while what it is to have is on its way.
+fn report(agent: &Agent, manifest: &Manifest) -> String {
+    let fetching = |install: &api::agent::Install| InstallReport {
+        secret: install.secret.clone(),
+        version: 0,
+        state: InstallState::Fetching,
+        leaf: None,
+        detail: String::new(),
+        attempts: 0,
+        at: now().to_string(),
+    };
+    let body = Report {
+        generation: manifest.generation,
+        instance: format!("many-{}", agent.number),
+        agent: "many".into(),
+        clock: now().to_string(),
+        installs: manifest.installs.iter().map(fetching).collect(),
+    };
+    let body = serde_json::to_string(&body).unwrap();
+    let head = format!("POST {REPORT} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json", agent.address);
+    format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+async fn ask(stream: &mut TlsStream<TcpStream>, request: &str) -> io::Result<(u16, Vec<u8>)> {
     stream.write_all(request.as_bytes()).await?;
     stream.flush().await?;
     let (mut bytes, mut buffer) = (Vec::new(), [0; 2048]);

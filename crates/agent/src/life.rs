@@ -95,6 +95,9 @@ struct Place {
     journal: Retry,
 }
 
+/// When the store was told, of which generation, and what.
+type Told = (Instant, i64, Vec<InstallReport>);
+
 /// A task that ended.
 enum Done {
     Polled { number: u64, all: bool, took: Duration, outcome: Result<Option<SignedManifest>, Trouble> },
@@ -124,8 +127,7 @@ struct Agent {
     polling: Retry,
     renewing: Retry,
     reporting: Retry,
-    /// When the store was told last, of which generation, and what.
-    reported: Option<(Instant, i64, Vec<InstallReport>)>,
+    reported: Option<Told>,
     /// Since when there may be something to tell.
     news: Option<Instant>,
     /// When a manifest brought news.
@@ -519,7 +521,7 @@ impl Agent {
     }
 
     /// Takes how far ahead this clock is, and what was reported.
-    fn taken(&mut self, outcome: Result<(Option<i64>, (Instant, i64, Vec<InstallReport>)), Trouble>, now: Instant) {
+    fn taken(&mut self, outcome: Result<(Option<i64>, Told), Trouble>, now: Instant) {
         self.is_reporting = false;
         match outcome {
             Ok((ahead, reported)) => {

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
-    os::unix::process::ExitStatusExt as _,
+    os::unix::{fs::PermissionsExt as _, process::ExitStatusExt as _},
     process::Command,
     sync::{Arc, Mutex},
     time::Duration,
@@ -225,5 +225,46 @@ fn killed_while_it_gets_what_it_lives_on() {
         agent::once(agent::config::parse(&config).unwrap(), around).await.unwrap();
         assert_ne!(identity().chain, before.chain);
         assert_eq!(store.book().renewals, 2);
+    });
+}
+
+/// A program stands in for systemd, in a view of the file system that only the child has.
+#[test]
+fn a_unit_is_reloaded_through_systemctl() {
+    on(async {
+        let (store, node) = (Store::open().await, Node::new());
+        node.join(&store).await;
+        let (folder, instead, log) = (node.folder.path().display(), node.at("sbin"), node.at("log"));
+        let config = format!(
+            "state = \"{folder}/state\"\n[[install]]\nsecret = \"www\"\ncombined = \"{folder}/tls/a.pem\"\nreload = {{ unit = \"nginx.service\" }}\n"
+        );
+        fs::create_dir(&instead).unwrap();
+        let systemctl = |end: &str| {
+            fs::write(instead.join("systemctl"), format!("#!/bin/sh\necho \"$@\" >> {}\n{end}\n", log.display())).unwrap();
+            fs::set_permissions(instead.join("systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        let once = || {
+            let script = "mount --bind \"$1\" /usr/local/sbin && exec \"$2\" --exact kill::child_that_is_killed --nocapture";
+            let mut command = Command::new("unshare");
+            command.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]);
+            command.arg(&instead).arg(std::env::current_exe().unwrap()).env(STEP, "none").env(CONFIG, &config);
+            tokio::task::block_in_place(|| command.output().is_ok_and(|output| output.status.success()))
+        };
+        systemctl("exit 0");
+        let good = store.send("www", 1);
+        if !once() {
+            return crate::programs::skipped("a_unit_is_reloaded_through_systemctl", "the right to a view of the file system of its own");
+        }
+        assert_eq!(fs::read_to_string(&log).unwrap(), "reload nginx.service\n");
+        assert_eq!(leaf(&node.at("tls/a.pem")), good);
+        systemctl("echo Job for nginx.service failed; exit 1");
+        store.send("www", 2);
+        assert!(once());
+        let report = store.reported("www", |report| report.state == InstallState::Failed).await;
+        assert!(
+            report.detail.contains("systemctl reload nginx.service ended with exit status: 1: Job for nginx.service failed"),
+            "{report:?}"
+        );
+        assert_eq!(leaf(&node.at("tls/a.pem")), good, "the last good version is there for the next start");
     });
 }

@@ -464,3 +464,30 @@ fn a_number_of_a_restored_store_means_what_that_store_means_by_it() {
         agent.stop().await;
     });
 }
+
+#[test]
+fn files_belong_to_whom_the_configuration_names() {
+    use std::os::unix::fs::MetadataExt as _;
+    let Some((user, group)) = crate::programs::account("nobody") else {
+        return crate::programs::skipped("files_belong_to_whom_the_configuration_names", "to be root");
+    };
+    on(async {
+        let store = Store::open().await;
+        let node = Node::new();
+        node.join(&store).await;
+        store.send("www", 1);
+        let more = format!("owner = \"nobody\"\ngroup = \"{group}\"\nmode = \"0640\"");
+        agent::once(node.pair(&more), around()).await.unwrap();
+        for (name, mode) in [("tls/www.pem", 0o644), ("tls/www.key", 0o640)] {
+            let meta = std::fs::metadata(node.at(name)).unwrap();
+            assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o777), (user, group, mode), "{name}");
+        }
+        // Who cannot be found is said when there is something to write, and what lies there stays.
+        let all = agent::once(node.pair("owner = \"no-such-user\""), around()).await.unwrap();
+        assert!(all.iter().all(agent::Standing::is_settled), "what lies there is whole: {all:?}");
+        store.send("www", 2);
+        let all = agent::once(node.pair("owner = \"no-such-user\""), around()).await.unwrap();
+        assert!(all[0].detail.contains("no user no-such-user in /etc/passwd"), "{all:?}");
+        assert_eq!((all[0].state, all[0].version), (InstallState::RolledBack, 1));
+    });
+}

@@ -117,7 +117,7 @@ async fn rotate(what: &str, store: &Store, node: &Node, config: agent::Config, a
     node.join(store).await;
     let load = Load::start(address, protocol, first);
     let _agent = Running::start(config, around());
-    let begun = tokio::time::Instant::now();
+    let (begun, mut put_back) = (tokio::time::Instant::now(), 0);
     for version in 1..=ROTATIONS {
         // Known to the clients before anybody can present it.
         {
@@ -127,7 +127,11 @@ async fn rotate(what: &str, store: &Store, node: &Node, config: agent::Config, a
         let report = tokio::select! {
             report = store.installed("www", version) => report,
             failed = store.reported("www", |report| matches!(report.state, InstallState::Failed | InstallState::RolledBack)) => {
-                panic!("version {version}: {failed:?}")
+                // HAProxy serves by its new worker a moment before its master takes the next signal: one that comes then is lost. The agent
+                // sees that nothing changed, puts the last good version back, and tries again by itself.
+                assert!(what == "HAProxy" && failed.detail.contains("does not serve the certificate"), "version {version}: {failed:?}");
+                put_back += 1;
+                store.installed("www", version).await
             }
         };
         assert_eq!(report.state, InstallState::Installed, "{report:?}");
@@ -135,8 +139,10 @@ async fn rotate(what: &str, store: &Store, node: &Node, config: agent::Config, a
     }
     let took = begun.elapsed();
     let handshakes = load.end().await;
-    let line = format!("{what}: {ROTATIONS} rotations in {took:?}, {handshakes} handshakes, none failed\n");
+    let line =
+        format!("{what}: {ROTATIONS} rotations in {took:?}, {handshakes} handshakes, none failed, {put_back} put back and tried again\n");
     std::io::stdout().write_all(line.as_bytes()).unwrap();
+    assert!(put_back * 10 <= ROTATIONS, "{put_back} were put back");
     assert!(handshakes >= 100, "{handshakes} handshakes are no load");
 }
 
