@@ -24,6 +24,9 @@ pub enum CaError {
     /// It is to be limited by something that limits nothing.
     #[error("{0} limits nothing; write example.internal, 10.0.0.0/8 or spiffe://trust.domain")]
     Permitted(String),
+    /// It is to be limited by nothing at all.
+    #[error("a CA without limits is not made; name what it may certify: example.internal, 10.0.0.0/8 or spiffe://trust.domain")]
+    Unlimited,
     /// It is to be limited to too much.
     #[error("a CA is limited to at most {MOST_PERMITTED} subtrees of names")]
     TooMany,
@@ -80,7 +83,10 @@ pub fn issuing(
     let sentences = |problems: Vec<csr::CsrProblem>| problems.into_iter().map(|p| p.detail).collect::<Vec<_>>().join("; ");
     let checked = csr::check(&csr, &rules).map_err(|problems| CaError::Request(sentences(problems)))?;
     let permitted = subtrees(permitted)?;
-    let constraints = if permitted.is_empty() { Constraints::default() } else { Constraints::only(permitted) };
+    if permitted.is_empty() {
+        return Err(CaError::Unlimited);
+    }
+    let constraints = Constraints::only(permitted);
     let template = AuthorityTemplate {
         common_name: subject,
         organization: None,

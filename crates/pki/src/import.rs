@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::algorithm::KeyKind;
 use crate::certificate::Certificate;
 use crate::chain::{ChainProblem, check_chain, check_order};
 use crate::key::PrivateKey;
@@ -197,6 +198,12 @@ impl Problems {
                     ImportCode::WeakKey,
                     format!("{} (position {position}) has a weak key: {}", certificate.subject(), certificate.key()),
                 );
+            } else if position == 0
+                && matches!(certificate.key(), KeyKind::Rsa { .. })
+                && let Some(problem) = crate::csr::weak::rsa_problem(certificate.spki_der())
+            {
+                let detail = format!("the RSA key of {} {problem}; make another one with current software", certificate.subject());
+                self.add(ImportCode::WeakKey, detail);
             }
             // A root is trusted for what it is; its own signature proves nothing.
             if certificate.has_weak_signature() && !(position > 0 && certificate.self_issued()) {

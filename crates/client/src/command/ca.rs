@@ -277,6 +277,14 @@ async fn sign(
     reason: &str,
     session: &mut Session<'_, '_>,
 ) -> Result<Exit, Error> {
+    // Whoever holds the root sees what it signs before it does: the store asks, and the store may be somebody else's by now.
+    let asked = pki::csr::Csr::parse(made.csr.as_bytes()).map_err(|e| Error::Usage(format!("the request is none: {e}")))?;
+    session.screen.say(&format!(
+        "the root signs {}, key {}, limited to {}",
+        escape(&made.subject),
+        asked.spki_fingerprint(),
+        escape(&if made.permitted.is_empty() { String::from("nothing") } else { made.permitted.join(", ") })
+    ))?;
     let signed = pki::ca::issuing(key, root, &made.subject, made.csr.as_bytes(), &made.permitted, random()?, session.screen.now)
         .map_err(|e| Error::Usage(format!("the root does not sign this: {e}")))?;
     answer(name, format!("{}{}", signed.to_pem(), root.to_pem()), reason.to_owned(), session).await

@@ -110,6 +110,24 @@ fn a_ca_is_limited_watched_and_trusted_by_name() {
     assert!(w.engine.store().read(|tx| inventory::roots(tx, "perennial-ca-eu-ca")).unwrap().is_some());
 }
 
+/// The root has no limits, and is the newest row: what takes the issuing CA's place is limited as that one was.
+#[test]
+fn a_renewed_ca_is_limited_as_the_one_before_it() {
+    let w = with_ca();
+    let again = NewAuthority { permitted: Vec::new(), keep_root: false, ..ca("eu-ca") };
+    let made = w.engine.request_authority(&again, &mut *entropy(5), &person(), &w.tick()).unwrap();
+    assert_eq!((made.done, made.permitted), (true, vec![String::from("example.internal")]));
+    let current = w.engine.store().read(|tx| authority::current(tx, "eu-ca")).unwrap().unwrap();
+    assert!(Certificate::parse(current.certificate).unwrap().has_name_constraints());
+    assert_eq!(current.permitted, ["example.internal"]);
+
+    let w = world();
+    let unlimited = NewAuthority { permitted: Vec::new(), ..ca("eu-ca") };
+    let refused = w.engine.request_authority(&unlimited, &mut *entropy(5), &person(), &w.tick()).unwrap_err();
+    assert!(problems(refused).contains("--permit"));
+    assert!(w.engine.store().read(|tx| authority::of_issuer(tx, "eu-ca")).unwrap().is_empty());
+}
+
 #[test]
 fn a_secret_whose_keys_are_born_in_the_store_is_issued_and_renewed_through_years() {
     let mut w = with_ca();
@@ -197,11 +215,48 @@ fn requests_that_ask_for_more_are_refused_with_all_that_stands_against_them() {
     let rsa = PrivateKey::generate(KeyType::Rsa2048).unwrap();
     assert!(ask(&request(&rsa, &["node.example.internal"])).starts_with("bad-request"));
     assert!(ask(b"rubbish").starts_with("bad-request"));
+    // The CA's own key, keys that can be factored, and one that asks to be a CA: openssl writes what our own requests never say.
+    let by = w.engine.store().read(|tx| authority::current(tx, "eu-ca")).unwrap().unwrap();
+    for (name, says) in [("roca", "ROCA"), ("close", "Fermat"), ("small", "prime factor")] {
+        let pem = std::fs::read(format!("{}/../pki/tests/it/weak/{name}.csr", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let said = ask(&pem);
+        assert!(said.starts_with("bad-request") && said.contains(says), "{said}");
+    }
+    let own = w.engine.store().read(|tx| held::get(tx, by.held)).unwrap().unwrap();
+    let as_its_own = issue_for_spki(&own.spki);
+    assert!(ask(&as_its_own).starts_with("bad-request"));
+    if let Some(ca) = asks_to_be_a_ca("node.example.internal") {
+        let said = ask(&ca);
+        assert!(said.starts_with("bad-request") && said.contains("asks to be an authority"), "{said}");
+    }
     let mut broken = request(&key, &["node.example.internal"]);
     let last = broken.len() - 1;
     broken[last] ^= 1;
     assert!(ask(&broken).starts_with("bad-request"));
     assert!(w.engine.store().read(|tx| authority::issued_for(tx, s.id, 1, 10)).unwrap().is_empty(), "nothing was to be signed");
+}
+
+/// A request for somebody's public key, whose signature cannot be right.
+fn issue_for_spki(spki: &[u8]) -> Vec<u8> {
+    let key = PrivateKey::generate(KeyType::EcdsaP256).unwrap();
+    let csr = request(&key, &["node.example.internal"]);
+    let at = csr.windows(key.spki_der().len()).position(|w| w == key.spki_der()).unwrap();
+    [&csr[..at], spki, &csr[at + spki.len()..]].concat()
+}
+
+/// A request for basicConstraints with CA:TRUE, by openssl.
+fn asks_to_be_a_ca(name: &str) -> Option<Vec<u8>> {
+    let names = format!("subjectAltName=DNS:{name}");
+    let arguments = ["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "/dev/null", "-subj", "/"];
+    let extensions = ["-addext", &names, "-addext", "basicConstraints=critical,CA:TRUE", "-outform", "DER"];
+    let made = std::process::Command::new("openssl").args(arguments).args(extensions).output();
+    match made {
+        Ok(made) if made.status.success() => Some(made.stdout),
+        _ => {
+            eprintln!("SKIPPED: openssl is missing (apt: openssl)");
+            None
+        }
+    }
 }
 
 #[test]
@@ -310,4 +365,141 @@ fn a_doubted_clock_renews_nothing_and_a_person_may() {
     renew(&w);
     assert_eq!(w.secret("www").newest_version, 2);
     let _ = SecretId(1);
+}
+
+/// A crash left something unsigned whose key is held here, and a person stored another version meanwhile.
+#[test]
+fn what_a_crash_left_behind_takes_nothing_from_what_was_imported() {
+    let mut w = with_ca();
+    let s = w.secret("www");
+    let key = PrivateKey::generate(KeyType::EcdsaP256).unwrap();
+    let csr = request(&key, &["www.example.internal"]);
+    let left = w.engine.intend_only("all", s.id, 1, &csr, &w.tick(), &mut *entropy(7)).unwrap();
+    let row = held::Held {
+        id: 4711,
+        purpose: "request-key".into(),
+        subject: s.id.0,
+        fingerprint: key.spki_fingerprint(),
+        spki: key.spki_der().to_vec(),
+        created_at: w.now,
+    };
+    w.engine.store().write(&person(), w.now, |tx| held::insert(tx, &row)).unwrap();
+    let (chain, imported) = crate::world::Ca::new(t("2020-01-01T00:00:00Z"), t("2040-01-01T00:00:00Z")).leaf(
+        &["www.example.internal"],
+        w.now,
+        w.now + Span::days(90),
+    );
+    w.store("www", &chain, &imported).unwrap();
+    w.now = w.now + Span::minutes(3);
+    renew(&w);
+    let row = w.engine.store().read(|tx| authority::issued(tx, left)).unwrap().unwrap();
+    assert_eq!(row.state, IssuedState::Signed);
+    let has = instances(&w, "www");
+    assert_eq!((has.len(), has[0].leaf), (1, chain[0].fingerprint()));
+    assert!(w.engine.store().read(|tx| secret::sealed(tx, has[0].id)).unwrap().is_some(), "its key is still there");
+}
+
+#[test]
+fn a_key_that_leaked_is_not_imported() {
+    let mut w = with_ca();
+    let ca = crate::world::Ca::new(t("2020-01-01T00:00:00Z"), t("2040-01-01T00:00:00Z"));
+    let (chain, key) = ca.leaf(&["www.example.internal"], w.now, w.now + Span::days(90));
+    w.engine.store().write(&person(), w.now, |tx| authority::leaked(tx, &key.spki_fingerprint(), w.now)).unwrap();
+    assert!(problems(w.store("www", &chain, &key).unwrap_err()).contains("leaked key"));
+}
+
+#[test]
+fn the_budget_of_an_internal_issuer_counts_what_it_was_to_sign() {
+    let w = world();
+    w.apply(
+        &FLEET
+            .replace("crl = ", "budget = { orders = 2, window = \"7d\" }\ncrl = ")
+            .replace("renewal = \"automatic\"\nnames = [\"www", "names = [\"www"),
+    );
+    w.engine.request_authority(&ca("eu-ca"), &mut *entropy(3), &person(), &w.tick()).unwrap();
+    renew(&w);
+    let s = w.secret("node");
+    let ask = |n: u64, now| {
+        let key = PrivateKey::generate(KeyType::EcdsaP256).unwrap();
+        let csr = request(&key, &["node.example.internal"]);
+        w.engine.issue_for_node(&format!("web-{n}"), s.id, 1, &csr, &engine::Tick::at(now), &mut *entropy(n)).unwrap()
+    };
+    for n in 0..2 {
+        issued(ask(n, w.now));
+    }
+    let Answer::Pending { retry_after, .. } = ask(2, w.now + Span::days(1)) else { panic!("the budget is used up") };
+    assert_eq!(retry_after, Span::days(6));
+    issued(ask(2, w.now + Span::days(7)));
+}
+
+/// A wildcard has a certificate on each of very many nodes.
+#[test]
+fn everything_of_a_version_is_revoked_and_what_is_not_signed_yet_never_is() {
+    let w = with_ca();
+    renew(&w);
+    let s = w.secret("node");
+    let by = w.engine.store().read(|tx| authority::current(tx, "eu-ca")).unwrap().unwrap();
+    let print = |n: i64| Fingerprint::of(&n.to_be_bytes());
+    w.engine
+        .store()
+        .write(&person(), w.now, |tx| {
+            for (n, id) in (1..=10_003_i64).zip(tx.next_ids("issued", 10_003)?) {
+                let row = authority::Issued {
+                    id,
+                    authority: by.id,
+                    serial: n.to_be_bytes().to_vec(),
+                    secret: s.id,
+                    version: 1,
+                    scope: format!("n{n}"),
+                    key: print(n),
+                    tbs_hash: print(n),
+                    der: vec![1],
+                    state: IssuedState::Intended,
+                    not_after: w.now + Span::days(40),
+                    revocable: true,
+                    intended_at: w.now,
+                    done_at: None,
+                    revoked_at: None,
+                    reason: String::new(),
+                };
+                authority::intend(tx, &row)?;
+                if n != 7 {
+                    authority::signed(tx, id, &[2], w.now)?;
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+    let reason = domain::issuing::Reason::KeyCompromise;
+    assert_eq!(w.engine.revoke("node", 1, reason, "stolen", &person(), &w.tick()).unwrap(), 10_002);
+    let (left, leaked) = w
+        .engine
+        .store()
+        .read(|tx| Ok((authority::intended(tx, w.now + Span::days(1), 10)?, authority::is_compromised(tx, &print(10_003))?)))
+        .unwrap();
+    assert!(left.is_empty() && leaked);
+    assert_eq!(w.engine.revoke("node", 1, reason, "again", &person(), &w.tick()).unwrap(), 0);
+}
+
+/// What no certificate, list, budget or person can ask about any more is let go of.
+#[test]
+fn records_of_issuing_do_not_grow_for_ever() {
+    let mut w = with_ca();
+    let begun = w.now;
+    renew(&w);
+    w.engine.revoke("www", 1, domain::issuing::Reason::KeyCompromise, "stolen", &person(), &w.tick()).unwrap();
+    let key = instances(&w, "www")[0].key;
+    while w.now < begun + Span::days(600) {
+        w.now = w.now + Span::days(1);
+        renew(&w);
+        for _ in 0..3 {
+            w.engine.housekeeping_once(&w.tick()).unwrap();
+        }
+    }
+    let newest = w.secret("www").newest_version;
+    let id = w.secret("www").id;
+    let kept =
+        w.engine.store().read(|tx| (1..=newest).map(|v| authority::issued_for(tx, id, v, 10)).collect::<store::Result<Vec<_>>>()).unwrap();
+    assert!(newest > 8 && kept.iter().filter(|rows| !rows.is_empty()).count() <= 3, "{newest} versions");
+    assert!(w.engine.store().read(|tx| authority::is_compromised(tx, &key)).unwrap(), "for good");
 }

@@ -10,7 +10,7 @@
 
 mod build;
 mod check;
-mod weak;
+pub(crate) mod weak;
 
 use std::fmt;
 use std::ops::Range;

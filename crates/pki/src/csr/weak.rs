@@ -15,7 +15,7 @@ const FERMAT_ROUNDS: u32 = 100;
 const ROCA_PRIMES_BELOW: u64 = 168;
 
 /// What is wrong with the numbers of an RSA key, to follow "the RSA key".
-pub(super) fn rsa_problem(spki: &[u8]) -> Option<&'static str> {
+pub(crate) fn rsa_problem(spki: &[u8]) -> Option<&'static str> {
     let Some((modulus, exponent)) = rsa_numbers(spki) else { return Some("cannot be read") };
     let n = BigUint::from_bytes_be(modulus);
     if n.bits() > u64::from(MAX_RSA_BITS) {

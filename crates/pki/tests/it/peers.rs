@@ -162,6 +162,40 @@ fn names_outside_the_constraints_are_not_signed() {
     }
 }
 
+/// Whatever the key of an issuing CA is made to sign: its root limited it, and OpenSSL holds it to that.
+#[test]
+fn openssl_refuses_a_foreign_name_below_a_limited_ca() {
+    let work = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = work.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let now = time("2026-06-11");
+    let [root_key, key, leaf_key] =
+        [KeyType::EcdsaP384, KeyType::EcdsaP256, KeyType::EcdsaP256].map(|kind| PrivateKey::generate(kind).unwrap());
+    let root = pki::ca::root("eu", &root_key, [1; 16], now).unwrap();
+    let request = csr::build(&key, Some("eu issuing CA 2"), &[]).unwrap();
+    let made = |permitted: &[String]| pki::ca::issuing(&root_key, &root, "eu issuing CA 2", &request, permitted, [2; 16], now);
+    assert_eq!(made(&[]).unwrap_err(), pki::ca::CaError::Unlimited);
+    let issuing = made(&["example.com".to_owned()]).unwrap();
+    let (root, issuing) = (write("root.pem", &root.to_pem()), write("issuing.pem", &issuing.to_pem()));
+    let key = write("key.pem", &key.expose_pem());
+    for (name, good) in [("www.example.com", true), ("www.example.org", false)] {
+        let request = write("leaf.der", "");
+        std::fs::write(&request, csr::build(&leaf_key, None, &[San::parse(name).unwrap()]).unwrap()).unwrap();
+        let names = write("names", &format!("subjectAltName=critical,DNS:{name}"));
+        let leaf = work.path().join("leaf.pem").to_str().unwrap().to_owned();
+        let sign = ["x509", "-req", "-inform", "DER", "-in", &request, "-CA", &issuing, "-CAkey", &key, "-set_serial", "7"];
+        openssl(&[&sign[..], &["-extfile", &names, "-out", &leaf]].concat(), b"");
+        let verify = ["verify", "-no_check_time", "-no-CApath", "-no-CAstore", "-CAfile", &root, "-untrusted", &issuing, &leaf];
+        let output = Command::new("openssl").args(verify).output().unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.success(), good, "{name}: {said}");
+        assert!(good || said.contains("permitted subtree violation"), "{said}");
+    }
+}
+
 #[test]
 fn requests_made_here_are_read_by_openssl() {
     for key_type in KEY_TYPES {
