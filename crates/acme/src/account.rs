@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use instant_acme::{Account, RevocationReason, RevocationRequest};
+use instant_acme::Account;
 use outbound::{Method, Request};
 use pki::text::escape;
-use pki::{Certificate, PrivateKey, Time};
-use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use pki::{PrivateKey, Time};
+use rustls_pki_types::PrivatePkcs8KeyDer;
 use serde::Deserialize;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
@@ -20,9 +20,6 @@ use crate::wire::{Cached, Notes, Wire};
 
 /// How often one request is signed again because of its nonce; the library tries three times within each. RFC 8555 §6.5 sets no limit.
 const NONCE_ROUNDS: usize = 8;
-/// The first line of stored credentials.
-const FORM: &str = "perennial-acme-account/1";
-
 /// Does something again while nothing but the nonce is wrong (RFC 8555 §6.5.1): such a request was not acted on.
 macro_rules! again {
     ($once:expr) => {{
@@ -52,6 +49,7 @@ pub struct Ca {
     client: outbound::Client,
     cached: Cached,
     announced: Announced,
+    written: Announced,
 }
 
 /// The challenges that the CA was told about lately, by token. Some CAs leave them pending while they look, and look once more each time
@@ -79,7 +77,7 @@ pub struct Binding {
     pub(crate) key: Zeroizing<Vec<u8>>,
 }
 
-/// An account with a CA and its key. The key is sealed by whoever keeps these bytes, and cannot be printed.
+/// An account with a CA and its key, which cannot be printed.
 pub struct Credentials {
     directory: String,
     account: String,
@@ -123,39 +121,10 @@ impl fmt::Debug for Binding {
 }
 
 impl Credentials {
-    /// The bytes to seal: directory, account and key.
-    #[must_use]
-    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        let head = [FORM, "\n", &self.directory, "\n", &self.account, "\n"];
-        let key = self.key.expose_pkcs8();
-        let mut bytes = Zeroizing::new(Vec::with_capacity(head.iter().map(|part| part.len()).sum::<usize>() + key.len()));
-        for part in head {
-            bytes.extend_from_slice(part.as_bytes());
-        }
-        bytes.extend_from_slice(key);
-        bytes
-    }
-
     /// An account whose parts are kept apart: at `directory`, by its URL, with its key.
     #[must_use]
     pub fn new(directory: impl Into<String>, account: impl Into<String>, key: PrivateKey) -> Self {
         Credentials { directory: directory.into(), account: account.into(), key }
-    }
-
-    /// Reads what [`Credentials::to_bytes`] wrote.
-    ///
-    /// # Errors
-    /// [`Error::Setup`] if it is something else.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        let wrong = || Error::Setup("these bytes are no ACME account".into());
-        let mut parts = bytes.splitn(4, |byte| *byte == b'\n');
-        let mut text = || std::str::from_utf8(parts.next()?).ok();
-        if text() != Some(FORM) {
-            return Err(wrong());
-        }
-        let (directory, account) = (text().ok_or_else(wrong)?.to_owned(), text().ok_or_else(wrong)?.to_owned());
-        let key = PrivateKey::from_der(parts.next().ok_or_else(wrong)?).map_err(|_| wrong())?;
-        Ok(Credentials { directory, account, key })
     }
 
     /// The directory that the account is at.
@@ -182,6 +151,8 @@ pub(crate) struct Session {
     pub(crate) account: Account,
     pub(crate) wire: Wire,
     pub(crate) announced: Announced,
+    /// The records that were written lately, by the challenge's token.
+    pub(crate) written: Announced,
 }
 
 impl Session {
@@ -214,7 +185,13 @@ impl Ca {
     /// The CA behind `directory`, spoken to through `client`, whose roots and guard apply.
     #[must_use]
     pub fn new(directory: impl Into<String>, client: outbound::Client) -> Self {
-        Ca { directory: directory.into(), client, cached: Cached::default(), announced: Announced::default() }
+        Ca {
+            directory: directory.into(),
+            client,
+            cached: Cached::default(),
+            announced: Announced::default(),
+            written: Announced::default(),
+        }
     }
 
     pub(crate) fn wire(&self) -> Wire {
@@ -270,57 +247,13 @@ impl Ca {
         let builder = Account::builder_with_http(Box::new(wire.clone()));
         let account = Box::pin(builder.from_parts(credentials.account.clone(), key, self.directory.clone())).await;
         let account = account.map_err(|error| Error::of("reading the CA's directory", error, &wire.notes(), now))?;
-        Ok(Session { account, wire, announced: self.announced.clone() })
-    }
-
-    /// Revokes a certificate that this account was given (RFC 8555 §7.6). One that is revoked already is done too.
-    ///
-    /// # Errors
-    /// The CA does not revoke it.
-    pub async fn revoke(&self, credentials: &Credentials, certificate: &Certificate, reason: Reason, now: Time) -> Result<(), Error> {
-        let session = Box::pin(self.session(credentials, now)).await?;
-        let der = CertificateDer::from(certificate.der());
-        let request = RevocationRequest { certificate: &der, reason: Some(reason.spoken()) };
-        match again!(Box::pin(session.account.revoke(&request))) {
-            Ok(()) => Ok(()),
-            Err(instant_acme::Error::Api(problem)) if crate::error::code_of(&problem) == "alreadyRevoked" => Ok(()),
-            Err(error) => Err(session.failed("revoking a certificate", error, now)),
-        }
-    }
-
-    /// Forgets what the directory said.
-    pub fn forget(&self) {
-        *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        Ok(Session { account, wire, announced: self.announced.clone(), written: self.written.clone() })
     }
 }
 
 impl fmt::Debug for Ca {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Ca({})", escape(&self.directory))
-    }
-}
-
-/// Why a certificate is revoked, of the reasons that a subscriber may give (RFC 5280 §5.3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// No reason is said.
-    Unspecified,
-    /// The private key was seen by somebody else.
-    KeyCompromise,
-    /// Another one is in its place.
-    Superseded,
-    /// What it was for is no more.
-    CessationOfOperation,
-}
-
-impl Reason {
-    fn spoken(self) -> RevocationReason {
-        match self {
-            Reason::Unspecified => RevocationReason::Unspecified,
-            Reason::KeyCompromise => RevocationReason::KeyCompromise,
-            Reason::Superseded => RevocationReason::Superseded,
-            Reason::CessationOfOperation => RevocationReason::CessationOfOperation,
-        }
     }
 }
 
@@ -331,19 +264,13 @@ mod tests {
     use pki::KeyType;
 
     #[test]
-    fn credentials_come_back_and_cannot_be_printed() {
+    fn credentials_cannot_be_printed() {
         let key = PrivateKey::generate(KeyType::EcdsaP256).unwrap();
-        let (spki, pkcs8) = (key.spki_fingerprint(), hex(key.expose_pkcs8()));
-        let credentials = Credentials { directory: "https://ca/dir".into(), account: "https://ca/acct/1".into(), key };
-        let bytes = credentials.to_bytes();
-        let back = Credentials::from_bytes(&bytes).unwrap();
-        assert_eq!((back.directory(), back.account(), back.key.spki_fingerprint()), ("https://ca/dir", "https://ca/acct/1", spki));
-        let shown = format!("{back:?} {:?}", Binding::parse("kid", "c2VjcmV0").unwrap());
+        let pkcs8 = hex(key.expose_pkcs8());
+        let credentials = Credentials::new("https://ca/dir", "https://ca/acct/1", key);
+        let shown = format!("{credentials:?} {:?}", Binding::parse("kid", "c2VjcmV0").unwrap());
         assert_eq!(shown, "Credentials(https://ca/acct/1) Binding(kid)");
         assert!(!shown.contains(&pkcs8[..16]));
-        for wrong in [&b""[..], b"x", b"perennial-acme-account/1\na\nb", b"perennial-acme-account/1\na\nb\nc", &bytes[..bytes.len() - 1]] {
-            assert!(matches!(Credentials::from_bytes(wrong), Err(Error::Setup(_))));
-        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Proving the names of an order (RFC 8555 §7.5), and taking away what proved them.
 
+use std::net::IpAddr;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -11,10 +12,13 @@ use tokio::time::Instant;
 use crate::account::{Session, again, bad_nonce, nonce_rounds};
 use crate::challenge::{Proof, Solver};
 use crate::error::{self, Error, NameProblem, Refusal};
+use crate::order::Wanted;
 
 const DOING: &str = "asking about the names of an order";
 /// How long a CA that was told of a challenge is not told again, though it does not say that it looks.
 const TOLD_AGAIN: Duration = Duration::from_secs(600);
+/// How long a record that was written is not written again.
+const WRITTEN_AGAIN: Duration = Duration::from_secs(600);
 
 /// One name of an order, as the CA sees it.
 struct Name {
@@ -47,7 +51,13 @@ async fn fetched(session: &Session, order: &mut Order, now: Time) -> Result<(), 
     }
 }
 
-async fn names(session: &Session, order: &mut Order, wanted: Option<ChallengeType>, now: Time) -> Result<Vec<Name>, Error> {
+async fn names(
+    session: &Session,
+    order: &mut Order,
+    ordered: &Wanted,
+    wanted: Option<ChallengeType>,
+    now: Time,
+) -> Result<Vec<Name>, Error> {
     fetched(session, order, now).await?;
     let mut found = Vec::new();
     let mut all = order.authorizations();
@@ -55,6 +65,10 @@ async fn names(session: &Session, order: &mut Order, wanted: Option<ChallengeTyp
         let mut handle = one.map_err(|error| session.failed(DOING, error, now))?;
         let shown = escape(&handle.identifier().to_string());
         let bare = handle.identifier().identifier.authorized(false).to_string();
+        // It becomes a path, a record, and an argument of programs: only what was ordered does.
+        if !ordered.names.iter().any(|name| is_same(name, &bare)) {
+            return Err(Error::refused("order-foreign-name", format!("the CA wants {shown} proven, which was not ordered")));
+        }
         let status = handle.status;
         let offered = handle.challenges.iter().map(|c| kind(&c.r#type)).collect::<Vec<_>>().join(", ");
         let failed = handle.challenges.iter().find_map(|c| c.error.as_ref());
@@ -69,8 +83,15 @@ async fn names(session: &Session, order: &mut Order, wanted: Option<ChallengeTyp
 }
 
 /// Puts the proofs where the CA will look, and tells it about those that are there. Says what is awaited.
-pub(crate) async fn prove(session: &Session, order: &mut Order, solver: &Solver, since: Time, now: Time) -> Result<String, Error> {
-    let names = names(session, order, Some(solver.challenge()), now).await?;
+pub(crate) async fn prove(
+    session: &Session,
+    order: &mut Order,
+    ordered: &Wanted,
+    solver: &Solver,
+    since: Time,
+    now: Time,
+) -> Result<String, Error> {
+    let names = names(session, order, ordered, Some(solver.challenge()), now).await?;
     dead(&names)?;
     let open = || names.iter().filter(|name| name.status == AuthorizationStatus::Pending);
     for name in open() {
@@ -84,10 +105,11 @@ pub(crate) async fn prove(session: &Session, order: &mut Order, solver: &Solver,
         }
     }
     let proofs: Vec<&Proof> = open().filter_map(|name| name.proof.as_ref().map(|(proof, _)| proof)).collect();
-    if let Err(error) = solver.present(&proofs, now).await {
+    if let Err(error) = present(session, solver, &proofs, now).await {
         // Until somebody changes something nothing of it is of use; the next attempt begins again.
         if matches!(error, Error::Setup(_)) {
             let _left = solver.clear(&proofs, now).await;
+            forget(session, &proofs);
         }
         return Err(error);
     }
@@ -105,6 +127,42 @@ pub(crate) async fn prove(session: &Session, order: &mut Order, solver: &Solver,
     let more = open().count().saturating_sub(waiting.len());
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     Ok(if waiting.is_empty() { "the CA takes note".into() } else { format!("the CA looks at {}{more}", waiting.join(", ")) })
+}
+
+/// Puts in place what is not there yet. Records are written once, however many steps an order takes: a slow server of many names would
+/// never be done otherwise. What was written is remembered one by one, so a step that breaks off has not written for nothing.
+async fn present(session: &Session, solver: &Solver, proofs: &[&Proof], now: Time) -> Result<(), Error> {
+    if !solver.is_dns() {
+        return solver.present(proofs, now).await;
+    }
+    for proof in proofs {
+        let known = {
+            let mut written = session.written.lock().unwrap_or_else(PoisonError::into_inner);
+            written.retain(|_, at| at.elapsed() < WRITTEN_AGAIN);
+            written.contains_key(&proof.token)
+        };
+        if !known {
+            solver.present(&[*proof], now).await?;
+            session.written.lock().unwrap_or_else(PoisonError::into_inner).insert(proof.token.clone(), Instant::now());
+        }
+    }
+    Ok(())
+}
+
+fn forget(session: &Session, proofs: &[&Proof]) {
+    let mut written = session.written.lock().unwrap_or_else(PoisonError::into_inner);
+    for proof in proofs {
+        written.remove(&proof.token);
+    }
+}
+
+/// Whether a name of a challenge is one that was ordered, which may be wild.
+fn is_same(ordered: &str, bare: &str) -> bool {
+    let ordered = ordered.strip_prefix("*.").unwrap_or(ordered);
+    match (ordered.parse::<IpAddr>(), bare.parse::<IpAddr>()) {
+        (Ok(ours), Ok(theirs)) => ours == theirs,
+        _ => ordered.eq_ignore_ascii_case(bare),
+    }
 }
 
 /// Tells the CA that the challenges with these tokens can be looked at.
@@ -163,16 +221,23 @@ fn dead(names: &[Name]) -> Result<(), Error> {
 }
 
 /// The names that failed.
-pub(crate) async fn failures(session: &Session, order: &mut Order, now: Time) -> Result<Vec<NameProblem>, Error> {
-    let names = names(session, order, None, now).await?;
+pub(crate) async fn failures(session: &Session, order: &mut Order, ordered: &Wanted, now: Time) -> Result<Vec<NameProblem>, Error> {
+    let names = names(session, order, ordered, None, now).await?;
     let failed = names.into_iter().filter(|name| !matches!(name.status, AuthorizationStatus::Pending | AuthorizationStatus::Valid));
     Ok(failed.map(|name| name.failed).collect())
 }
 
 /// Takes away what proved the names; says what it could not take away. Nothing there is as good as taken away.
-pub(crate) async fn clear(session: &Session, order: &mut Order, solver: &Solver, now: Time) -> Result<Vec<String>, Error> {
-    let names = names(session, order, Some(solver.challenge()), now).await?;
+pub(crate) async fn clear(
+    session: &Session,
+    order: &mut Order,
+    ordered: &Wanted,
+    solver: &Solver,
+    now: Time,
+) -> Result<Vec<String>, Error> {
+    let names = names(session, order, ordered, Some(solver.challenge()), now).await?;
     let proofs: Vec<&Proof> = names.iter().filter_map(|n| n.proof.as_ref().map(|(proof, _)| proof)).filter(|p| p.is_sound()).collect();
+    forget(session, &proofs);
     Ok(solver.clear(&proofs, now).await)
 }
 

@@ -33,12 +33,20 @@ pub(crate) async fn download(
     let mut seen = vec![top(&chain)];
     for url in alternates.iter().take(MAX_ALTERNATES) {
         // The library fetches no other chain. It asks for any resource as for an order, signed, and the wire keeps the answer.
+        // What is wrong with another chain is no reason not to take this one.
         if let Err(error) = again!(Box::pin(session.account.order(url.clone())))
             && !matches!(error, instant_acme::Error::Json(_))
         {
-            return Err(session.failed("fetching another chain", error, now));
+            notes.push(session.failed("fetching another chain", error, now).to_string());
+            continue;
         }
-        let other = check(&session.wire.notes().body, wanted, now)?;
+        let other = match check(&session.wire.notes().body, wanted, now) {
+            Ok(other) => other,
+            Err(error) => {
+                notes.push(format!("another chain is skipped: {error}"));
+                continue;
+            }
+        };
         if led_to(&other, preferred) {
             return Ok(Issued { chain: other, notes });
         }

@@ -29,6 +29,8 @@ pub enum Error {
         detail: String,
         /// Seconds to wait, bounded.
         after: i64,
+        /// Who or what is waited for.
+        whose: Whose,
     },
     /// The order is over: the CA refused it, or what the CA handed out was refused here.
     #[error("{0}")]
@@ -36,6 +38,17 @@ pub enum Error {
     /// Something that was configured here does not work; no CA was at fault.
     #[error("{0}")]
     Setup(String),
+}
+
+/// Whose it is that nothing was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The CA's: it does not answer, or not as it should.
+    Ca,
+    /// The CA's as well: it wants to be left alone for so long.
+    Limit,
+    /// Ours: what proves the names.
+    Proof,
 }
 
 /// Why an order is over.
@@ -75,8 +88,19 @@ impl fmt::Display for Refusal {
 }
 
 impl Error {
+    /// The CA did not decide.
     pub(crate) fn later(detail: impl Into<String>, after: i64) -> Error {
-        Error::Later { detail: detail.into(), after }
+        Error::Later { detail: detail.into(), after, whose: Whose::Ca }
+    }
+
+    /// The CA wants to be left alone.
+    pub(crate) fn limited(detail: impl Into<String>, after: i64) -> Error {
+        Error::Later { detail: detail.into(), after, whose: Whose::Limit }
+    }
+
+    /// What proves a name is not there yet.
+    pub(crate) fn unproven(detail: impl Into<String>, after: i64) -> Error {
+        Error::Later { detail: detail.into(), after, whose: Whose::Proof }
     }
 
     pub(crate) fn refused(code: &str, detail: impl Into<String>) -> Error {
@@ -110,7 +134,9 @@ fn of_wire(doing: &str, error: WireError, notes: &Notes, now: pki::Time) -> Erro
         other => {
             let wait = patience::asked(notes.retry_after.as_deref(), now);
             let after = wait.as_ref().map_or(AFTER_NONSENSE, |w| w.seconds);
-            Error::later(format!("{doing}: {other}{}", said(wait)), after)
+            let detail = format!("{doing}: {other}{}", said(wait));
+            // RFC 9110 §15.6.4 and RFC 6585 §4, by whoever stands in front of the CA.
+            if matches!(notes.status, Some(429 | 503)) { Error::limited(detail, after) } else { Error::later(detail, after) }
         }
     }
 }
@@ -137,13 +163,14 @@ fn of_problem(doing: &str, problem: &Problem, notes: &Notes, now: pki::Time) -> 
     match code.as_str() {
         "rateLimited" => {
             let after = wait.as_ref().map_or(AFTER_LIMIT, |w| w.seconds);
-            Error::later(format!("{detail} (rateLimited){}", said(wait)), after)
+            Error::limited(format!("{detail} (rateLimited){}", said(wait)), after)
         }
         "badNonce" => Error::later(format!("{detail} (badNonce), again and again"), 60),
         "orderNotReady" => Error::later(format!("{detail} (orderNotReady)"), 5),
         _ if status >= 500 || status == 429 || code == "serverInternal" => {
             let after = wait.as_ref().map_or(300, |w| w.seconds);
-            Error::later(format!("{detail} ({code}){}", said(wait)), after)
+            let detail = format!("{detail} ({code}){}", said(wait));
+            if matches!(status, 429 | 503) { Error::limited(detail, after) } else { Error::later(detail, after) }
         }
         _ => Error::Refused(refusal(format!("{detail} ({code})"), problem)),
     }

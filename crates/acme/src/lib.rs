@@ -24,7 +24,7 @@ pub mod patience;
 mod register;
 mod wire;
 
-pub use account::{Binding, Ca, Credentials, Facts, Reason};
+pub use account::{Binding, Ca, Credentials, Facts};
 pub use challenge::{Proof, Solver, dns, hook, http, tls};
-pub use error::{Error, NameProblem, Refusal};
+pub use error::{Error, NameProblem, Refusal, Whose};
 pub use order::{Issued, MAX_NAMES, Placed, Step, Wanted};

@@ -3,9 +3,12 @@
 //! What a step does is decided by what the CA says of the order, never by what we remember of it: that is what makes a step
 //! after a crash the same as any other.
 
+use std::time::Duration;
+
 use instant_acme::{CertificateIdentifier, Identifier, NewOrder, Order, OrderStatus};
 use pki::text::escape;
 use pki::{Certificate, Time};
+use tokio::time::timeout;
 
 use crate::account::{Ca, Credentials, Session, again};
 use crate::authorise;
@@ -16,6 +19,8 @@ use crate::patience;
 
 /// The most names of one order; public CAs take 100 at most.
 pub const MAX_NAMES: usize = 100;
+/// How long it may take to take away what proved the names of an order that is over.
+const CLEAR_TIME: Duration = Duration::from_secs(20);
 /// The longest DNS name (RFC 1035 §2.3.4), in characters.
 const MAX_NAME: usize = 253;
 
@@ -102,10 +107,10 @@ impl Ca {
     ///
     /// # Errors
     /// As [`Ca::advance`]; what could not be taken away is named.
-    pub async fn abandon(&self, credentials: &Credentials, solver: &Solver, url: &str, now: Time) -> Result<(), Error> {
+    pub async fn abandon(&self, credentials: &Credentials, wanted: &Wanted, solver: &Solver, url: &str, now: Time) -> Result<(), Error> {
         let session = Box::pin(self.session(credentials, now)).await?;
         let mut order = fetch(&session, url, now).await?;
-        let left = Box::pin(authorise::clear(&session, &mut order, solver, now)).await?;
+        let left = Box::pin(authorise::clear(&session, &mut order, wanted, solver, now)).await?;
         if left.is_empty() { Ok(()) } else { Err(Error::Setup(left.join("; "))) }
     }
 
@@ -131,12 +136,15 @@ impl Ca {
             let id = CertificateIdentifier { authority_key_identifier: authority.into(), serial: serial.into() };
             match again!(Box::pin(session.account.new_order(&plain().replaces(id.clone())))) {
                 Ok(order) => return Ok(Step::Placed { url: order.url().to_owned(), notes }),
-                // RFC 9773 §5: a CA may know better what was replaced; that is no reason not to renew.
-                Err(error) if about_replacement(&error) => {
-                    let why = session.failed("replacing", error, now);
-                    notes.push(format!("the order does not say which certificate it replaces: {why}"));
+                // RFC 9773 §5: a CA may know better what was replaced, and says so in many ways (alreadyReplaced, malformed, unauthorized);
+                // that is no reason not to renew. Where the order is refused for something else, it is once more.
+                Err(error) => {
+                    let mistaken = another_replacement(&error);
+                    match session.failed(DOING, error, now) {
+                        later @ Error::Later { .. } if !mistaken => return Err(later),
+                        why => notes.push(format!("the order does not say which certificate it replaces: {why}")),
+                    }
                 }
-                Err(error) => return Err(session.failed(DOING, error, now)),
             }
         }
         let placed = again!(Box::pin(session.account.new_order(&plain())));
@@ -145,13 +153,9 @@ impl Ca {
     }
 }
 
-/// Whether an order was refused, or not taken as it was meant, because of what it replaces.
-fn about_replacement(error: &instant_acme::Error) -> bool {
-    match error {
-        instant_acme::Error::Api(problem) => error::code_of(problem) == "alreadyReplaced",
-        instant_acme::Error::Other(other) => other.to_string().starts_with("replaces field mismatch"),
-        _ => false,
-    }
+/// Whether the library did not take an order because the CA does not repeat what it replaces.
+fn another_replacement(error: &instant_acme::Error) -> bool {
+    matches!(error, instant_acme::Error::Other(other) if other.to_string().starts_with("replaces field mismatch"))
 }
 
 fn identifier(name: &str) -> Identifier {
@@ -215,28 +219,27 @@ async fn go_on(session: &Session, wanted: &Wanted, solver: &Solver, placed: Plac
                     format!("the CA wants {count} authorizations for {} names", wanted.names.len()),
                 ));
             }
-            match Box::pin(authorise::prove(session, &mut order, solver, placed.since, now)).await {
+            match Box::pin(authorise::prove(session, &mut order, wanted, solver, placed.since, now)).await {
                 Ok(awaits) => Ok(wait(&awaits, Vec::new())),
-                Err(Error::Refused(refusal)) => Err(over(session, &mut order, solver, refusal, now).await),
+                Err(Error::Refused(refusal)) => Err(over(session, &mut order, wanted, solver, refusal, now).await),
                 Err(other) => Err(other),
             }
         }
         OrderStatus::Ready => {
-            // The names are proven. What proved them goes before the certificate comes, so that no crash leaves it behind.
-            let notes = Box::pin(authorise::clear(session, &mut order, solver, now)).await?;
+            // The names are proven, and what proved them may be slow to go: it goes when the certificate is there.
             let finalized = again!(Box::pin(order.finalize_csr(&wanted.csr)));
             if let Err(error) = finalized {
                 return Err(session.failed("asking for the certificate", error, now));
             }
             match order.state().status {
-                OrderStatus::Valid => Ok(Step::Issued(Box::pin(chain::download(session, &mut order, wanted, notes, now)).await?)),
-                _ => Ok(wait("the CA makes the certificate", notes)),
+                OrderStatus::Valid => Box::pin(issued(session, &mut order, wanted, solver, now)).await,
+                _ => Ok(wait("the CA makes the certificate", Vec::new())),
             }
         }
         OrderStatus::Processing => Ok(wait("the CA makes the certificate (the order is processing)", Vec::new())),
-        OrderStatus::Valid => Ok(Step::Issued(Box::pin(chain::download(session, &mut order, wanted, Vec::new(), now)).await?)),
+        OrderStatus::Valid => Box::pin(issued(session, &mut order, wanted, solver, now)).await,
         OrderStatus::Invalid => {
-            let names = Box::pin(authorise::failures(session, &mut order, now)).await?;
+            let names = Box::pin(authorise::failures(session, &mut order, wanted, now)).await?;
             let refusal = match &order.state().error {
                 Some(problem) => {
                     let detail = escape(problem.detail.as_deref().unwrap_or("the order is invalid"));
@@ -250,16 +253,35 @@ async fn go_on(session: &Session, wanted: &Wanted, solver: &Solver, placed: Plac
                     Refusal { code, detail: "the CA refused the order".into(), names }
                 }
             };
-            Err(over(session, &mut order, solver, refusal, now).await)
+            Err(over(session, &mut order, wanted, solver, refusal, now).await)
         }
     }
 }
 
-/// The end of an order: what it left is taken away, and what could not be is said.
-async fn over(session: &Session, order: &mut Order, solver: &Solver, mut refusal: Refusal, now: Time) -> Error {
-    match Box::pin(authorise::clear(session, order, solver, now)).await {
-        Ok(left) => left.iter().for_each(|one| refusal.detail = format!("{} ({one})", refusal.detail)),
-        Err(error) => refusal.detail = format!("{} (what proved the names could not be taken away: {error})", refusal.detail),
+/// The certificate, and then nothing is left of what proved its names. A crash between is followed by the same step.
+async fn issued(session: &Session, order: &mut Order, wanted: &Wanted, solver: &Solver, now: Time) -> Result<Step, Error> {
+    match Box::pin(chain::download(session, order, wanted, Vec::new(), now)).await {
+        Ok(mut issued) => {
+            issued.notes.extend(tidied(session, order, wanted, solver, now).await);
+            Ok(Step::Issued(issued))
+        }
+        Err(Error::Refused(refusal)) => Err(over(session, order, wanted, solver, refusal, now).await),
+        Err(other) => Err(other),
     }
+}
+
+/// Takes away what proved the names, for as long as that may take; says what is left.
+async fn tidied(session: &Session, order: &mut Order, wanted: &Wanted, solver: &Solver, now: Time) -> Vec<String> {
+    match timeout(CLEAR_TIME, Box::pin(authorise::clear(session, order, wanted, solver, now))).await {
+        Ok(Ok(left)) => left,
+        Ok(Err(error)) => vec![format!("what proved the names could not be taken away: {error}")],
+        Err(_) => vec![format!("what proved the names was not taken away within {} s", CLEAR_TIME.as_secs())],
+    }
+}
+
+/// The end of an order: what it left is taken away, and what could not be is said.
+async fn over(session: &Session, order: &mut Order, wanted: &Wanted, solver: &Solver, mut refusal: Refusal, now: Time) -> Error {
+    let left = tidied(session, order, wanted, solver, now).await;
+    left.iter().for_each(|one| refusal.detail = format!("{} ({one})", refusal.detail));
     Error::Refused(refusal)
 }

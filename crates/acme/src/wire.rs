@@ -90,8 +90,9 @@ impl Wire {
                 return Err(WireError::TooMany(MAX_REQUESTS));
             }
         }
+        let url = request.url.clone();
         let response = self.client.send(request).await?;
-        self.note(&response);
+        self.note(&response, &url);
         if response.status.is_redirection() {
             return Err(WireError::Redirect(response.status));
         }
@@ -114,11 +115,11 @@ impl Wire {
         cached.as_ref().filter(|(at, _)| at.elapsed() < DIRECTORY_TIME).map(|(_, response)| response.clone())
     }
 
-    fn note(&self, response: &outbound::Response) {
+    fn note(&self, response: &outbound::Response, url: &str) {
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.status = Some(response.status.as_u16());
         notes.retry_after = response.headers.get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()).map(str::to_owned);
-        notes.alternates = alternates(&response.headers);
+        notes.alternates = alternates(&response.headers, url);
         notes.body = response.body.clone();
     }
 }
@@ -155,8 +156,8 @@ fn content_type(headers: &HeaderMap) -> String {
     text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// The targets of links with the relation `alternate` (RFC 8288 §3).
-fn alternates(headers: &HeaderMap) -> Vec<String> {
+/// The targets of links with the relation `alternate` (RFC 8288 §3), which may be relative to what answered.
+fn alternates(headers: &HeaderMap, base: &str) -> Vec<String> {
     let links = headers.get_all(header::LINK).iter().filter_map(|v| v.to_str().ok());
     let mut found = Vec::new();
     for one in links.flat_map(|line| line.split(',')).take(MAX_LINKS) {
@@ -166,10 +167,29 @@ fn alternates(headers: &HeaderMap) -> Vec<String> {
             p.strip_prefix("rel=").is_some_and(|rel| rel.trim_matches('"').split(' ').any(|r| r.eq_ignore_ascii_case("alternate")))
         });
         if alternate {
-            found.push(target.to_owned());
+            found.extend(resolved(target.trim(), base));
         }
     }
     found
+}
+
+/// A reference beside the URL that it was found at (RFC 3986 §5.2), as far as ACME servers write them: whole, by host, by path, or beside.
+/// Steps upwards in a path are left to the server.
+fn resolved(target: &str, base: &str) -> Option<String> {
+    if target.contains("://") {
+        return Some(target.to_owned());
+    }
+    let (scheme, rest) = base.split_once("://")?;
+    let rest = rest.split(['?', '#']).next().unwrap_or(rest);
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    Some(match (target.strip_prefix("//"), target.starts_with('/')) {
+        (Some(elsewhere), _) => format!("{scheme}://{elsewhere}"),
+        (None, true) => format!("{scheme}://{host}{target}"),
+        (None, false) => {
+            let beside = path.rsplit_once('/').map(|(above, _)| format!("{above}/")).unwrap_or_default();
+            format!("{scheme}://{host}/{beside}{target}")
+        }
+    })
 }
 
 fn excerpt(body: &[u8]) -> String {
@@ -193,9 +213,11 @@ mod tests {
             "nonsense",
             r#"<https://ca/3>;rel="next alternate""#,
             "<https://ca/4;rel=alternate",
+            "</acme/cert/5>;rel=alternate, <6>;rel=alternate, <//other/7>;rel=alternate",
         ] {
             headers.append("link", HeaderValue::from_static(line));
         }
-        assert_eq!(alternates(&headers), ["https://ca/1", "https://ca/2", "https://ca/3"]);
+        let all = ["https://ca/1", "https://ca/2", "https://ca/3", "https://ca/acme/cert/5", "https://ca/acme/cert/6", "https://other/7"];
+        assert_eq!(alternates(&headers, "https://ca/acme/cert/0?x=/y"), all);
     }
 }

@@ -130,21 +130,6 @@ word!(
     }
 );
 
-impl Reason {
-    /// The number that a CRL says it by.
-    pub const fn code(self) -> u8 {
-        match self {
-            Reason::Unspecified => 0,
-            Reason::KeyCompromise => 1,
-            Reason::CaCompromise => 2,
-            Reason::AffiliationChanged => 3,
-            Reason::Superseded => 4,
-            Reason::CessationOfOperation => 5,
-            Reason::PrivilegeWithdrawn => 9,
-        }
-    }
-}
-
 /// What lives for so long or less carries no revocation data: it is gone before a list would be read.
 pub const SHORT_LIVED: Span = Span::days(7);
 /// How long a certificate lives if nobody says.
@@ -192,7 +177,12 @@ pub fn not_after(ask: &Ask<'_>, now: Time) -> Ends {
     let least = now + Span::seconds(whole.as_secs() / 2);
     let later = frozen.until.filter(|t| *t <= latest);
     let earlier = frozen.from.map(|t| t - Span::seconds(1)).filter(|t| *t >= least);
-    match later.or(earlier) {
+    // What one freeze moved would all end at its edge: each goes on from there by its identity, as far as that is open.
+    let step = Span::seconds((identity(ask.identity) / spread as u64 % spread as u64) as i64);
+    let open = |t: &Time| *t >= least && *t <= latest && !ask.calendar.is_frozen(*t);
+    let from = |edge: Time, sign: i64| [1, 4, 16].into_iter().map(move |part| edge + Span::seconds(sign * step.as_secs() / part));
+    let spread_out = later.and_then(|edge| from(edge, 1).find(open)).or_else(|| earlier.and_then(|edge| from(edge, -1).find(open)));
+    match spread_out.or(later).or(earlier) {
         Some(open) => Ends { not_after: open, frozen: None },
         None => Ends { not_after: wish, frozen: Some(frozen.why) },
     }
@@ -273,16 +263,39 @@ mod tests {
         };
         // Freezes have minutes: around the wish, to the minute.
         let minute = Time::from_unix(wish.unix() - wish.unix() % 60);
-        for (from, until, want) in [
-            (minute, minute + Span::minutes(1), Some(minute + Span::minutes(1))),
-            (minute - Span::days(1), minute, None),
-            (minute + Span::minutes(1), minute + Span::days(1), None),
-            (minute - Span::days(2), minute + Span::days(30), Some(minute - Span::days(2) - Span::seconds(1))),
+        for (from, until, moved) in [
+            (minute, minute + Span::minutes(1), 1),
+            (minute - Span::days(1), minute, 0),
+            (minute + Span::minutes(1), minute + Span::days(1), 0),
+            (minute - Span::days(2), minute + Span::days(30), -1),
         ] {
             let freeze = Freeze { why: "audit".into(), when: When::Range { from: civil(from), until: Some(civil(until)) } };
             let calendar = Calendar::parse("UTC", &[freeze]).expect("a calendar");
-            let got = not_after(&ask(&["x"], Span::days(100), &calendar), now);
-            assert_eq!(got.not_after, want.unwrap_or(wish), "{from} to {until}");
+            let got = not_after(&ask(&["x"], Span::days(100), &calendar), now).not_after;
+            let holds = match moved {
+                0 => got == wish,
+                1 => got >= until,
+                _ => got < from,
+            };
+            assert!(holds && !calendar.is_frozen(got), "{from} to {until}: {got}");
+        }
+    }
+
+    #[test]
+    fn a_freeze_moves_ends_and_does_not_gather_them() {
+        let now = at("2026-09-20T00:00:00Z");
+        for (from, until) in [("2026-12-01T00:00", "2027-02-01T00:00"), ("2026-12-01T00:00", "2026-12-15T00:00")] {
+            let freeze = Freeze { why: "year's end".into(), when: When::Range { from: from.into(), until: Some(until.into()) } };
+            let calendar = Calendar::parse("UTC", &[freeze]).expect("a calendar");
+            let mut hours = BTreeSet::new();
+            for n in 0..200 {
+                let name = format!("www-{n}");
+                let got = not_after(&ask(&[&name], Span::days(90), &calendar), now);
+                assert!(got.frozen.is_none() && !calendar.is_frozen(got.not_after), "{name}: {}", got.not_after);
+                assert!(got.not_after < now + Span::days(90) && got.not_after > now + Span::days(45));
+                hours.insert(got.not_after.unix() / 3600);
+            }
+            assert!(hours.len() > 60, "{from}: {} different hours", hours.len());
         }
     }
 }

@@ -16,6 +16,8 @@ pub struct Ask<'a> {
     pub identity: &'a [&'a str],
     /// When the newest version was stored.
     pub stored_at: Time,
+    /// When the one before it was stored.
+    pub before: Option<Time>,
     /// The beginning of its certificate that ends first.
     pub not_before: Time,
     /// The end of that certificate, inclusive as in the certificate.
@@ -51,6 +53,9 @@ const JITTER_PART: i64 = 60;
 /// What an issuer suggests moves the next renewal no closer to the last one than one part in so many of the lifetime, or a day: an
 /// issuer that answers with the past each time must not be asked in circles.
 const REST_PART: i64 = 8;
+/// Where the version before lived for less than half of the lifetime, which policy alone never asks for, the next one lives for a third,
+/// whatever the issuer suggests: one that is in a hurry once means it, one that always is has a clock or a mind that is wrong.
+const REST_AGAIN_PART: i64 = 3;
 /// A suggested window may be this wide; a wider one is malformed.
 const WIDEST_SUGGESTION: Span = Span::days(400);
 
@@ -65,7 +70,9 @@ pub fn due(ask: &Ask<'_>) -> Due {
     let (wish, by) = match ask.suggested.filter(|(from, until)| from < until && *until - *from <= WIDEST_SUGGESTION) {
         Some((from, until)) => {
             let within = (dice % (until - from).as_secs().max(1) as u64) as i64;
-            let rest = Span::seconds(part(REST_PART)).min(Span::days(1));
+            let again = Span::seconds(part(REST_AGAIN_PART));
+            let hurried = ask.before.is_some_and(|before| ask.stored_at - before < Span::seconds(part(2)));
+            let rest = if hurried { again } else { Span::seconds(part(REST_PART)).min(Span::days(1)) };
             ((from + Span::seconds(within)).max(ask.stored_at + rest).min(end - least), By::Suggestion)
         }
         None => {
@@ -119,6 +126,23 @@ pub fn pause(failed: &Failed, identity_of: &[&str]) -> Span {
     Span::seconds(own.max(asked).min((failed.remaining.as_secs() / 4).max(least)))
 }
 
+/// For so long an issuer is known to fail after its last failure; then it is asked again before those that it fell behind.
+pub const FAILING_FOR: Span = Span::hours(6);
+
+/// Whether an issuer fails now: several times in a row, and lately.
+pub fn is_failing(failures: i64, failed_at: Option<Time>, now: Time) -> bool {
+    failures >= FALLBACK_AFTER && failed_at.is_some_and(|at| now - at < FAILING_FOR)
+}
+
+/// Until when a certificate that ends at `end` leaves an issuer alone that asked for it at `said`: nothing waits for longer than a quarter of
+/// what was left then.
+pub fn heeded(until: Time, said: Option<Time>, end: Option<Time>) -> Time {
+    match (said, end) {
+        (Some(said), Some(end)) => until.min(said + Span::seconds(((end - said).as_secs() / 4).max(FIRST_PAUSE.as_secs()))),
+        _ => until,
+    }
+}
+
 /// Why a renewal is in trouble, in the words of the finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
@@ -154,6 +178,7 @@ mod tests {
         Ask {
             identity: &["www", "eu-ca"],
             stored_at: not_before,
+            before: None,
             not_before,
             not_after: not_before + life - Span::seconds(1),
             suggested: None,
@@ -193,6 +218,12 @@ mod tests {
         assert!(it.at >= begins + Span::days(50) && it.at < begins + Span::days(52));
         // In the past: at once, but an answer that is always in the past is no hot loop.
         assert_eq!(with(begins - Span::days(9), begins - Span::days(8)).at, a.stored_at + Span::days(1));
+        // Always in the past, also of the version before: it is asked for thrice in a lifetime, not daily.
+        let hurried =
+            Ask { before: Some(a.stored_at - Span::days(1)), suggested: Some((begins - Span::days(9), begins - Span::days(8))), ..a };
+        assert_eq!(due(&hurried).at, a.stored_at + Span::days(30));
+        let calm = Ask { before: Some(a.stored_at - Span::days(60)), ..hurried };
+        assert_eq!(due(&calm).at, a.stored_at + Span::days(1));
         // Beyond the end: not at the price of expiry.
         let late = with(end + Span::days(1), end + Span::days(2)).at;
         assert_eq!(late, end - (Thresholds::for_leaf(Span::days(90)).incident + Span::days(6)));
@@ -221,6 +252,25 @@ mod tests {
         let day = ask(Span::hours(24));
         let it = due(&Ask { window: Some(&tuesday), ..day });
         assert_eq!((it.at, it.outside_window), (due(&day).at, true));
+    }
+
+    #[test]
+    fn an_issuer_fails_lately_or_not_at_all() {
+        let now = at("2028-01-15T00:00:00Z");
+        for (failures, ago, failing) in [(3, 0, false), (4, 0, true), (4, 21_599, true), (4, 21_600, false), (400, 21_600, false)] {
+            assert_eq!(is_failing(failures, Some(now - Span::seconds(ago)), now), failing, "{failures} failures, {ago} s ago");
+        }
+        assert!(!is_failing(4, None, now));
+    }
+
+    #[test]
+    fn nothing_waits_for_longer_than_a_quarter_of_what_is_left() {
+        let now = at("2028-01-15T00:00:00Z");
+        let until = |left: Option<Span>| heeded(now + Span::days(1), Some(now), left.map(|l| now + l)) - now;
+        assert_eq!(until(Some(Span::days(30))), Span::days(1));
+        assert_eq!(until(Some(Span::hours(8))), Span::hours(2));
+        assert_eq!(until(Some(Span::seconds(-9))), Span::minutes(1));
+        assert_eq!(until(None), Span::days(1), "nothing is served that could end");
     }
 
     #[test]

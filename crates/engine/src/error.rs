@@ -45,6 +45,11 @@ impl Error {
         Error::Refused(Refusal { code, problems: vec![problem.into()] })
     }
 
+    /// Whether it concerns the database as a whole, and nothing else could be done either; else it concerns what was asked for.
+    pub fn is_of_the_database(&self) -> bool {
+        matches!(self, Error::Store(e) if !matches!(e, StoreError::Corrupt { .. }))
+    }
+
     /// There is no such thing.
     pub fn not_found(what: &'static str, name: &str) -> Error {
         Error::NotFound { what, name: pki::text::escape(name) }

@@ -7,7 +7,7 @@ use serde_json::json;
 use store::{
     Tx,
     journal::Entry,
-    model::{delivery_key, identity, prune},
+    model::{authority, delivery_key, held, identity, issuance, order, prune},
     timer,
 };
 
@@ -26,6 +26,10 @@ pub const KEEP_MESSAGES: Span = Span::days(90);
 pub const KEEP_CHAINS: Span = Span::days(90);
 /// For how long the copies of contacts' keys of a server that is gone are kept.
 pub const KEEP_DELIVERY_KEYS: Span = Span::days(90);
+/// For how long a certificate of our own CAs is kept after it expired: revocation lists name it for no longer than it lives.
+pub const KEEP_EXPIRED: Span = Span::days(30);
+/// For how long a key waits that was made for a request which nothing open names.
+pub const KEEP_UNNAMED_KEYS: Span = Span::days(7);
 /// Rows in one transaction.
 pub const BATCH: i64 = 500;
 /// Transactions per kind in one round.
@@ -34,7 +38,7 @@ pub const BATCHES: usize = 200;
 type Prune = fn(&mut Tx<'_>, Time, i64) -> store::Result<u64>;
 
 /// What is let go of by age: in words, after how long, and how.
-const KINDS: [(&str, Span, Prune); 7] = [
+const KINDS: [(&str, Span, Prune); 13] = [
     ("messages", KEEP_MESSAGES, prune::messages),
     ("notices", KEEP_HISTORY, prune::notices),
     ("observation changes", KEEP_HISTORY, prune::changes),
@@ -42,6 +46,13 @@ const KINDS: [(&str, Span, Prune); 7] = [
     ("sweep reports", KEEP_HISTORY, prune::sweeps),
     ("join tokens", KEEP_MESSAGES, identity::prune_tokens),
     ("certificates of agents", KEEP_HISTORY, identity::prune_certificates),
+    // What no certificate, list, budget or person can ask about any more.
+    ("certificates that were never signed", KEEP_MESSAGES, authority::prune_ended),
+    ("certificates that expired", KEEP_EXPIRED, authority::prune_expired),
+    ("orders", KEEP_MESSAGES, |tx, before, n| order::prune(tx, before, KEEP_MESSAGES, n)),
+    ("requests by hand", KEEP_HISTORY, order::prune_requests),
+    ("planned ends", KEEP_HISTORY, |tx, _, n| issuance::prune_planned(tx, n)),
+    ("keys for requests", KEEP_UNNAMED_KEYS, held::prune_requests),
 ];
 
 impl Engine {

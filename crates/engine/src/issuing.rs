@@ -23,6 +23,7 @@ pub use authority::{CA, NewAuthority, Requested};
 pub use crl::{EVERY, GOOD_FOR};
 pub use desk::{BATCH, Desk, MOST_WAITING};
 pub use hand::{MOST_OPEN, NewRequest};
+pub(crate) use prepare::LEAKED;
 pub use renew::RENEW;
 pub(crate) use renew::wanted as renew_wanted;
 

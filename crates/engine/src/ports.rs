@@ -131,14 +131,14 @@ pub struct Ordered {
     pub replaces: String,
     /// Where the server keeps the order, empty before it was placed.
     pub url: String,
-    /// When it was made here.
+    /// When it was placed there, or made here if it was not.
     pub since: Time,
 }
 
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
-    /// Where the server keeps the account, as far as it is known now.
+    /// Where the server keeps the account, as far as it is known now; empty where it has forgotten it, and it is registered anew.
     pub account: String,
     /// Where it keeps the order; empty where none was placed, or the old one is of no use any more.
     pub url: String,
@@ -168,7 +168,20 @@ pub enum Answer {
         problems: Vec<(String, String)>,
         /// How long it asked us to wait.
         retry_after: Option<domain::Span>,
+        /// Whose failure it is.
+        fault: Fault,
     },
+}
+
+/// Whose a failure is: it decides who else need not be tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The issuer's: it does not answer, or not as it should.
+    Issuer,
+    /// The issuer wants to be left alone, by all of our orders.
+    Limit,
+    /// This order's alone: its names, what proves them, or how this server was set up.
+    Order,
 }
 
 /// A question of when a certificate should be renewed (RFC 9773).
@@ -195,8 +208,12 @@ pub struct Suggestion {
 
 /// Signs, somewhere else.
 pub trait Authority: Send + Sync {
-    /// Takes each order one step further; gives one answer for each, in order.
-    fn order(&self, orders: &[Ordered], now: Time) -> Vec<Answered>;
+    /// Takes each order one step further, and gives the answer of each by its position as soon as it is there: whoever is slow holds nobody
+    /// up.
+    fn order(&self, orders: &[Ordered], now: Time, answered: &mut dyn FnMut(usize, Answered));
+
+    /// Takes back what an order that is given up left behind; what could not be taken back is logged.
+    fn abandon(&self, order: &Ordered, now: Time);
 
     /// Asks when certificates should be renewed; gives one answer for each, in order.
     fn suggest(&self, questions: &[Question], now: Time) -> Vec<Suggestion>;

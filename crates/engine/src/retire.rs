@@ -47,6 +47,8 @@ impl Engine {
             let Some(s) = secret::lock(tx, found.id)? else { return Err(Error::not_found("secret", name)) };
             no_targets_remain(tx, &s)?;
             intent_of_secret(tx, &s)?.approved(tx, reason, actor)?;
+            // Its renewal lets go of orders and keys.
+            timer::set_earlier(tx, loops::RENEW, s.id.0, tick.now)?;
             secret(tx, s, &by_hand(reason, actor), tick.now)?;
             tx.journal(Entry::new("secret.retired", format!("secret/{name}"), reason, &json!({})))?;
             Ok(())

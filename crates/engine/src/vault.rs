@@ -14,7 +14,7 @@ use store::{
     Actor, Tx,
     journal::Entry,
     meta,
-    model::{NO_MARGIN, inventory, secret, target},
+    model::{NO_MARGIN, authority, inventory, secret, target},
     timer,
 };
 use zeroize::Zeroizing;
@@ -141,6 +141,13 @@ impl Engine {
                 purpose: Purpose::Server,
                 is_ca: false,
             };
+            let leaked = match chain.first() {
+                Some(leaf) => self.store.read(|tx| authority::is_compromised(tx, &leaf.spki_fingerprint()))?,
+                None => false,
+            };
+            if leaked {
+                problems.push(String::from(crate::issuing::LEAKED));
+            }
             match pki::import::check_import(candidate, &names, before.as_ref(), tick.now) {
                 Ok(checked) => {
                     for d in checked.differences {
@@ -498,6 +505,8 @@ fn write(
     } else {
         secret::update_declaration(tx, &s)?;
         target::wake_all(tx, s.id, loops::TARGET, tick.now)?;
+        // A renewal under way has nothing to do any more, and lets go of its orders and keys.
+        timer::set_earlier(tx, loops::RENEW, s.id.0, tick.now)?;
     }
     timer::set_earlier(tx, loops::SECRET, s.id.0, tick.now)?;
     crate::rollouts::stored(tx, &s, actor, tick)?;

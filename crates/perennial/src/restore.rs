@@ -45,6 +45,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             let _ = writeln!(talk, "{what} is in place: {entries} journal entries, epoch {epoch} begins");
             let _ =
                 writeln!(talk, "everything is looked at again when the server starts; what changed since the backup is found by looking");
+            let _ =
+                writeln!(talk, "what was revoked since the backup is on no list any more: revoke it again with `perennial cert revoke`");
             ExitCode::SUCCESS
         }
         Err(error) => {

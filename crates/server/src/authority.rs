@@ -1,9 +1,9 @@
 //! The engine's port to issuers outside, on real sockets: each order one step further, all of a batch together.
 
-use acme::{Binding, Ca, Credentials, Error, Placed, Solver, Step, Wanted, ari::Window, dns, hook::Hook, http, tls};
+use acme::{Binding, Ca, Credentials, Error, Placed, Solver, Step, Wanted, Whose, ari::Window, dns, hook::Hook, http, tls};
 use api::fleet::{Challenge, Issuer, TsigAlgorithm};
 use domain::{Span, Time};
-use engine::ports::{Answer, Answered, Authority, Ordered, Question, Suggestion};
+use engine::ports::{Answer, Answered, Authority, Fault, Ordered, Question, Suggestion};
 use pki::PrivateKey;
 use std::{
     collections::BTreeMap,
@@ -16,6 +16,8 @@ use tokio::{net::TcpListener, runtime::Handle, task::JoinSet, time::timeout};
 
 /// How long one step may take. An order is claimed for two minutes; whoever is slower goes on in the next step.
 const STEP: Duration = Duration::from_secs(90);
+/// How long it may take to take back what an order that is given up left behind.
+const ABANDON: Duration = Duration::from_secs(20);
 /// How long after a step that took longer.
 const AFTER_SLOW: Span = Span::minutes(1);
 /// The largest answer of a CA, in bytes.
@@ -145,13 +147,7 @@ impl Authorities {
             return Ok(pending(made.account(), "", 0, format!("{} has an account for us", ask.issuer.name)));
         }
         let credentials = Credentials::new(ask.issuer.directory.clone().unwrap_or_default(), &ask.account, key);
-        let wanted = Wanted {
-            names: ask.names.clone(),
-            csr: ask.csr.clone(),
-            profile: ask.issuer.profile.clone(),
-            replaces: Some(ask.replaces.clone()).filter(|id| !id.is_empty()),
-            chain: ask.issuer.chain.clone(),
-        };
+        let wanted = wanted(ask);
         let placed = (!ask.url.is_empty()).then_some(Placed { url: &ask.url, since: ask.since });
         match Box::pin(ca.advance(&credentials, &wanted, &solver, placed, now)).await? {
             Step::Placed { url, notes } => {
@@ -171,23 +167,38 @@ impl Authorities {
     }
 
     async fn answer(&self, ask: &Ordered, now: Time) -> Answered {
-        let failed = |terminal, detail: String, problems, retry_after| Answer::Failed { terminal, detail, problems, retry_after };
+        let failed =
+            |terminal, detail: String, problems, retry_after, fault| Answer::Failed { terminal, detail, problems, retry_after, fault };
+        let mut account = ask.account.clone();
         let (url, answer) = match timeout(STEP, Box::pin(self.step(ask, now))).await {
             Ok(Ok(answered)) => return answered,
             Err(_) => {
-                let what = format!("a step took longer than {} s; it goes on", STEP.as_secs());
-                (ask.url.clone(), Answer::Pending { retry_after: Some(AFTER_SLOW), what })
+                // It goes on where it was, and whoever never gets on is told so.
+                let what = format!("a step took longer than {} s", STEP.as_secs());
+                (ask.url.clone(), failed(false, what, Vec::new(), Some(AFTER_SLOW), Fault::Order))
             }
-            Ok(Err(Error::Later { detail, after })) => (ask.url.clone(), failed(false, detail, Vec::new(), Some(Span::seconds(after)))),
-            Ok(Err(Error::Setup(detail))) => (ask.url.clone(), failed(true, detail, Vec::new(), None)),
+            Ok(Err(Error::Later { detail, after, whose })) => {
+                let fault = match whose {
+                    Whose::Ca => Fault::Issuer,
+                    Whose::Limit => Fault::Limit,
+                    Whose::Proof => Fault::Order,
+                };
+                (ask.url.clone(), failed(false, detail, Vec::new(), Some(Span::seconds(after)), fault))
+            }
+            Ok(Err(Error::Setup(detail))) => (ask.url.clone(), failed(true, detail, Vec::new(), None, Fault::Order)),
+            // RFC 8555 §7.3.1: the same key is registered again, and the order is placed anew.
+            Ok(Err(Error::Refused(refusal))) if refusal.code == "accountDoesNotExist" => {
+                account.clear();
+                (String::new(), failed(false, refusal.detail, Vec::new(), None, Fault::Order))
+            }
             Ok(Err(Error::Refused(refusal))) => {
                 // What the CA has forgotten is asked for anew; what it refused is refused until somebody acts.
                 let (forgotten, names) = (refusal.code == "order-gone", &refusal.names);
                 let problems = names.iter().map(|one| (one.name.clone(), format!("{} ({})", one.detail, one.code))).collect();
-                (String::new(), failed(!forgotten, refusal.detail, problems, None))
+                (String::new(), failed(!forgotten, refusal.detail, problems, None, Fault::Order))
             }
         };
-        Answered { account: ask.account.clone(), url, answer }
+        Answered { account, url, answer }
     }
 
     async fn ask(&self, question: &Question, now: Time) -> Result<Suggestion, Error> {
@@ -201,6 +212,16 @@ impl Authorities {
         };
         let explanation = found.explanation.into_iter().chain(found.note).collect::<Vec<_>>().join("; ");
         Ok(Suggestion { window, retry_after: Some(Span::seconds(found.again)), explanation })
+    }
+}
+
+fn wanted(ask: &Ordered) -> Wanted {
+    Wanted {
+        names: ask.names.clone(),
+        csr: ask.csr.clone(),
+        profile: ask.issuer.profile.clone(),
+        replaces: Some(ask.replaces.clone()).filter(|id| !id.is_empty()),
+        chain: ask.issuer.chain.clone(),
     }
 }
 
@@ -229,14 +250,42 @@ async fn together<T>(mut running: Vec<std::pin::Pin<Box<impl Future<Output = T>>
 }
 
 impl Authority for Authorities {
-    fn order(&self, orders: &[Ordered], now: Time) -> Vec<Answered> {
-        self.handle.block_on(together(orders.iter().map(|ask| Box::pin(self.answer(ask, now))).collect()))
+    fn order(&self, orders: &[Ordered], now: Time, answered: &mut dyn FnMut(usize, Answered)) {
+        // What is written down meanwhile may block; what asks must not wait for it.
+        let (send, answers) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let one = async |n: usize, ask: &Ordered| {
+                    let _gone = send.send((n, self.answer(ask, now).await));
+                };
+                self.handle.block_on(together(orders.iter().enumerate().map(|(n, ask)| Box::pin(one(n, ask))).collect()));
+                drop(send);
+            });
+            for (n, answer) in answers {
+                answered(n, answer);
+            }
+        });
+    }
+
+    fn abandon(&self, order: &Ordered, now: Time) {
+        let abandon = async {
+            let (ca, solver) = (self.ca(&order.issuer, order.roots.as_deref())?, self.solver(order)?);
+            let key = PrivateKey::from_der(&order.account_key).map_err(|error| wrong(format!("the account's key: {error}")))?;
+            let credentials = Credentials::new(order.issuer.directory.clone().unwrap_or_default(), &order.account, key);
+            Box::pin(ca.abandon(&credentials, &wanted(order), &solver, &order.url, now)).await
+        };
+        let left = match self.handle.block_on(timeout(ABANDON, Box::pin(abandon))) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("it took longer than {} s", ABANDON.as_secs()),
+        };
+        tracing::warn!(issuer = %order.issuer.name, order = order.order, "what proved the names of an order that was given up may be left: {left}");
     }
 
     fn suggest(&self, questions: &[Question], now: Time) -> Vec<Suggestion> {
         let one = async |question: &Question| match timeout(STEP, self.ask(question, now)).await {
             Ok(Ok(suggestion)) => suggestion,
-            Ok(Err(Error::Later { detail, after })) => {
+            Ok(Err(Error::Later { detail, after, .. })) => {
                 Suggestion { window: None, retry_after: Some(Span::seconds(after)), explanation: detail }
             }
             Ok(Err(other)) => Suggestion { window: None, retry_after: None, explanation: other.to_string() },

@@ -92,7 +92,7 @@ impl Hook {
         let said = if err.is_empty() { out } else { err };
         let said = if said.is_empty() { String::new() } else { format!(": {}", escape(&said)) };
         let ended = format!("{doing} {}{said}", shown(status));
-        Err(if status.code() == Some(TEMPFAIL) { Error::later(ended, AFTER_TEMPFAIL) } else { Error::Setup(ended) })
+        Err(if status.code() == Some(TEMPFAIL) { Error::unproven(ended, AFTER_TEMPFAIL) } else { Error::Setup(ended) })
     }
 }
 

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 
+use super::door;
 use crate::error::Error;
 
 /// The most tokens at a time: those of a hundred of the largest orders.
@@ -21,10 +21,6 @@ const MAX_TOKENS: usize = 10_000;
 const TOKEN_TIME: Duration = Duration::from_secs(24 * 3600);
 /// How long a token is served after it was forgotten.
 const LATE: Duration = Duration::from_secs(60);
-/// The most connections at a time; a CA looks from a handful of places.
-const MAX_CONNECTIONS: usize = 64;
-/// How long one connection may take.
-const CONNECTION_TIME: Duration = Duration::from_secs(5);
 /// The longest head of a request, in bytes.
 const MAX_HEAD: usize = 4 * 1024;
 /// Where tokens are asked for.
@@ -52,7 +48,7 @@ impl Responder {
         let mut tokens = self.tokens();
         tokens.retain(|_, (_, until)| *until > Instant::now());
         if tokens.len() >= MAX_TOKENS && !tokens.contains_key(token) {
-            return Err(Error::later(format!("{MAX_TOKENS} tokens are served for http-01 already"), 60));
+            return Err(Error::unproven(format!("{MAX_TOKENS} tokens are served for http-01 already"), 60));
         }
         tokens.insert(token.to_owned(), (key_authorization.to_owned(), Instant::now() + TOKEN_TIME));
         Ok(())
@@ -78,20 +74,13 @@ impl Responder {
 
     /// Answers on a socket until the task ends.
     pub async fn listen(self, listener: TcpListener) {
-        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        loop {
-            let Ok(place) = room.clone().acquire_owned().await else { return };
-            let Ok((stream, _)) = listener.accept().await else {
-                // Out of file handles, say: without a pause this would spin.
-                sleep(Duration::from_millis(100)).await;
-                continue;
-            };
+        door::let_in(listener, move |stream| {
             let responder = self.clone();
-            tokio::spawn(async move {
-                let _late = timeout(CONNECTION_TIME, responder.answer(stream)).await;
-                drop(place);
-            });
-        }
+            async move {
+                let _gone = responder.answer(stream).await;
+            }
+        })
+        .await;
     }
 
     fn served_now(&self, token: &str) -> Option<String> {

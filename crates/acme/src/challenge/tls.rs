@@ -14,11 +14,10 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use super::Proof;
+use super::{Proof, door};
 use crate::error::Error;
 
 /// The protocol by which a CA asks (RFC 8737 §4).
@@ -28,10 +27,6 @@ const MAX_NAMES: usize = 10_000;
 /// How long a certificate is shown if nobody takes it back, and for how long it says that it is valid.
 const SHOWN_TIME: Duration = Duration::from_secs(24 * 3600);
 const VALID: Span = Span::seconds(7 * 86_400);
-/// The most connections at a time.
-const MAX_CONNECTIONS: usize = 64;
-/// How long one handshake may take.
-const CONNECTION_TIME: Duration = Duration::from_secs(5);
 
 /// Certificates that are shown. Clones share them.
 #[derive(Clone, Default)]
@@ -74,7 +69,7 @@ impl Responder {
                 return Ok(());
             }
             if all.len() >= MAX_NAMES {
-                return Err(Error::later(format!("{MAX_NAMES} names are shown for tls-alpn-01 already"), 60));
+                return Err(Error::unproven(format!("{MAX_NAMES} names are shown for tls-alpn-01 already"), 60));
             }
         }
         let cannot = |why: String| Error::Setup(format!("the certificate that proves {} cannot be made: {why}", escape(&proof.name)));
@@ -116,27 +111,15 @@ impl Responder {
         let mut config = config.with_cert_resolver(Arc::new(Resolver(self.shown)));
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        Ok(async move {
-            let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-            loop {
-                let Ok(place) = room.clone().acquire_owned().await else { return };
-                let Ok((stream, _)) = listener.accept().await else {
-                    sleep(Duration::from_millis(100)).await;
-                    continue;
-                };
-                let acceptor = acceptor.clone();
-                tokio::spawn(async move {
-                    let handshake = async {
-                        // RFC 8737 §3: the handshake is all; nothing is said afterwards.
-                        if let Ok(mut stream) = acceptor.accept(stream).await {
-                            let _gone = stream.shutdown().await;
-                        }
-                    };
-                    let _late = timeout(CONNECTION_TIME, handshake).await;
-                    drop(place);
-                });
+        Ok(door::let_in(listener, move |stream| {
+            let acceptor = acceptor.clone();
+            async move {
+                // RFC 8737 §3: the handshake is all; nothing is said afterwards.
+                if let Ok(mut stream) = acceptor.accept(stream).await {
+                    let _gone = stream.shutdown().await;
+                }
             }
-        })
+        }))
     }
 }
 

@@ -82,7 +82,10 @@ async fn programs_that_fail_hang_and_babble() {
         }
     }
     let later = step(Hook::new("later", script(&folder, "later", "echo busy; exit 75")), Some(&url)).await;
-    assert!(matches!(&later, Err(Error::Later { detail, after: 60 }) if detail.contains("status 75: busy")), "{later:?}");
+    assert!(
+        matches!(&later, Err(Error::Later { detail, after: 60, whose: acme::Whose::Proof }) if detail.contains("status 75: busy")),
+        "{later:?}"
+    );
     let missing = step(Hook::new("missing", folder.path().join("nothing")), Some(&url)).await;
     assert!(matches!(&missing, Err(Error::Setup(why)) if why.contains("cannot be started")), "{missing:?}");
     // What the hanging one left running was ended with it.

@@ -32,7 +32,7 @@ fn html() -> Answer {
 async fn pages_for_people_in_place_of_answers() {
     for path in ["/dir", "/account", "/new-order", "/order", "/authz", "/challenge", "/finalize", "/certificate"] {
         match comes(path, html).await {
-            Error::Later { detail, after } => {
+            Error::Later { detail, after, .. } => {
                 assert!(detail.contains("text/html") && detail.contains("is the directory's URL right?"), "{path}: {detail}");
                 assert!(detail.contains("<html>") && !detail.contains('\u{1b}') && (1..=86_400).contains(&after), "{path}: {detail}");
             }
@@ -137,6 +137,67 @@ async fn tokens_that_are_no_tokens() {
     };
     let error = comes("/authz", other).await;
     assert!(matches!(&error, Error::Refused(refusal) if refusal.detail.contains("it offers: dns-account-01")), "{error:?}");
+}
+
+/// What is proven becomes a path, a record, and an argument of programs.
+#[tokio::test]
+async fn names_that_were_not_ordered() {
+    for foreign in ["evil.example.test", "example.test", "-rf"] {
+        let authorization = move || {
+            let challenge = json!({ "type": "http-01", "url": "https://127.0.0.1:1/", "token": "tok", "status": "pending" });
+            let identifier = json!({ "type": "dns", "value": foreign });
+            json_answer(200, &json!({ "identifier": identifier, "status": "pending", "challenges": [challenge] }))
+        };
+        let error = comes("/authz", authorization).await;
+        assert!(matches!(&error, Error::Refused(refusal) if refusal.code == "order-foreign-name"), "{foreign}: {error:?}");
+    }
+}
+
+/// RFC 9773 §5: CAs refuse what they did not issue to this account in many ways; the order is placed without.
+#[tokio::test]
+async fn an_order_that_replaces_what_the_ca_does_not_know_is_placed_without() {
+    for (status, code) in [(403, "unauthorized"), (400, "malformed"), (409, "alreadyReplaced"), (404, "serverInternal")] {
+        let ca = Scripted::start(move |_, asked| {
+            (asked.path == "/new-order" && asked.payload["replaces"].is_string()).then(|| problem(status, code, "parent not found"))
+        })
+        .await;
+        let client = ca.ca();
+        let account = ca.account(&client).await;
+        let mut wanted = wanted(&new_key(), &["www.example.test"]);
+        wanted.replaces = Some("aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE".into());
+        let answer = client.advance(&account, &wanted, &solver(), None, now()).await;
+        if code == "serverInternal" {
+            assert!(matches!(&answer, Err(Error::Later { .. })), "{answer:?}");
+            continue;
+        }
+        let Ok(Step::Placed { notes, .. }) = answer else { panic!("{code}: {answer:?}") };
+        assert!(notes[0].contains("does not say which certificate it replaces") && notes[0].contains(code), "{notes:?}");
+    }
+}
+
+/// The chain that was asked for is good, whatever stands beside it.
+#[tokio::test]
+async fn another_chain_that_is_broken_is_skipped() {
+    let key = new_key();
+    let ca = Scripted::start(|ca, asked| match asked.path.as_str() {
+        "/certificate" => {
+            let mut good = answer(200, "application/pem-certificate-chain", ca.chain());
+            // RFC 8288 §3.1: relative to what answered.
+            good.headers_mut().append("link", "</broken>;rel=alternate, <missing>;rel=alternate".parse().unwrap());
+            Some(good)
+        }
+        "/broken" => Some(answer(200, "application/pem-certificate-chain", "nonsense")),
+        _ => None,
+    })
+    .await;
+    ca.hand_out(ca.issue(&key, &["www.example.test"]));
+    let client = ca.ca();
+    let account = ca.account(&client).await;
+    let mut wanted = wanted(&key, &["www.example.test"]);
+    wanted.chain = Some("Another Root".into());
+    let (issued, _) = drive(&client, &account, &wanted, &solver()).await.unwrap();
+    assert_eq!((issued.chain.len(), ca.times("/broken"), ca.times("/missing")), (2, 1, 1));
+    assert!(issued.notes.iter().any(|n| n.contains("another chain is skipped")), "{:?}", issued.notes);
 }
 
 /// Nonces that are bad for ever are an end, after a bounded number of requests.

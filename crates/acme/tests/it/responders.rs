@@ -50,6 +50,25 @@ async fn only_known_tokens_are_answered() {
     assert_eq!(responder.served(), 0, "only those who look late still find it");
 }
 
+/// Whoever says nothing keeps nobody out.
+#[tokio::test]
+async fn idle_connections_do_not_fill_the_room() {
+    let (responder, listener) = (http::Responder::new(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(responder.clone().listen(listener));
+    responder.serve_token("known", "known.thumbprint").unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..100 {
+        idle.push(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
+    }
+    let good = answer(port, b"GET /.well-known/acme-challenge/known HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(good.ends_with("known.thumbprint"), "{good}");
+    // They are sent away, though they never spoke.
+    for mut stream in idle {
+        assert_eq!(timeout(SOON, stream.read(&mut [0])).await.unwrap().unwrap_or(0), 0);
+    }
+}
+
 #[tokio::test]
 async fn nobody_but_a_ca_gets_a_handshake() {
     let (responder, listener) = (tls::Responder::new(), TcpListener::bind("127.0.0.1:0").await.unwrap());

@@ -127,6 +127,11 @@ impl Scripted {
         self.state.lock().unwrap().chain = chain.into();
     }
 
+    /// What it hands out now.
+    pub(crate) fn chain(&self) -> String {
+        self.state.lock().unwrap().chain.clone()
+    }
+
     /// How often a path was asked for.
     pub(crate) fn times(&self, path: &str) -> usize {
         self.asked.lock().unwrap().iter().filter(|one| one.path == path).count()

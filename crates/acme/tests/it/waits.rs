@@ -37,7 +37,7 @@ async fn limits_with_absurd_waits() {
         let account = ca.account(&client).await;
         let answer = client.advance(&account, &wanted(&new_key(), &["www.example.test"]), &solver(), None, now()).await;
         match answer {
-            Err(Error::Later { detail, after }) => {
+            Err(Error::Later { detail, after, .. }) => {
                 assert_eq!(after, expected, "{header}: {detail}");
                 assert!(detail.contains("too many certificates") && detail.contains(said), "{header}: {detail}");
             }
@@ -53,7 +53,7 @@ async fn limits_with_absurd_waits() {
     let client = ca.ca();
     let account = ca.account(&client).await;
     let answer = client.advance(&account, &wanted(&new_key(), &["www.example.test"]), &solver(), None, now()).await;
-    assert!(matches!(&answer, Err(Error::Later { after: 77, detail }) if detail.contains("503")), "{answer:?}");
+    assert!(matches!(&answer, Err(Error::Later { after: 77, detail, whose: acme::Whose::Limit }) if detail.contains("503")), "{answer:?}");
 }
 
 /// For an hour, then it is there. Nobody waits in a loop: each answer says when to come back, less and less often.

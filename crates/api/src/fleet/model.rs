@@ -291,7 +291,7 @@ pub struct Secret {
     /// The kind of its keys; `ecdsa-p256` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_type: Option<KeyChoice>,
-    /// How long it is to live; as the issuer gives if absent.
+    /// How long it is to live; 90 d if absent, or as an ACME issuer gives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "90d")]
     pub lifetime: Option<Period>,

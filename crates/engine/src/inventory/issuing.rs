@@ -82,7 +82,13 @@ impl Apply<'_> {
         if before == after {
             return Ok(Vec::new());
         }
-        let fields = changes(before.as_ref(), after.as_ref());
+        let mut fields = changes(before.as_ref(), after.as_ref());
+        // Whoever names an issuer may believe that it is asked.
+        if wanted.renewal != fleet::Renewal::Automatic && !wanted.issued_by.is_empty() {
+            for field in fields.iter_mut().filter(|f| f.0 == "issued_by") {
+                field.2.push_str(" (asked only by perennial cert renew; renewal = \"automatic\" asks by itself)");
+            }
+        }
         if self.writes {
             match &after {
                 Some(row) => issuance::put(tx, row)?,

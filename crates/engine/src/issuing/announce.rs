@@ -78,7 +78,8 @@ pub struct Certificate<'a> {
 pub fn instance(tx: &mut Tx<'_>, c: &Certificate<'_>, reason: &str, tick: &Tick) -> Result<i64> {
     let s = secret::lock(tx, c.secret)?.ok_or_else(|| Error::not_found("secret", &c.secret.to_string()))?;
     let mut expiries = secret::Expiries::default();
-    let id = add(tx, &s, c, &mut expiries)?;
+    let id = tx.next_id("instance")?;
+    add(tx, &s, c, id, &mut expiries)?;
     expiries.write(tx)?;
     touched(tx, &s, tick.now)?;
     if ["all", ""].contains(&c.scope) {
@@ -91,9 +92,8 @@ pub fn instance(tx: &mut Tx<'_>, c: &Certificate<'_>, reason: &str, tick: &Tick)
 }
 
 /// The row of a certificate, whose secret is taken.
-pub(super) fn add(tx: &mut Tx<'_>, s: &secret::Secret, c: &Certificate<'_>, expiries: &mut secret::Expiries) -> Result<i64> {
+pub(super) fn add(tx: &mut Tx<'_>, s: &secret::Secret, c: &Certificate<'_>, id: i64, expiries: &mut secret::Expiries) -> Result<()> {
     let Some(leaf) = c.chain.first() else { return Err(Error::refused("bad-certificate", "the chain is empty")) };
-    let id = tx.next_id("instance")?;
     let newest = i64::from(c.version == s.newest_version);
     if let Some(before) = secret::remove_instance(tx, s.id, c.version, c.scope, leaf.key_type())? {
         expiries.count(&before.scope, before.not_after, -newest);
@@ -114,7 +114,7 @@ pub(super) fn add(tx: &mut Tx<'_>, s: &secret::Secret, c: &Certificate<'_>, expi
     };
     secret::insert_instance(tx, &row)?;
     expiries.count(c.scope, row.not_after, newest);
-    Ok(id)
+    Ok(())
 }
 
 /// What hangs on a secret that got a certificate looks again. Targets are looked at by what their nodes report and by observation: a

@@ -13,6 +13,7 @@ use domain::{
 };
 use pki::crl::{CrlTemplate, Reason as Said, Revocation};
 use serde_json::json;
+use std::collections::BTreeSet;
 use store::{
     Actor,
     journal::Entry,
@@ -28,8 +29,8 @@ pub const EVERY: Span = Span::days(1);
 const AGAIN: Span = Span::minutes(5);
 /// Most entries of one list.
 const MOST: i64 = 200_000;
-/// Most certificates that one revocation takes back.
-const MOST_AT_ONCE: i64 = 10_000;
+/// How many certificates are revoked before the next ones are read.
+const PAGE: i64 = 1_000;
 
 impl Engine {
     /// Makes the lists that are due. Says how many.
@@ -58,7 +59,15 @@ impl Engine {
         let now = tick.now;
         let found = self.store.try_read(|tx| {
             let Some(a) = authority::get(tx, id)? else { return Ok::<_, Error>(None) };
-            let revoked = authority::revoked(tx, id, now, MOST)?;
+            let revoked = authority::revoked(tx, id, now, MOST + 1)?;
+            if revoked.len() as i64 > MOST {
+                let problem = format!(
+                    "{MOST} certificates of {} are revoked and not expired, which is the limit of one list; renew the CA, so that what is \
+                     still good moves to another one: perennial ca renew {}",
+                    a.subject, a.issuer
+                );
+                return Err(Error::refused("list-full", problem));
+            }
             Ok(Some((a, revoked)))
         })?;
         let Some((a, revoked)) = found.filter(|(a, _)| a.state != AuthorityState::Requested && a.not_after > now) else { return Ok(None) };
@@ -67,7 +76,9 @@ impl Engine {
             .into_iter()
             .map(|(serial, revoked_at, reason)| Revocation { serial, revoked_at, reason: said(&reason), invalid_since: None })
             .collect();
-        let number = u64::try_from(a.crl_number).unwrap_or(1);
+        // RFC 5280 §5.2.3: it only ever grows, also after a restore, where what is stored is behind what was published.
+        let counted = a.crl_number.max(now.unix());
+        let number = u64::try_from(counted).unwrap_or(1);
         let next_update = (now + GOOD_FOR).min(a.not_after);
         let list = signer
             .crl(&CrlTemplate { number, this_update: now, next_update, revoked: &entries })
@@ -78,11 +89,11 @@ impl Engine {
                 // Another server made one meanwhile.
                 return Ok::<_, Error>(());
             }
-            let row = authority::Crl { authority: id, number: a.crl_number, der: list.der().to_vec(), this_update: now, next_update };
+            let row = authority::Crl { authority: id, number: counted, der: list.der().to_vec(), this_update: now, next_update };
             authority::put_crl(tx, &row)?;
-            if a.state == AuthorityState::Current {
-                track(tx, &format!("{CA}{}-crl", a.issuer), next_update, "", now)?;
-            }
+            // The first that ends of all lists that somebody may still ask for, those of former authorities too.
+            let first = authority::first_next_update(tx, &a.issuer, now)?.unwrap_or(next_update);
+            track(tx, &format!("{CA}{}-crl", a.issuer), first, "", now)?;
             let body = json!({ "authority": id, "number": number, "entries": entries.len(), "next_update": next_update.to_string() });
             tx.journal(Entry::new("crl.published", format!("issuer/{}", a.issuer), "", &body))?;
             Ok(())
@@ -105,8 +116,9 @@ impl Engine {
         })
     }
 
-    /// Revokes what the store's own CAs signed for a version of a secret; its lists are made at once. Says how many were revoked: what
-    /// lives for a week or less carries no revocation data, and is counted too, since its key may not be certified again.
+    /// Revokes what the store's own CAs signed for a version of a secret, and ends what was intended for it; its lists are made at once. Says
+    /// how many were revoked: what lives for a week or less carries no revocation data, and is counted and listed too, since who has the
+    /// list may ask it, and since its key may not be certified again.
     ///
     /// # Errors
     /// No such secret, or nothing that was signed here.
@@ -114,15 +126,28 @@ impl Engine {
         self.store.try_write(actor, tick.now, |tx| {
             let s = secret::by_name(tx, name)?.ok_or_else(|| Error::not_found("secret", name))?;
             let s = secret::lock(tx, s.id)?.ok_or_else(|| Error::not_found("secret", name))?;
-            let signed = authority::issued_for(tx, s.id, version, MOST_AT_ONCE)?;
-            let mut done = Vec::new();
-            for row in &signed {
-                if authority::revoke(tx, row.id, reason.as_str(), tick.now)? {
-                    done.push(hex(&row.serial));
-                    timer::set_earlier(tx, loops::CRL, row.authority, tick.now)?;
+            let (mut done, mut by, mut after) = (Vec::new(), BTreeSet::new(), 0);
+            loop {
+                let page = authority::usable_for(tx, s.id, version, after, PAGE)?;
+                let Some(last) = page.last() else { break };
+                after = last.id;
+                for row in &page {
+                    if authority::revoke(tx, row.id, reason.as_str(), tick.now)? {
+                        done.push(hex(&row.serial));
+                        by.insert(row.authority);
+                    } else {
+                        // A crash left it unsigned, and nobody signs it now, nor its key for anything else.
+                        if reason == Reason::KeyCompromise {
+                            authority::leaked(tx, &row.key, tick.now)?;
+                        }
+                        authority::end(tx, row.id, reason.as_str(), tick.now)?;
+                    }
                 }
             }
-            if signed.is_empty() {
+            for authority in by {
+                timer::set_earlier(tx, loops::CRL, authority, tick.now)?;
+            }
+            if done.is_empty() && authority::issued_for(tx, s.id, version, 1)?.is_empty() {
                 let problem =
                     format!("nothing of version {version} of {name} was signed by a CA of this store; revoke it where it was issued");
                 return Err(Error::refused("not-issued-here", problem));

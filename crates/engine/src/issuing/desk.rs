@@ -16,7 +16,7 @@ use std::{
 use store::{
     StoreError, Tx,
     journal::Entry,
-    model::{authority, intent, secret},
+    model::{authority, held, intent, secret},
 };
 
 /// Most certificates that are written in one transaction.
@@ -159,11 +159,11 @@ impl Engine {
         let mut chains = Vec::with_capacity(jobs.len());
         for job in jobs {
             let signed = job.ready.signer.sign(&job.ready.linted).map_err(|e| Error::Outside(e.to_string()))?;
-            let above = Certificate::parse(job.ready.above.clone()).map_err(|e| Error::refused("damaged", e.to_string()))?;
-            chains.push([signed, above]);
+            chains.push([signed, job.ready.signer.certificate().clone()]);
         }
         self.store.try_write(&rules(), tick.now, |tx| {
-            let mut after = After::default();
+            let ids = tx.next_ids("instance", jobs.len() as i64)?;
+            let mut after = After { ids: ids.into(), ..After::default() };
             for (job, chain) in jobs.iter().zip(&chains) {
                 after.finish(tx, &job.ready.row, &job.ready.name, chain, job.key.is_none(), job.ready.intent, tick)?;
             }
@@ -179,9 +179,26 @@ impl Engine {
     pub fn finish_intended(&self, older_than: domain::Span, tick: &Tick) -> Result<usize> {
         let left = self.store.read(|tx| authority::intended(tx, tick.now - older_than, BATCH as i64))?;
         for row in &left {
-            self.finish_one(row, tick)?;
+            match self.finish_one(row, tick) {
+                Err(error) if error.is_of_the_database() || matches!(error, Error::Sealed) => return Err(error),
+                // It must not stand in the way of those behind it.
+                Err(error) => self.end_one(row, &error.to_string(), tick)?,
+                Ok(_) => {}
+            }
         }
         Ok(left.len())
+    }
+
+    /// Ends one that will never be signed.
+    fn end_one(&self, row: &authority::Issued, why: &str, tick: &Tick) -> Result<()> {
+        self.store.try_write(&rules(), tick.now, |tx| {
+            if authority::end(tx, row.id, why, tick.now)? {
+                let body = json!({ "serial": hex(&row.serial), "why": why });
+                let subject = secret::get(tx, row.secret)?.map_or(String::from("store"), |s| format!("secret/{}", s.name));
+                tx.journal(Entry::new("certificate.ended", subject, why, &body))?;
+            }
+            Ok(())
+        })
     }
 
     /// Finishes one; its chain where it is signed now.
@@ -189,20 +206,13 @@ impl Engine {
         let (by, s, announced) = self.store.try_read(|tx| {
             let by = authority::get(tx, row.authority)?;
             let s = secret::get(tx, row.secret)?;
-            let announced = s.as_ref().is_some_and(|s| row.version > 0 && row.version <= s.newest_version);
+            // A key that is held here belongs to a version that is stored as a whole: where another one was stored meanwhile, with another
+            // key, this must not take that one's place.
+            let born_here = held::has(tx, REQUEST_KEY, row.secret.0, &row.key)?;
+            let announced = !born_here && s.as_ref().is_some_and(|s| row.version > 0 && row.version <= s.newest_version);
             Ok::<_, Error>((by, s, announced))
         })?;
-        let end = |why: &str| -> Result<Option<Vec<Vec<u8>>>> {
-            self.store.try_write(&rules(), tick.now, |tx| {
-                if authority::end(tx, row.id, why, tick.now)? {
-                    let body = json!({ "serial": hex(&row.serial), "why": why });
-                    let subject = s.as_ref().map_or(String::from("store"), |s| format!("secret/{}", s.name));
-                    tx.journal(Entry::new("certificate.ended", subject, why, &body))?;
-                }
-                Ok::<_, Error>(())
-            })?;
-            Ok(None)
-        };
+        let end = |why: &str| self.end_one(row, why, tick).map(|()| None);
         let (Some(by), Some(s)) = (by, &s) else { return end("its secret or its authority is gone") };
         if row.not_after <= tick.now {
             return end("its end has come before it was signed");
@@ -224,6 +234,8 @@ impl Engine {
 /// What follows from certificates of one transaction, once for each secret.
 #[derive(Default)]
 struct After {
+    /// Numbers of instances, taken at once.
+    ids: VecDeque<i64>,
     secrets: BTreeMap<SecretId, secret::Secret>,
     expiries: secret::Expiries,
 }
@@ -254,7 +266,11 @@ impl After {
                 }
             };
             let c = announce::Certificate { secret: row.secret, version: row.version, scope: &row.scope, chain };
-            announce::add(tx, &s, &c, &mut self.expiries)?;
+            let id = match self.ids.pop_front() {
+                Some(id) => id,
+                None => tx.next_id("instance")?,
+            };
+            announce::add(tx, &s, &c, id, &mut self.expiries)?;
         }
         if plan != 0 {
             intent::done(tx, plan, tick.now)?;

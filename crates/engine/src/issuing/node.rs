@@ -5,7 +5,7 @@ use super::{
     choose::choose,
     desk::{Job, is_signed},
     orders,
-    prepare::{Want, declared},
+    prepare::{self, Want, declared},
 };
 use crate::{Engine, Error, Result, Tick, ports::Entropy};
 use domain::{Span, issuing::IssuerKind, words::SecretId};
@@ -38,13 +38,15 @@ impl Engine {
             }
             let before = authority::issued_to(tx, secret, version, node, &key)?;
             let region = super::region_of(tx, node)?;
+            prepare::not_leaked(tx, &key)?;
             let choice = choose(tx, &i, &region, tick.now)?.into_iter().next();
             let choice = choice.ok_or_else(|| Error::refused("no-issuer", format!("nobody issues {}", s.name)))?;
+            let by = (choice.issuer.kind, choice.not_before);
             let want = match choice.issuer.kind {
-                IssuerKind::Internal => Some(Want::read(tx, s, i, choice.issuer.clone(), version, node, &region)?),
+                IssuerKind::Internal => Some(Want::read(tx, s, i, choice, version, node, &region)?),
                 IssuerKind::Acme => None,
             };
-            Ok(((choice.issuer.kind, choice.not_before), want, before))
+            Ok((by, want, before))
         })?;
         if let Some(row) = before {
             if is_signed(&row) {
@@ -98,7 +100,7 @@ impl Engine {
             let (s, i) = declared(tx, secret)?;
             let choice = choose(tx, &i, "", tick.now)?.into_iter().next();
             let choice = choice.ok_or_else(|| Error::refused("no-issuer", "nobody issues it"))?;
-            Want::read(tx, s, i, choice.issuer, version, node, "")
+            Want::read(tx, s, i, choice, version, node, "")
         })?;
         let mut jobs = [Job { ready: self.ready(&want, csr, random, tick.now)?, key: None }];
         self.intend(&mut jobs, random, tick)?;

@@ -3,7 +3,7 @@
 
 use super::{
     Answer, announce,
-    choose::choose,
+    choose::{choose, end, room},
     node::ASK_AGAIN,
     prepare::{self, declared},
     renew::{Part, trouble},
@@ -12,7 +12,7 @@ use crate::{
     Engine, Error, Result, Tick,
     held::hold,
     loops,
-    ports::{self, Entropy, Ordered},
+    ports::{self, Entropy, Fault, Ordered},
     rules, vault,
 };
 use domain::{
@@ -26,7 +26,7 @@ use pki::{Certificate, KeyType, PrivateKey, csr, csr::Csr};
 use serde_json::json;
 use store::{
     journal::Entry,
-    model::{intent, issuance, order, secret},
+    model::{held, intent, issuance, order, secret},
     timer::{self, Claim},
 };
 use zeroize::Zeroizing;
@@ -37,6 +37,14 @@ const BATCH: i64 = 20;
 const FIRST_SUGGESTION: Span = Span::minutes(10);
 /// When an order is looked at again that waits for nothing that has a time.
 const LATER: Span = Span::minutes(1);
+/// How long an issuer is left alone that wants that and does not say for how long.
+const LIMITED: Span = Span::hours(1);
+/// How much is left where nothing says how much.
+const UNKNOWN_REMAINS: Span = Span::days(30);
+/// Most open orders of a secret that are ended in one transaction.
+const MOST_OPEN: i64 = 10_000;
+/// When something is looked at again whose row cannot be read.
+pub(super) const DAMAGED_AGAIN: Span = Span::hours(1);
 /// An order that was not answered for so long is given up, and a new one is made.
 const GIVEN_UP_AFTER: Span = Span::days(7);
 
@@ -51,8 +59,12 @@ pub(super) fn for_node(engine: &Engine, node: &str, id: SecretId, version: i64, 
         }
         if o.state == OrderState::Failed {
             // A node asks every few seconds, and what failed is not asked for again at that pace.
-            let failures = engine.store.read(|tx| issuance::issuer_state(tx, &o.issuer))?.failures;
-            let pause = renewal::pause(&Failed { failures, retry_after: None, remaining: Span::days(30) }, &[node]);
+            let (failures, end) = engine.store.try_read(|tx| {
+                let failures = issuance::renewal(tx, id)?.map_or(1, |r| r.failures);
+                Ok::<_, Error>((failures, end(tx, id)?))
+            })?;
+            let remaining = end.map_or(UNKNOWN_REMAINS, |end| end - tick.now);
+            let pause = renewal::pause(&Failed { failures, retry_after: None, remaining }, &[node]);
             let then = o.done_at.unwrap_or(o.created_at) + pause;
             if then > tick.now {
                 return Ok(Answer::Pending { retry_after: then - tick.now, what: o.detail });
@@ -74,6 +86,7 @@ fn ask_anew(engine: &Engine, node: &str, id: SecretId, version: i64, request: &[
         Error::Refused(crate::Refusal { code: "bad-request", problems: problems.into_iter().map(|p| p.detail).collect() })
     })?;
     engine.store.try_write(&rules(), tick.now, |tx| {
+        prepare::not_leaked(tx, &key)?;
         let region = super::region_of(tx, node)?;
         let choice = choose(tx, &i, &region, tick.now)?.into_iter().find(|c| c.issuer.kind == IssuerKind::Acme);
         let choice = choice.ok_or_else(|| Error::refused("no-issuer", format!("nobody issues {}", s.name)))?;
@@ -131,12 +144,16 @@ fn new_order(
     held: i64,
     now: Time,
 ) -> Result<order::Order> {
-    let before = secret::instances(tx, s.id, Some(s.newest_version))?;
-    let replaced = before.iter().find(|i| i.scope == scope).or(before.first());
-    let replaces = replaced
-        .and_then(|i| crate::judge::parse_chain(&i.chain).into_iter().next())
-        .and_then(|c| c.acme_id().map(|id| id.encode()))
-        .unwrap_or_default();
+    // RFC 9773 §5: a CA refuses to replace what it did not issue to this account. What this one takes over from is the certificate of the
+    // version before, for the same place, where the same issuer gave it to us.
+    let mut replaces = String::new();
+    for i in secret::instances_of(tx, s.id, version - 1, &[scope])? {
+        let by = order::of_key(tx, s.id, i.version, scope, &i.key)?;
+        if by.is_some_and(|o| o.state == OrderState::Issued && o.issuer == issuer) {
+            let leaf = crate::judge::parse_chain(&i.chain).into_iter().next();
+            replaces = leaf.and_then(|c| c.acme_id().map(|id| id.encode())).unwrap_or_default();
+        }
+    }
     let new = order::Order {
         id: tx.next_id("signing_order")?,
         issuer: issuer.to_owned(),
@@ -153,6 +170,7 @@ fn new_order(
         url: String::new(),
         chain: Vec::new(),
         attempts: 0,
+        failures: 0,
         created_at: now,
         placed_at: None,
         tried_at: None,
@@ -174,55 +192,128 @@ impl Engine {
     pub fn orders_once(&self, authority: &dyn ports::Authority, random: &mut Entropy<'_>, tick: &Tick) -> Result<usize> {
         let claims =
             self.store.write(&rules(), tick.now, |tx| timer::claim(tx, loops::ORDER, tick.now, &self.holder, schedule::LEASE, BATCH))?;
-        let mut ready: Vec<(Claim, order::Order)> = Vec::new();
+        let mut ready: Vec<Option<(Claim, order::Order)>> = Vec::new();
         let mut asks = Vec::new();
         for claim in claims.iter().copied() {
             match self.ask(claim.subject, random, tick) {
                 Ok(Asked::Now(o, ask)) => {
-                    ready.push((claim, *o));
+                    ready.push(Some((claim, *o)));
                     asks.push(*ask);
                 }
                 Ok(Asked::Later(next)) => {
                     self.store.write(&rules(), tick.now, |tx| timer::done(tx, loops::ORDER, &claim, next))?;
                 }
+                Ok(Asked::Over(o, ask)) => {
+                    authority.abandon(&ask, tick.now);
+                    // Once is enough: what could not be taken back was logged, and the order runs out at the issuer.
+                    let gone = order::Order { url: String::new(), ..*o };
+                    self.store.write(&rules(), tick.now, |tx| {
+                        order::put(tx, &gone)?;
+                        timer::done(tx, loops::ORDER, &claim, None)
+                    })?;
+                }
                 Err(Error::Sealed) => {
                     self.store.write(&rules(), tick.now, |tx| timer::done(tx, loops::ORDER, &claim, Some(tick.now + LATER)))?;
                 }
-                Err(Error::Store(e)) => return Err(Error::Store(e)),
-                Err(error) => self.answered(&claim, None, error.to_string(), random, tick)?,
+                Err(error) if error.is_of_the_database() => return Err(error),
+                Err(error) => {
+                    let written = self.answered(&claim, None, error.to_string(), tick);
+                    self.left_for_later(loops::ORDER, &claim, written, tick)?;
+                }
             }
         }
         if !asks.is_empty() {
-            let answers = authority.order(&asks, tick.now);
-            drop(asks);
-            for ((claim, o), answer) in ready.into_iter().zip(answers) {
-                self.answered(&claim, Some((o, answer)), String::new(), random, tick)?;
-            }
+            let mut outcome = Ok(());
+            authority.order(&asks, tick.now, &mut |n, answer| {
+                if let Some((claim, _)) = ready.get_mut(n).and_then(Option::take)
+                    && outcome.is_ok()
+                {
+                    let written = self.answered(&claim, Some(answer), String::new(), tick);
+                    outcome = self.left_for_later(loops::ORDER, &claim, written, tick);
+                }
+            });
+            outcome?;
         }
         Ok(claims.len())
     }
 
+    /// One subject whose row cannot be read, or makes no sense, must not stop the others: it is logged, and looked at again later.
+    ///
+    /// # Errors
+    /// What concerns the database as a whole.
+    pub(super) fn left_for_later(&self, of: &str, claim: &Claim, written: Result<()>, tick: &Tick) -> Result<()> {
+        match written {
+            Err(error) if !error.is_of_the_database() => {
+                tracing::error!(r#loop = of, subject = claim.subject, %error, "left for later, the others go on");
+                self.store.write(&rules(), tick.now, |tx| timer::done(tx, of, claim, Some(tick.now + DAMAGED_AGAIN)))?;
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
     /// Everything that an order needs, opened for one call.
     fn ask(&self, id: i64, random: &mut Entropy<'_>, tick: &Tick) -> Result<Asked> {
+        let now = tick.now;
         let found = self.store.try_read(|tx| {
-            let Some(o) = order::get(tx, id)?.filter(|o| o.state == OrderState::Open) else { return Ok(None) };
-            let issuer = issuance::issuer(tx, &o.issuer)?;
-            let state = issuance::issuer_state(tx, &o.issuer)?;
-            let room = match issuer.as_ref().and_then(|i| i.budget).filter(|_| o.placed_at.is_none()) {
-                Some((orders, window)) => {
-                    let (placed, oldest) = order::placed_since(tx, &o.issuer, tick.now - window)?;
-                    if placed >= orders { oldest.map(|t| t + window) } else { None }
-                }
-                None => None,
+            let Some(o) = order::get(tx, id)?.filter(|o| match o.state {
+                OrderState::Open => true,
+                OrderState::Issued => false,
+                OrderState::Failed | OrderState::Ended => !o.url.is_empty(),
+            }) else {
+                return Ok(None);
             };
-            Ok::<_, Error>(Some((o, issuer, state, room)))
+            let issuer = issuance::issuer(tx, &o.issuer)?;
+            let mut wait = None;
+            if let Some(issuer) = issuer.as_ref().filter(|_| o.url.is_empty()) {
+                let state = issuance::issuer_state(tx, &o.issuer)?;
+                let asked = match state.not_before.filter(|t| *t > now) {
+                    Some(until) => Some(renewal::heeded(until, state.failed_at, end(tx, o.secret)?)),
+                    None => None,
+                };
+                let room = if o.placed_at.is_none() { room(tx, issuer, now)? } else { None };
+                wait = asked.into_iter().chain(room).max().filter(|t| *t > now);
+            }
+            let elsewhere = wait.is_some() && free_elsewhere(tx, &o, now)?;
+            Ok::<_, Error>(Some((o, issuer, wait, elsewhere)))
         })?;
-        let Some((mut o, issuer, state, room)) = found else { return Ok(Asked::Later(None)) };
-        let issuer = issuer.ok_or_else(|| Error::not_found("issuer", &o.issuer))?;
-        let wait = state.not_before.filter(|_| o.url.is_empty()).into_iter().chain(room).max().filter(|t| *t > tick.now);
-        if let Some(then) = wait {
+        let Some((mut o, issuer, wait, elsewhere)) = found else { return Ok(Asked::Later(None)) };
+        let over = o.state != OrderState::Open;
+        if let (Some(then), false) = (wait, over) {
+            if elsewhere {
+                // It was placed nowhere, and somebody else can be asked now.
+                self.store.try_write(&rules(), now, |tx| {
+                    let why = format!("{} is not asked before {then}, and another issuer is free", o.issuer);
+                    end_order(tx, &o, OrderState::Ended, &why, now)?;
+                    Ok::<_, Error>(timer::set(tx, loops::RENEW, o.secret.0, now)?)
+                })?;
+                return Ok(Asked::Later(None));
+            }
             return Ok(Asked::Later(Some(then)));
         }
+        let Some(issuer) = issuer else {
+            return if over { Ok(Asked::Later(None)) } else { Err(Error::not_found("issuer", &o.issuer)) };
+        };
+        let ask = self.opened(&o, &issuer, random, tick);
+        if over {
+            return Ok(match ask {
+                Ok(ask) => Asked::Over(Box::new(o), Box::new(ask)),
+                Err(Error::Sealed) => return Err(Error::Sealed),
+                // What it needs is gone, and with it the way to take anything back.
+                Err(_) => Asked::Later(None),
+            });
+        }
+        let ask = ask?;
+        // What a budget counts is written before it goes out: a crash may count one too many, and never one too few.
+        if o.placed_at.is_none() {
+            o.placed_at = Some(now);
+            self.store.write(&rules(), now, |tx| order::put(tx, &o))?;
+        }
+        Ok(Asked::Now(Box::new(o), Box::new(ask)))
+    }
+
+    /// What the port needs for an order.
+    fn opened(&self, o: &order::Order, issuer: &issuance::Issuer, random: &mut Entropy<'_>, tick: &Tick) -> Result<Ordered> {
         let mut declared: api::fleet::Issuer =
             serde_json::from_str(&issuer.settings).map_err(|e| Error::refused("damaged", format!("issuer {}: {e}", o.issuer)))?;
         declared.name.clone_from(&issuer.name);
@@ -232,7 +323,7 @@ impl Engine {
             name.as_ref().map(|n| self.open_newest(n).map(|(_, _, text)| text)).transpose()
         };
         let roots = declared.roots.as_ref().map(|name| self.store.try_read(|tx| vault::roots_pem(tx, name))).transpose()?;
-        let ask = Ordered {
+        Ok(Ordered {
             order: o.id,
             account_key: Zeroizing::new(self.open_held(account.held)?.expose_pkcs8().to_vec()),
             account: account.url,
@@ -243,15 +334,9 @@ impl Engine {
             names: o.names.clone(),
             replaces: o.replaces.clone(),
             url: o.url.clone(),
-            since: o.created_at,
+            since: o.placed_at.unwrap_or(o.created_at),
             issuer: declared,
-        };
-        // What a budget counts is written before it goes out: a crash may count one too many, and never one too few.
-        if o.placed_at.is_none() {
-            o.placed_at = Some(tick.now);
-            self.store.write(&rules(), tick.now, |tx| order::put(tx, &o))?;
-        }
-        Ok(Asked::Now(Box::new(o), Box::new(ask)))
+        })
     }
 
     /// The account at a directory; its key is made when it is needed first.
@@ -277,29 +362,36 @@ impl Engine {
     }
 
     /// Writes down what an issuer said, and what follows.
-    fn answered(
-        &self,
-        claim: &Claim,
-        answer: Option<(order::Order, ports::Answered)>,
-        broken: String,
-        _random: &mut Entropy<'_>,
-        tick: &Tick,
-    ) -> Result<()> {
+    fn answered(&self, claim: &Claim, answer: Option<ports::Answered>, broken: String, tick: &Tick) -> Result<()> {
         let now = tick.now;
         self.store.try_write(&rules(), now, |tx| {
-            let Some(mut o) = order::get(tx, claim.subject)? else { return Ok(()) };
+            let open = order::get(tx, claim.subject)?.filter(|o| o.state == OrderState::Open);
+            let Some(mut o) = open else {
+                // It was ended meanwhile; what it left is taken back in the next round.
+                timer::done(tx, loops::ORDER, claim, Some(now))?;
+                return Ok(());
+            };
             let s = secret::lock(tx, o.secret)?.ok_or_else(|| Error::not_found("secret", &o.secret.to_string()))?;
             o.attempts += 1;
             o.tried_at = Some(now);
             let said = match &answer {
-                Some((_, a)) => {
+                Some(a) => {
+                    if o.url.is_empty() && !a.url.is_empty() {
+                        o.placed_at = Some(now);
+                    }
                     o.url.clone_from(&a.url);
-                    if let Some(known) = issuance::account(tx, &o.issuer)?.filter(|k| k.url != a.account && !a.account.is_empty()) {
+                    if let Some(known) = issuance::account(tx, &o.issuer)?.filter(|k| k.url != a.account) {
                         issuance::put_account(tx, &o.issuer, &issuance::Account { url: a.account.clone(), ..known })?;
                     }
                     a.answer.clone()
                 }
-                None => ports::Answer::Failed { terminal: true, detail: broken.clone(), problems: Vec::new(), retry_after: None },
+                None => ports::Answer::Failed {
+                    terminal: true,
+                    detail: broken.clone(),
+                    problems: Vec::new(),
+                    retry_after: None,
+                    fault: Fault::Order,
+                },
             };
             let mut next = None;
             match said {
@@ -309,9 +401,11 @@ impl Engine {
                         o.state = OrderState::Issued;
                         o.done_at = Some(now);
                         o.detail = String::new();
+                        o.failures = 0;
                         if o.held == 0 {
                             let c = announce::Certificate { secret: o.secret, version: o.version, scope: &o.scope, chain: &parsed };
                             announce::instance(tx, &c, &format!("issued by {}", o.issuer), tick)?;
+                            recovered(tx, &o, true, now)?;
                         }
                         issuance::put_issuer_state(tx, &o.issuer, &issuance::IssuerState::default())?;
                         timer::set(tx, loops::RENEW, o.secret.0, now)?;
@@ -320,17 +414,21 @@ impl Engine {
                             json!({ "order": o.id, "issuer": o.issuer, "leaf": parsed[0].fingerprint().to_string(), "scope": o.scope });
                         tx.journal(Entry::new("order.issued", format!("secret/{}", s.name), "", &body))?;
                     }
-                    Err(why) => next = self.order_failed(tx, &mut o, &s, true, &why, &[], None, now)?,
+                    Err(why) => next = failed(tx, &mut o, Failure { terminal: true, ..Failure::of(why, Fault::Issuer) }, now)?,
                 },
                 ports::Answer::Pending { retry_after, what } => {
                     o.detail = what;
+                    if o.failures > 0 {
+                        o.failures = 0;
+                        recovered(tx, &o, false, now)?;
+                    }
                     if now - o.created_at > GIVEN_UP_AFTER {
-                        let why = format!("{} did not answer for {GIVEN_UP_AFTER}: {}", o.issuer, o.detail);
-                        next = self.order_failed(tx, &mut o, &s, false, &why, &[], None, now)?;
+                        let why = format!("did not answer for {GIVEN_UP_AFTER}: {}", o.detail);
+                        next = failed(tx, &mut o, Failure { gives_up: true, ..Failure::of(why, Fault::Order) }, now)?;
                     } else {
                         // Processing for an hour is no failure; it is asked ever more rarely.
                         let pause = renewal::pause(
-                            &Failed { failures: o.attempts.min(6), retry_after: None, remaining: Span::days(30) },
+                            &Failed { failures: o.attempts.min(6), retry_after: None, remaining: UNKNOWN_REMAINS },
                             &[&s.name],
                         );
                         let least =
@@ -338,8 +436,9 @@ impl Engine {
                         next = Some(now + least);
                     }
                 }
-                ports::Answer::Failed { terminal, detail, problems, retry_after } => {
-                    next = self.order_failed(tx, &mut o, &s, terminal, &detail, &problems, retry_after, now)?;
+                ports::Answer::Failed { terminal, detail, problems, retry_after, fault } => {
+                    let failure = Failure { terminal, gives_up: false, detail, problems, retry_after, fault };
+                    next = failed(tx, &mut o, failure, now)?;
                 }
             }
             order::put(tx, &o)?;
@@ -347,57 +446,118 @@ impl Engine {
             Ok(())
         })
     }
+}
 
-    /// An order did not work out: it is tried again later, or ended so that the renewal makes another one, elsewhere where that helps.
-    #[expect(clippy::too_many_arguments, reason = "each is asked for by name at its calls")]
-    fn order_failed(
-        &self,
-        tx: &mut store::Tx<'_>,
-        o: &mut order::Order,
-        s: &secret::Secret,
-        terminal: bool,
-        detail: &str,
-        problems: &[(String, String)],
-        retry_after: Option<Span>,
-        now: Time,
-    ) -> Result<Option<Time>> {
-        // A failing name of a shared certificate is said by its name.
-        let named: Vec<String> = problems.iter().map(|(name, what)| format!("{name}: {what}")).collect();
-        let told =
-            if named.is_empty() { format!("{}: {detail}", o.issuer) } else { format!("{}: {detail} ({})", o.issuer, named.join("; ")) };
-        o.detail = told.clone();
-        o.problems = problems.to_vec();
+/// What went wrong with an order.
+struct Failure {
+    terminal: bool,
+    /// Whether it ends, though nothing speaks against another one of the same kind.
+    gives_up: bool,
+    detail: String,
+    problems: Vec<(String, String)>,
+    retry_after: Option<Span>,
+    fault: Fault,
+}
+
+impl Failure {
+    fn of(detail: String, fault: Fault) -> Failure {
+        Failure { terminal: false, gives_up: false, detail, problems: Vec::new(), retry_after: None, fault }
+    }
+}
+
+/// An order did not work out: it is tried again later, or ended so that the renewal makes another one, elsewhere where that helps.
+fn failed(tx: &mut store::Tx<'_>, o: &mut order::Order, f: Failure, now: Time) -> Result<Option<Time>> {
+    // A failing name of a shared certificate is said by its name.
+    let named: Vec<String> = f.problems.iter().map(|(name, what)| format!("{name}: {what}")).collect();
+    let detail = &f.detail;
+    let told = if named.is_empty() { format!("{}: {detail}", o.issuer) } else { format!("{}: {detail} ({})", o.issuer, named.join("; ")) };
+    o.failures += 1;
+    o.detail = told.clone();
+    o.problems.clone_from(&f.problems);
+    // Only what came from the issuer itself says anything of its other orders.
+    if f.fault != Fault::Order {
         let mut state = issuance::issuer_state(tx, &o.issuer)?;
-        state.failures += 1;
-        state.failing_since = state.failing_since.or(Some(now));
-        state.detail = told.clone();
-        let again = trouble(tx, o.secret, terminal, &told, retry_after, now)?;
-        if let Some(asked) = retry_after {
-            state.not_before = Some(now + asked.min(renewal::LONGEST_RETRY_AFTER));
+        state.failed_at = Some(now);
+        state.detail.clone_from(&told);
+        match f.fault {
+            Fault::Limit => state.not_before = Some(now + f.retry_after.unwrap_or(LIMITED).min(renewal::LONGEST_RETRY_AFTER)),
+            _ => {
+                state.failures += 1;
+                state.failing_since = state.failing_since.or(Some(now));
+            }
         }
         issuance::put_issuer_state(tx, &o.issuer, &state)?;
-        // What was refused, or failed several times, is not asked for again in the same words: the next order may go to another issuer.
-        // Steps that only had to wait are no failures.
-        let failures = issuance::renewal(tx, o.secret)?.map_or(0, |r| r.failures);
-        if terminal || failures >= FALLBACK_AFTER {
-            o.state = OrderState::Failed;
-            o.done_at = Some(now);
-            if o.held != 0 {
-                store::model::held::remove(tx, o.held)?;
-                o.held = 0;
-            }
-            timer::set(tx, loops::RENEW, o.secret.0, again)?;
-            let body = json!({ "order": o.id, "issuer": o.issuer, "detail": told, "problems": problems });
-            tx.journal(Entry::new("order.failed", format!("secret/{}", s.name), "", &body))?;
-            return Ok(None);
-        }
-        Ok(Some(again))
     }
+    if f.fault == Fault::Limit && o.url.is_empty() && free_elsewhere(tx, o, now)? {
+        // It was placed nowhere, and somebody else can be asked at once.
+        end_order(tx, o, OrderState::Ended, &told, now)?;
+        (o.state, o.held, o.done_at) = (OrderState::Ended, 0, Some(now));
+        timer::set(tx, loops::RENEW, o.secret.0, now)?;
+        return Ok(None);
+    }
+    let again = trouble(tx, o.secret, f.terminal, &told, f.retry_after, now)?;
+    // What was refused is not asked for again in the same words. What failed several times is asked of somebody else where there is
+    // somebody; an order that lies with the issuer is not thrown away for nobody's sake.
+    let often = o.failures >= FALLBACK_AFTER && (o.url.is_empty() || free_elsewhere(tx, o, now)?);
+    if !f.terminal && !f.gives_up && !often {
+        return Ok(Some(again));
+    }
+    end_order(tx, o, OrderState::Failed, &told, now)?;
+    (o.state, o.held, o.done_at) = (OrderState::Failed, 0, Some(now));
+    timer::set(tx, loops::RENEW, o.secret.0, again)?;
+    Ok((!o.url.is_empty()).then_some(now))
+}
+
+/// Ends an order, with the key that is held for it. What it left at the issuer is taken back in the next round.
+fn end_order(tx: &mut store::Tx<'_>, o: &order::Order, state: OrderState, why: &str, now: Time) -> Result<()> {
+    if o.held != 0 {
+        held::remove(tx, o.held)?;
+    }
+    order::put(tx, &order::Order { state, held: 0, done_at: Some(now), detail: why.to_owned(), ..o.clone() })?;
+    if !o.url.is_empty() {
+        timer::set(tx, loops::ORDER, o.id, now)?;
+    }
+    let name = secret::get(tx, o.secret)?.map_or_else(|| o.secret.to_string(), |s| s.name);
+    let body = json!({ "order": o.id, "issuer": o.issuer, "detail": why, "problems": o.problems });
+    let action = if state == OrderState::Failed { "order.failed" } else { "order.ended" };
+    tx.journal(Entry::new(action, format!("secret/{name}"), "", &body))?;
+    Ok(())
+}
+
+/// Ends the orders of a renewal that nobody needs any more, or all of a secret's where none is named; the keys that are held for them go.
+pub(super) fn end_open(tx: &mut store::Tx<'_>, id: SecretId, intent: Option<i64>, why: &str, now: Time) -> Result<()> {
+    let open = order::open_of(tx, id, MOST_OPEN)?;
+    for o in open.iter().filter(|o| intent.is_none_or(|intent| o.intent == intent)) {
+        end_order(tx, o, OrderState::Ended, why, now)?;
+    }
+    Ok(())
+}
+
+/// Whether somebody else can be asked for what an order asks for, now and with hope.
+fn free_elsewhere(tx: &mut store::Tx<'_>, o: &order::Order, now: Time) -> Result<bool> {
+    let Some(i) = issuance::get(tx, o.secret)?.filter(|i| !i.issued_by.is_empty()) else { return Ok(false) };
+    let region = if o.held == 0 { super::region_of(tx, &o.scope)? } else { String::new() };
+    match choose(tx, &i, &region, now) {
+        Ok(all) => Ok(all.iter().any(|c| c.not_before.is_none() && !c.failing && c.issuer.name != o.issuer)),
+        Err(Error::Store(e)) => Err(Error::Store(e)),
+        Err(_) => Ok(false),
+    }
+}
+
+/// An order goes on: what failed before it is no failure in a row any more. `whole` where a certificate came.
+fn recovered(tx: &mut store::Tx<'_>, o: &order::Order, whole: bool, now: Time) -> Result<()> {
+    let Some(state) = issuance::renewal(tx, o.secret)?.filter(|r| r.failures > 0 && (whole || !r.terminal)) else { return Ok(()) };
+    let fine = issuance::Renewal { failures: 0, failing_since: None, terminal: false, detail: String::new(), ..state };
+    issuance::put_renewal(tx, &fine)?;
+    timer::set_earlier(tx, loops::SECRET, o.secret.0, now)?;
+    Ok(())
 }
 
 enum Asked {
     Now(Box<order::Order>, Box<Ordered>),
     Later(Option<Time>),
+    /// It is over, and may have left something behind.
+    Over(Box<order::Order>, Box<Ordered>),
 }
 
 /// An answer is believed only where it is for the key and the names that were asked for.

@@ -9,7 +9,7 @@ use store::{
     Tx,
     model::{
         intent,
-        issuance::{self, Issuance, PlannedEnd},
+        issuance::{self, PlannedEnd},
         secret,
     },
 };
@@ -41,7 +41,7 @@ fn ends(tx: &mut Tx<'_>, s: &secret::Secret) -> Result<BTreeMap<String, PlannedE
 }
 
 /// Keeps for a version what is planned for it; what was kept before stays.
-pub(super) fn keep(tx: &mut Tx<'_>, s: &secret::Secret, _: &Issuance, version: i64) -> Result<()> {
+pub(super) fn keep(tx: &mut Tx<'_>, s: &secret::Secret, version: i64) -> Result<()> {
     for (scope, end) in ends(tx, s)? {
         if issuance::planned_end(tx, s.id, version, &scope)?.is_none() {
             issuance::put_planned_end(tx, s.id, version, &scope, end)?;
@@ -51,7 +51,7 @@ pub(super) fn keep(tx: &mut Tx<'_>, s: &secret::Secret, _: &Issuance, version: i
 }
 
 /// The scopes that a version needs whose keys are born in the store: one for all, and one for each region that has an end of its own.
-pub(super) fn scopes(tx: &mut Tx<'_>, s: &secret::Secret, _: &Issuance) -> Result<Vec<String>> {
+pub(super) fn scopes(tx: &mut Tx<'_>, s: &secret::Secret) -> Result<Vec<String>> {
     let mut all: Vec<String> = ends(tx, s)?.into_keys().collect();
     // Targets of no region, and of regions that the plan says nothing of, serve the one for all.
     all.push(String::from("all"));

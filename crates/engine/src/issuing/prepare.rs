@@ -1,6 +1,6 @@
 //! From a request to bytes that may be signed: checked, built by policy, rehearsed and linted. Changes nothing.
 
-use super::authority::serial;
+use super::{authority::serial, choose::Choice};
 use crate::{Engine, Error, Refusal, Result, ports::Entropy};
 use domain::{
     Fingerprint, Time,
@@ -43,26 +43,22 @@ impl Want {
         tx: &mut Tx<'_>,
         s: secret::Secret,
         i: Issuance,
-        issuer: issuance::Issuer,
+        by: Choice,
         version: i64,
         scope: &str,
         region: &str,
     ) -> Result<Want> {
-        let of_issuer = authority::of_issuer(tx, &issuer.name)?;
-        let ca_keys = of_issuer.iter().map(|a| a.key).collect();
-        let current = of_issuer.into_iter().find(|a| a.state == issuing::AuthorityState::Current);
+        let issuer = by.issuer;
+        let ca_keys = by.authorities.iter().map(|a| a.key).collect();
+        let current = by.authorities.into_iter().find(|a| a.state == issuing::AuthorityState::Current);
         let authority =
             current.ok_or_else(|| Error::refused("no-issuer", format!("{0} has no CA yet: perennial ca create {0}", issuer.name)))?;
         let calendar = match calendar::service(tx, &s.service)? {
             Some(service) => calendar::calendar(tx, &service.calendar)?,
             None => Calendar::open(),
         };
-        let mut planned = None;
-        for part in [scope, region, "all"] {
-            if planned.is_none() && !part.is_empty() {
-                planned = issuance::planned_end(tx, s.id, version, part)?;
-            }
-        }
+        let mut ends = issuance::planned_ends(tx, s.id, version, [scope, region, "all"])?;
+        let planned = [scope, region, "all"].into_iter().find_map(|part| ends.remove(part));
         Ok(Want { secret: s, issuance: i, issuer, authority, ca_keys, calendar, version, scope: scope.to_owned(), planned })
     }
 }
@@ -78,7 +74,6 @@ pub(crate) struct Ready {
     pub(crate) intent: i64,
     /// The freeze in which it ends, since all of the second half of its life does.
     pub(crate) frozen: Option<String>,
-    pub(crate) above: Vec<u8>,
 }
 
 impl Engine {
@@ -97,12 +92,6 @@ impl Engine {
         let checked = csr::check(&csr, &rules).map_err(|problems| {
             Error::Refused(Refusal { code: "bad-request", problems: problems.into_iter().map(|p| p.detail).collect() })
         })?;
-        if self.store.read(|tx| authority::is_compromised(tx, &csr.spki_fingerprint()))? {
-            return Err(Error::refused(
-                "bad-request",
-                "the key belongs to a certificate that was revoked for a leaked key; make another one",
-            ));
-        }
         let lifetime = want.issuance.lifetime.unwrap_or(issuing::LIFETIME);
         let ends = ends(want, lifetime, now);
         let revocable = lifetime > issuing::SHORT_LIVED;
@@ -146,10 +135,23 @@ impl Engine {
             issuer: want.issuer.name.clone(),
             intent: want.planned.map_or(0, |p| p.intent),
             frozen: ends.frozen,
-            above: want.authority.certificate.clone(),
         })
     }
 }
+
+/// A key that leaked is certified by nobody and stored by nobody again, whoever asks for it.
+///
+/// # Errors
+/// It did.
+pub(crate) fn not_leaked(tx: &mut Tx<'_>, key: &Fingerprint) -> Result<()> {
+    if authority::is_compromised(tx, key)? {
+        return Err(Error::refused("bad-request", LEAKED));
+    }
+    Ok(())
+}
+
+/// What is said of a key that leaked.
+pub(crate) const LEAKED: &str = "the key belongs to a certificate that was revoked for a leaked key; make another one";
 
 /// The end by the plan that divides production up, where it lies ahead and within what may be asked; else by identity and calendar.
 fn ends(want: &Want, lifetime: domain::Span, now: Time) -> issuing::Ends {

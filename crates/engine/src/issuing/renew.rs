@@ -5,7 +5,7 @@
 
 use super::{
     announce,
-    choose::choose,
+    choose::{Choice, choose},
     desk::{Job, is_signed},
     node::chain_of,
     orders, plan,
@@ -66,12 +66,17 @@ impl Engine {
     /// What the database says. What goes wrong with one secret is written down with it.
     pub fn renew_once(&self, random: &mut Entropy<'_>, tick: &Tick) -> Result<usize> {
         if self.is_open() {
-            self.finish_intended(LEFT_BEHIND, tick)?;
+            match self.finish_intended(LEFT_BEHIND, tick) {
+                Err(error) if error.is_of_the_database() => return Err(error),
+                Err(error) => tracing::error!(%error, "what a crash left behind is not finished; renewals go on"),
+                Ok(_) => {}
+            }
         }
         let claims =
             self.store.write(&rules(), tick.now, |tx| timer::claim(tx, loops::RENEW, tick.now, &self.holder, schedule::LEASE, BATCH))?;
         for claim in &claims {
-            self.renew_one(claim, random, tick)?;
+            let done = self.renew_one(claim, random, tick);
+            self.left_for_later(loops::RENEW, claim, done, tick)?;
         }
         Ok(claims.len())
     }
@@ -83,7 +88,7 @@ impl Engine {
             Step::Acts(row) => match self.act(id, &row, random, tick) {
                 Ok(next) => next,
                 Err(Error::Sealed) => Some(tick.now + LATER),
-                Err(Error::Store(e)) => return Err(Error::Store(e)),
+                Err(error @ Error::Store(_)) => return Err(error),
                 Err(error) => Some(self.failed(id, &error, tick)?),
             },
         };
@@ -111,6 +116,7 @@ impl Engine {
             let open = intent::open_for(tx, RENEW, &subject(&s))?;
             let issuance = issuance::get(tx, id)?.filter(|i| !i.issued_by.is_empty());
             let (Some(i), true) = (issuance, check_renewable(&s).is_ok()) else {
+                orders::end_open(tx, id, None, "nobody issues it any more", now)?;
                 if let Some(open) = open {
                     intent::drop_one(tx, open.id, now)?;
                     tx.journal(Entry::new("renewal.dropped", subject(&s), "nobody issues it any more", &json!({ "intent": open.id })))?;
@@ -135,9 +141,10 @@ impl Engine {
                 state.due_at = due;
                 issuance::put_renewal(tx, &state)?;
             }
-            let Some(due) = due else { return Ok(Step::Rests(state.ask_again)) };
+            let Some(due) = due else { return Ok(Step::Rests(None)) };
             if due > now {
-                return Ok(Step::Rests(Some(state.ask_again.map_or(due, |t| t.min(due)).max(now + Span::seconds(1)))));
+                // What the issuer suggests meanwhile wakes this.
+                return Ok(Step::Rests(Some(due)));
             }
             if !tick.clock.is_believed() {
                 // A clock that is wrong must not renew everything.
@@ -165,39 +172,48 @@ impl Engine {
                 let s = secret::lock(tx, id)?.ok_or_else(|| Error::not_found("secret", &s.name))?;
                 if s.newest_version + 1 == number {
                     announce::announce(tx, id, &row.reason, &rules(), tick)?;
-                    plan::keep(tx, &s, &i, number)?;
+                    plan::keep(tx, &s, number)?;
                 }
                 close(tx, &s, row, tick.now)
             })?;
             return Ok(Some(tick.now + Span::seconds(1)));
         }
-        let choice = self.store.try_read(|tx| Ok::<_, Error>(choose(tx, &i, "", tick.now)?.into_iter().next()))?;
-        let choice = choice.ok_or_else(|| Error::refused("no-issuer", format!("nobody issues {}", s.name)))?;
-        if let Some(then) = choice.not_before {
-            self.waits(
-                id,
-                format!("{} is not asked before {then}: its budget is used up, or it asked us to wait", choice.issuer.name),
-                tick,
-            )?;
+        let choice = self.choice(&s, &i, "", tick)?;
+        if let Some(then) = self.waits(&choice, id, tick)? {
             return Ok(Some(then));
         }
         if choice.issuer.kind == IssuerKind::Acme {
             return orders::for_store(self, &s, &i, &choice.issuer, number, row, random, tick);
         }
-        let scopes = self.store.try_read(|tx| plan::scopes(tx, &s, &i))?;
+        let scopes = self.store.try_read(|tx| plan::scopes(tx, &s))?;
         for scope in &scopes {
-            let (have, want) = self.store.try_write(&rules(), tick.now, |tx| {
-                plan::keep(tx, &s, &i, number)?;
+            let have = self.store.try_write(&rules(), tick.now, |tx| {
+                plan::keep(tx, &s, number)?;
                 let have = authority::issued_for(tx, id, number, 1000)?.into_iter().find(|r| r.scope == *scope && usable(r));
-                let want = Want::read(tx, s.clone(), i.clone(), choice.issuer.clone(), number, scope, scope)?;
-                Ok::<_, Error>((have, want))
+                Ok::<_, Error>(have)
             })?;
-            match have {
-                Some(row) if is_signed(&row) => {}
-                Some(row) => {
+            let want = if have.is_some() {
+                None
+            } else {
+                // A region's certificate comes from the region's own issuer. One that answers later has no part in a version that is
+                // stored as a whole.
+                let of_region = self.store.try_read(|tx| {
+                    let all = choose(tx, &i, if scope == "all" { "" } else { scope }, tick.now)?;
+                    Ok::<_, Error>(all.into_iter().find(|c| c.issuer.kind == IssuerKind::Internal))
+                })?;
+                let by = of_region.unwrap_or_else(|| choice.clone());
+                if let Some(then) = self.waits(&by, id, tick)? {
+                    return Ok(Some(then));
+                }
+                Some(self.store.try_read(|tx| Want::read(tx, s.clone(), i.clone(), by.clone(), number, scope, scope))?)
+            };
+            match (have, want) {
+                (Some(row), _) if is_signed(&row) => {}
+                (Some(row), _) => {
                     self.finish_one(&row, tick)?;
                 }
-                None => {
+                (None, None) => {}
+                (None, Some(want)) => {
                     let key = PrivateKey::generate(prepare::key_type(i.key_type)).map_err(|e| Error::Outside(e.to_string()))?;
                     let request = csr::build(&key, None, &prepare::sans(&s, &i)?).map_err(|e| Error::Outside(e.to_string()))?;
                     let ready = self.ready(&want, &request, random, tick.now)?;
@@ -265,19 +281,28 @@ impl Engine {
     fn over(&self, id: SecretId, row: &Row, tick: &Tick) -> Result<Option<Time>> {
         self.store.try_write(&rules(), tick.now, |tx| {
             let s = secret::lock(tx, id)?.ok_or_else(|| Error::not_found("secret", &id.to_string()))?;
+            orders::end_open(tx, id, Some(row.id), "another version was stored meanwhile", tick.now)?;
             close(tx, &s, row, tick.now)
         })?;
         Ok(Some(tick.now + Span::seconds(1)))
     }
 
-    /// What is waited for, without a failure.
-    fn waits(&self, id: SecretId, detail: String, tick: &Tick) -> Result<()> {
+    /// Who is asked first.
+    fn choice(&self, s: &secret::Secret, i: &issuance::Issuance, region: &str, tick: &Tick) -> Result<Choice> {
+        let choice = self.store.try_read(|tx| Ok::<_, Error>(choose(tx, i, region, tick.now)?.into_iter().next()))?;
+        choice.ok_or_else(|| Error::refused("no-issuer", format!("nobody issues {}", s.name)))
+    }
+
+    /// Until when an issuer is waited for, without a failure; written down.
+    fn waits(&self, choice: &Choice, id: SecretId, tick: &Tick) -> Result<Option<Time>> {
+        let Some(then) = choice.not_before else { return Ok(None) };
+        let detail = format!("{} is not asked before {then}: its budget is used up, or it asked us to wait", choice.issuer.name);
         self.store.try_write(&rules(), tick.now, |tx| {
             let mut state = issuance::renewal(tx, id)?.unwrap_or_else(|| issuance::Renewal::fresh(id, 0));
             state.detail = detail.clone();
-            issuance::put_renewal(tx, &state)?;
-            Ok(())
-        })
+            Ok::<_, Error>(issuance::put_renewal(tx, &state)?)
+        })?;
+        Ok(Some(then))
     }
 
     /// Writes down that it failed. Says when it is tried again.
@@ -348,13 +373,15 @@ fn due(tx: &mut Tx<'_>, s: &secret::Secret, i: &issuance::Issuance, state: &issu
     if s.newest_version == 0 {
         return Ok(Some(s.declared_at));
     }
-    let Some(version) = secret::versions(tx, s.id, 1)?.into_iter().next() else { return Ok(None) };
+    let mut versions = secret::versions(tx, s.id, 2)?.into_iter();
+    let Some(version) = versions.next() else { return Ok(None) };
     let Some((not_before, not_after)) = secret::first_end(tx, s.id, s.newest_version)? else { return Ok(None) };
     let window = i.window()?;
     let issuer = i.issued_by.first().map_or("", String::as_str);
     let ask = Ask {
         identity: &[&s.name, issuer],
         stored_at: version.stored_at,
+        before: versions.next().map(|v| v.stored_at),
         not_before,
         not_after,
         suggested: state.suggested,

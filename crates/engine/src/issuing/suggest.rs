@@ -33,15 +33,16 @@ impl Engine {
         let claims = self.store.write(&rules(), now, |tx| timer::claim(tx, loops::ARI, now, &self.holder, schedule::LEASE, BATCH))?;
         let (mut asked, mut questions) = (Vec::new(), Vec::new());
         for claim in &claims {
-            match self.store.try_read(|tx| question(tx, SecretId(claim.subject)))? {
-                Some((version, question)) => {
+            match self.store.try_read(|tx| question(tx, SecretId(claim.subject))) {
+                Ok(Some((version, question))) => {
                     asked.push((claim, version));
                     questions.push(question);
                 }
                 // Nothing of an ACME issuer is newest any more.
-                None => {
+                Ok(None) => {
                     self.store.write(&rules(), now, |tx| timer::done(tx, loops::ARI, claim, None))?;
                 }
+                Err(error) => self.left_for_later(loops::ARI, claim, Err(error), tick)?,
             }
         }
         if questions.is_empty() {
@@ -50,13 +51,15 @@ impl Engine {
         let answers = authority.suggest(&questions, now);
         for ((claim, version), said) in asked.into_iter().zip(answers) {
             let pause = said.retry_after.unwrap_or(EVERY).max(OFTEN).min(RARELY);
-            self.store.try_write(&rules(), now, |tx| {
+            let written = self.store.try_write(&rules(), now, |tx| {
                 let id = SecretId(claim.subject);
                 let Some(s) = secret::lock(tx, id)? else { return Ok(()) };
                 let mut state = issuance::renewal(tx, id)?.unwrap_or_else(|| issuance::Renewal::fresh(id, s.newest_version));
                 if s.newest_version == version && state.version == version {
-                    let changed = said.window.is_some() && state.suggested != said.window;
-                    if said.window.is_some() {
+                    // A window that has passed is said to end whenever it is asked for: what it was first is what it stays.
+                    let past = |w: Option<(domain::Time, domain::Time)>| w.is_some_and(|(_, until)| until <= now);
+                    let changed = said.window.is_some() && state.suggested != said.window && !(past(said.window) && past(state.suggested));
+                    if changed {
                         state.suggested = said.window;
                         state.suggested_why = said.explanation.clone();
                     }
@@ -71,7 +74,8 @@ impl Engine {
                 }
                 timer::done(tx, loops::ARI, claim, Some(now + pause))?;
                 Ok::<_, Error>(())
-            })?;
+            });
+            self.left_for_later(loops::ARI, claim, written, tick)?;
         }
         Ok(claims.len())
     }

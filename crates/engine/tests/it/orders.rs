@@ -11,7 +11,7 @@ use domain::{
 use engine::{
     Error,
     issuing::{Answer, NewRequest},
-    ports::{self, Answered, Authority, Ordered, Question, Suggestion},
+    ports::{self, Answered, Authority, Fault, Ordered, Question, Suggestion},
 };
 use pki::{Certificate, Csr, KeyType, PrivateKey, San, csr};
 use std::{collections::VecDeque, sync::Mutex};
@@ -50,6 +50,8 @@ struct Script {
     next: Mutex<VecDeque<ports::Answer>>,
     asked: Mutex<Vec<(String, String, String)>>,
     window: Mutex<Option<(Time, Time)>>,
+    replaces: Mutex<Vec<String>>,
+    abandoned: Mutex<Vec<String>>,
 }
 
 impl Script {
@@ -59,6 +61,8 @@ impl Script {
             next: Mutex::default(),
             asked: Mutex::default(),
             window: Mutex::default(),
+            replaces: Mutex::default(),
+            abandoned: Mutex::default(),
         }
     }
     fn says(&self, answer: ports::Answer) {
@@ -85,21 +89,23 @@ impl Script {
 }
 
 impl Authority for Script {
-    fn order(&self, orders: &[Ordered], now: Time) -> Vec<Answered> {
-        orders
-            .iter()
-            .map(|o| {
-                assert!(!o.account_key.is_empty());
-                self.asked.lock().unwrap().push((o.issuer.name.clone(), o.url.clone(), o.account.clone()));
-                let answer = self.next.lock().unwrap().pop_front();
-                let answer = answer.unwrap_or_else(|| ports::Answer::Issued(self.issue(o, now)));
-                Answered {
-                    account: "https://acme.example.net/account/1".into(),
-                    url: format!("https://acme.example.net/order/{}", o.order),
-                    answer,
-                }
-            })
-            .collect()
+    fn order(&self, orders: &[Ordered], now: Time, answered: &mut dyn FnMut(usize, Answered)) {
+        for (n, o) in orders.iter().enumerate() {
+            assert!(!o.account_key.is_empty());
+            self.asked.lock().unwrap().push((o.issuer.name.clone(), o.url.clone(), o.account.clone()));
+            self.replaces.lock().unwrap().push(o.replaces.clone());
+            let answer = self.next.lock().unwrap().pop_front();
+            let answer = answer.unwrap_or_else(|| ports::Answer::Issued(self.issue(o, now)));
+            let forgotten = matches!(&answer, ports::Answer::Failed { detail, .. } if detail == "accountDoesNotExist");
+            let unplaced = forgotten || matches!(&answer, ports::Answer::Failed { fault: Fault::Limit, .. });
+            let url = |of: &str| format!("https://acme.example.net/{of}");
+            let account = if forgotten { String::new() } else { url("account/1") };
+            let url = if unplaced { String::new() } else { url(&format!("order/{}", o.order)) };
+            answered(n, Answered { account, url, answer });
+        }
+    }
+    fn abandon(&self, order: &Ordered, _now: Time) {
+        self.abandoned.lock().unwrap().push(order.url.clone());
     }
     fn suggest(&self, questions: &[Question], _now: Time) -> Vec<Suggestion> {
         let window = *self.window.lock().unwrap();
@@ -111,6 +117,10 @@ fn world() -> (World, Script) {
     let w = World::new(t("2026-03-01T10:00:00Z"));
     w.apply(ACME);
     (w, Script::new())
+}
+
+fn fails(detail: &str, fault: Fault, retry_after: Option<Span>) -> ports::Answer {
+    ports::Answer::Failed { terminal: false, detail: detail.into(), problems: vec![], retry_after, fault }
 }
 
 fn turn(w: &World, script: &Script) {
@@ -166,6 +176,7 @@ fn one_failing_name_is_said_by_its_name_and_told_at_once() {
         detail: "the order is invalid".into(),
         problems: vec![("example.com".into(), "no such host".into())],
         retry_after: None,
+        fault: Fault::Order,
     });
     turn(&w, &script);
     w.settle();
@@ -178,7 +189,7 @@ fn one_failing_name_is_said_by_its_name_and_told_at_once() {
 fn a_failing_issuer_is_asked_ever_more_rarely_and_then_its_fallback() {
     let (mut w, script) = world();
     for _ in 0..4 {
-        script.says(ports::Answer::Failed { terminal: false, detail: "HTML instead of JSON".into(), problems: vec![], retry_after: None });
+        script.says(fails("HTML instead of JSON", Fault::Issuer, None));
     }
     let mut waits = Vec::new();
     while w.secret("www").newest_version == 0 {
@@ -199,8 +210,8 @@ fn a_failing_issuer_is_asked_ever_more_rarely_and_then_its_fallback() {
 #[test]
 fn absurd_retry_after_costs_a_day_and_budgets_hold() {
     let (mut w, script) = world();
-    let slow = || ports::Answer::Failed { terminal: false, detail: "429".into(), problems: vec![], retry_after: Some(Span::days(9999)) };
-    script.says(slow());
+    w.apply(&ACME.replace("fallback = \"other\"\n", ""));
+    script.says(fails("429", Fault::Limit, Some(Span::days(9999))));
     turn(&w, &script);
     w.now = w.now + Span::hours(5);
     turn(&w, &script);
@@ -208,6 +219,7 @@ fn absurd_retry_after_costs_a_day_and_budgets_hold() {
     w.now = w.now + Span::hours(20);
     turn(&w, &script);
     assert_eq!(w.secret("www").newest_version, 1);
+    w.apply(ACME);
     // Two more renewals of this week are within the budget of three; the fourth order waits for room, or goes elsewhere.
     for n in 2..=3 {
         w.now = w.now + Span::hours(1);
@@ -230,6 +242,218 @@ fn an_answer_for_another_key_or_fewer_names_is_not_believed() {
     assert_eq!(w.secret("www").newest_version, 0);
     assert!(state(&w).detail.contains("another key"), "{}", state(&w).detail);
     assert_eq!(orders(&w)[0].state, OrderState::Failed);
+}
+
+/// Whoever wants to be left alone is left alone, and nobody waits for him where somebody else is free.
+#[test]
+fn a_limit_beside_a_fallback_costs_nothing() {
+    let (mut w, script) = world();
+    script.says(fails("429", Fault::Limit, Some(Span::days(9999))));
+    turn(&w, &script);
+    w.now = w.now + Span::minutes(2);
+    turn(&w, &script);
+    let asked: Vec<String> = script.asked.lock().unwrap().iter().map(|a| a.0.clone()).collect();
+    assert_eq!((asked, w.secret("www").newest_version), (vec!["public".into(), "other".into()], 1));
+    let states: Vec<OrderState> = orders(&w).iter().map(|o| o.state).collect();
+    assert_eq!(states, [OrderState::Issued, OrderState::Ended]);
+    let id = w.secret("www").id;
+    assert!(w.engine.store().read(|tx| held::of(tx, "request-key", id.0, 10)).unwrap().is_empty(), "no key is left behind");
+}
+
+/// A certificate does not end while an issuer is left alone that wants it: nothing waits for longer than a quarter of what is left.
+#[test]
+fn a_limit_does_not_outlast_the_certificate() {
+    let (mut w, script) = world();
+    w.apply(&ACME.replace("fallback = \"other\"\n", ""));
+    turn(&w, &script);
+    let id = w.secret("www").id;
+    let end = w.engine.store().read(|tx| secret::first_end(tx, id, 1)).unwrap().unwrap().1;
+    w.now = end - Span::hours(8);
+    script.says(fails("429", Fault::Limit, Some(Span::days(9999))));
+    turn(&w, &script);
+    assert_eq!(script.asked.lock().unwrap().len(), 2);
+    w.now = w.now + Span::hours(2) - Span::minutes(1);
+    turn(&w, &script);
+    assert_eq!(script.asked.lock().unwrap().len(), 2);
+    w.now = w.now + Span::minutes(2);
+    turn(&w, &script);
+    assert_eq!(w.secret("www").newest_version, 2);
+}
+
+/// What is wrong with one secret says nothing of its issuer.
+#[test]
+fn only_what_came_from_the_issuer_counts_against_it() {
+    let (mut w, script) = world();
+    w.apply(&ACME.replace("orders = 3", "orders = 300"));
+    for _ in 0..5 {
+        script.says(ports::Answer::Failed {
+            terminal: true,
+            detail: "no listener".into(),
+            problems: vec![],
+            retry_after: None,
+            fault: Fault::Order,
+        });
+    }
+    for _ in 0..40 {
+        turn(&w, &script);
+        w.now = w.now + Span::minutes(20);
+    }
+    let asked: Vec<String> = script.asked.lock().unwrap().iter().map(|a| a.0.clone()).collect();
+    assert!(asked.iter().all(|name| name == "public"), "{asked:?}");
+    assert_eq!(w.engine.store().read(|tx| issuance::issuer_state(tx, "public")).unwrap(), issuance::IssuerState::default());
+    // An issuer that failed is asked first again some hours later.
+    let failing = |ago: Span| issuance::IssuerState { failures: 400, failed_at: Some(w.now - ago), ..issuance::IssuerState::default() };
+    for (ago, by) in [(Span::hours(5), "other"), (Span::hours(7), "public")] {
+        w.engine.store().write(&person(), w.now, |tx| issuance::put_issuer_state(tx, "public", &failing(ago))).unwrap();
+        w.engine.renew_secret("www", "test", &person(), &w.tick()).unwrap();
+        turn(&w, &script);
+        assert_eq!(script.asked.lock().unwrap().last().unwrap().0, by);
+    }
+}
+
+/// An order that lies with its issuer is not thrown away for nobody's sake; one that is given up is taken back there.
+#[test]
+fn a_placed_order_outlives_failures_and_is_taken_back_when_it_is_given_up() {
+    for (fallback, state) in [(false, OrderState::Issued), (true, OrderState::Failed)] {
+        let (mut w, script) = world();
+        if !fallback {
+            w.apply(&ACME.replace("fallback = \"other\"\n", ""));
+        }
+        script.says(ports::Answer::Pending { retry_after: None, what: "it validates".into() });
+        for _ in 0..6 {
+            script.says(fails("HTML instead of JSON", Fault::Issuer, None));
+        }
+        for _ in 0..60 {
+            turn(&w, &script);
+            w.now = w.now + Span::minutes(10);
+        }
+        let first = orders(&w).pop().unwrap();
+        assert_eq!(first.state, state, "{}", first.detail);
+        let abandoned = script.abandoned.lock().unwrap().clone();
+        assert_eq!(abandoned.len(), usize::from(fallback), "{abandoned:?}");
+        assert!(orders(&w).len() == 1 || fallback);
+    }
+}
+
+#[test]
+fn an_account_that_the_issuer_forgot_is_registered_again() {
+    let (mut w, script) = world();
+    script.says(ports::Answer::Pending { retry_after: None, what: "it has an account for us".into() });
+    script.says(fails("accountDoesNotExist", Fault::Order, None));
+    for _ in 0..5 {
+        turn(&w, &script);
+        w.now = w.now + Span::minutes(20);
+    }
+    assert_eq!(w.secret("www").newest_version, 1);
+    let accounts: Vec<bool> = script.asked.lock().unwrap().iter().map(|a| a.2.is_empty()).collect();
+    assert_eq!(accounts, [true, false, true]);
+}
+
+/// RFC 9773 §5: a CA refuses orders that replace what another one issued.
+#[test]
+fn an_order_replaces_only_what_the_same_issuer_gave() {
+    let (mut w, script) = world();
+    turn(&w, &script);
+    w.now = w.now + Span::hours(1);
+    w.engine.renew_secret("www", "test", &person(), &w.tick()).unwrap();
+    turn(&w, &script);
+    w.apply(&ACME.replace("issued_by = [\"public\"]", "issued_by = [\"other\"]"));
+    w.now = w.now + Span::hours(1);
+    w.engine.renew_secret("www", "test", &person(), &w.tick()).unwrap();
+    turn(&w, &script);
+    let replaces: Vec<bool> = script.replaces.lock().unwrap().iter().map(|r| !r.is_empty()).collect();
+    assert_eq!((replaces, w.secret("www").newest_version), (vec![false, true, false], 3));
+}
+
+/// One row that cannot be read stops nobody else.
+#[test]
+fn a_damaged_order_stops_no_other() {
+    let (mut w, script) = world();
+    w.apply(&format!("{ACME}[[secret]]\nname = \"b\"\nkind = \"certificate\"\nrenewal = \"automatic\"\nnames = [\"b.example.com\"]\nissued_by = [\"other\"]\nkeys = \"store\"\n"));
+    for _ in 0..2 {
+        script.says(ports::Answer::Pending { retry_after: Some(Span::minutes(1)), what: "it validates".into() });
+    }
+    turn(&w, &script);
+    let broken = orders(&w)[0].id;
+    w.engine
+        .store()
+        .write(&person(), w.now, |tx| {
+            tx.execute("UPDATE signing_order SET problems = '{' WHERE id = $1", &[broken.into()])?;
+            Ok(())
+        })
+        .unwrap();
+    w.now = w.now + Span::minutes(2);
+    turn(&w, &script);
+    assert_eq!((w.secret("b").newest_version, w.secret("www").newest_version), (1, 0));
+}
+
+/// A person imports what a renewal still waits for: the order ends, its key goes, and the issuer is asked nothing more.
+#[test]
+fn an_import_ends_the_order_that_waits() {
+    let (mut w, script) = world();
+    script.says(ports::Answer::Pending { retry_after: Some(Span::hours(1)), what: "it validates".into() });
+    turn(&w, &script);
+    let (chain, key) = script.ca.leaf(&["www.example.com", "example.com"], w.now, w.now + Span::days(90));
+    w.store("www", &chain, &key).unwrap();
+    turn(&w, &script);
+    assert_eq!(orders(&w)[0].state, OrderState::Ended);
+    assert_eq!(script.abandoned.lock().unwrap().len(), 1);
+    let id = w.secret("www").id;
+    assert!(w.engine.store().read(|tx| held::of(tx, "request-key", id.0, 10)).unwrap().is_empty());
+    w.now = w.now + Span::hours(2);
+    turn(&w, &script);
+    assert_eq!(script.asked.lock().unwrap().len(), 1);
+}
+
+/// An hour of `processing` is no failure; a week of it is.
+#[test]
+fn processing_for_an_hour_is_waited_for() {
+    let (mut w, script) = world();
+    for _ in 0..100 {
+        script.says(ports::Answer::Pending { retry_after: None, what: "the order is processing".into() });
+    }
+    let end = w.now + Span::hours(1);
+    while w.now < end {
+        turn(&w, &script);
+        w.now = w.now + Span::seconds(10);
+    }
+    assert_eq!((state(&w).failures, orders(&w).len()), (0, 1));
+    assert!(script.asked.lock().unwrap().len() < 20, "asked ever more rarely");
+}
+
+/// A CA whose windows are always past is renewed at thrice in a lifetime, not daily, and its answers are not written over and over.
+#[test]
+fn suggestions_in_the_past_are_no_hot_loop() {
+    let (mut w, script) = world();
+    let begun = w.now;
+    while w.now < begun + Span::days(80) {
+        *script.window.lock().unwrap() = Some((w.now - Span::seconds(1), w.now));
+        turn(&w, &script);
+        w.now = w.now + Span::hours(6);
+    }
+    assert!((2..=4).contains(&w.secret("www").newest_version), "{} versions", w.secret("www").newest_version);
+    // Malformed: as if nothing was said.
+    *script.window.lock().unwrap() = Some((w.now, w.now - Span::days(1)));
+    turn(&w, &script);
+}
+
+/// A switch of issuers leaves nobody asking every second when to ask.
+#[test]
+fn after_a_switch_of_issuers_nothing_is_written_at_rest() {
+    let (mut w, script) = world();
+    turn(&w, &script);
+    w.apply(&format!(
+        "{}issued_by = [\"eu\"]\nkeys = \"store\"\n[[issuer]]\nname = \"eu\"\nkind = \"internal\"\n",
+        &ACME[..ACME.find("issued_by").unwrap()]
+    ));
+    w.now = w.now + Span::days(1);
+    turn(&w, &script);
+    let mut rounds = 0;
+    for _ in 0..100 {
+        w.now = w.now + Span::seconds(1);
+        rounds += w.engine.renew_once(&mut *entropy(77), &w.tick()).unwrap();
+    }
+    assert!(rounds <= 1, "{rounds} rounds in 100 s");
 }
 
 #[test]
@@ -294,7 +518,7 @@ fn by_hand_the_key_never_leaves_and_several_requests_wait_side_by_side() {
     };
     let (first, second) = (ask(1), ask(2));
     assert_ne!(first.key, second.key);
-    let script = Script { ca: outside, next: Mutex::default(), asked: Mutex::default(), window: Mutex::default() };
+    let script = Script { ca: outside, ..Script::new() };
     let issue = |csr: &[u8]| -> Vec<u8> {
         let ask = Ordered {
             order: 0,
@@ -350,7 +574,8 @@ fn what_is_revoked_stands_in_a_list_that_the_ca_signed_and_its_key_is_not_certif
     let leaf = Certificate::parse(chain[0].clone()).unwrap();
     assert!(list.check_signature(&Certificate::parse(chain[1].clone()).unwrap()).is_ok());
     assert_eq!(list.revocation_of(&leaf).unwrap().reason, Some(pki::crl::Reason::KeyCompromise));
-    assert_eq!(list.number(), Some(2));
+    // RFC 5280 §5.2.3: also behind a restore, where what is stored is behind what was published.
+    assert!(list.number() >= u64::try_from(w.now.unix()).ok());
     let again = w.engine.issue_for_node("web-2", s.id, 1, &csr, &w.tick(), &mut *entropy(8));
     assert!(matches!(again, Err(Error::Refused(r)) if r.problems[0].contains("leaked key")));
     // A list that is made anew each day is never late; one that is not made any more is a finding before it ends.

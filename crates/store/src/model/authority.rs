@@ -142,12 +142,6 @@ pub fn current(tx: &mut Tx<'_>, issuer: &str) -> Result<Option<Authority>> {
     tx.query_opt(&sql, &[issuer.into()])?.as_ref().map(from_row).transpose()
 }
 
-/// All that sign or have signed, in the order of their numbers: each has a CRL.
-pub fn signing(tx: &mut Tx<'_>, after: i64, limit: i64) -> Result<Vec<Authority>> {
-    let sql = format!("SELECT {COLUMNS} FROM authority WHERE id > $1 AND role = 'issuing' AND state <> 'requested' ORDER BY id LIMIT $2");
-    tx.query(&sql, &[after.into(), limit.into()])?.iter().map(from_row).collect()
-}
-
 /// A certificate that was to be signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issued {
@@ -258,6 +252,15 @@ pub fn issued(tx: &mut Tx<'_>, id: i64) -> Result<Option<Issued>> {
     tx.query_opt(&format!("SELECT {ISSUED} FROM issued WHERE id = $1"), &[id.into()])?.as_ref().map(issued_row).transpose()
 }
 
+/// What may still be used of what was to be signed for a version of a secret: neither ended nor revoked, in the order of numbers.
+pub fn usable_for(tx: &mut Tx<'_>, secret: SecretId, version: i64, after: i64, limit: i64) -> Result<Vec<Issued>> {
+    let sql = format!(
+        "SELECT {ISSUED} FROM issued WHERE secret_id = $1 AND secret_id <> 0 AND version = $2 AND id > $3 AND state <> 'ended' \
+         AND revoked_at IS NULL ORDER BY id LIMIT $4"
+    );
+    tx.query(&sql, &[secret.0.into(), version.into(), after.into(), limit.into()])?.iter().map(issued_row).collect()
+}
+
 /// What was to be signed for a version of a secret, the newest first.
 pub fn issued_for(tx: &mut Tx<'_>, secret: SecretId, version: i64, limit: i64) -> Result<Vec<Issued>> {
     let sql = format!("SELECT {ISSUED} FROM issued WHERE secret_id = $1 AND secret_id <> 0 AND version = $2 ORDER BY id DESC LIMIT $3");
@@ -284,12 +287,46 @@ pub fn is_revoked(tx: &mut Tx<'_>, secret: SecretId, version: i64, scopes: &[&st
 
 /// Whether a key belongs to something that was revoked because it leaked.
 pub fn is_compromised(tx: &mut Tx<'_>, key: &Fingerprint) -> Result<bool> {
-    let sql = "SELECT 1 FROM issued WHERE key = $1 AND reason = 'key-compromise' LIMIT 1";
-    Ok(tx.query_opt(sql, &[(*key.as_bytes()).into()])?.is_some())
+    Ok(tx.query_opt("SELECT 1 FROM leaked_key WHERE key = $1", &[(*key.as_bytes()).into()])?.is_some())
 }
 
-/// Writes down that one is revoked; false where it was before.
+/// Remembers for good that a key leaked.
+pub fn leaked(tx: &mut Tx<'_>, key: &Fingerprint, now: Time) -> Result<()> {
+    tx.execute("INSERT INTO leaked_key (key, at) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING", &[(*key.as_bytes()).into(), now.into()])?;
+    Ok(())
+}
+
+/// When the certificate was intended that is the `n`th newest of an issuer's: what a budget of so many counts.
+pub fn nth_newest(tx: &mut Tx<'_>, issuer: &str, n: i64) -> Result<Option<Time>> {
+    let sql = "SELECT intended_at FROM issued WHERE authority_id IN (SELECT id FROM authority WHERE issuer = $1) ORDER BY id DESC \
+               LIMIT 1 OFFSET $2";
+    tx.query_opt(sql, &[issuer.into(), (n - 1).max(0).into()])?.map(|r| r.time(0)).transpose()
+}
+
+/// Deletes what was ended before a moment.
+pub fn prune_ended(tx: &mut Tx<'_>, before: Time, limit: i64) -> Result<u64> {
+    tx.execute(
+        "DELETE FROM issued WHERE id IN (SELECT id FROM issued WHERE state = 'ended' AND done_at < $1 ORDER BY done_at, id LIMIT $2)",
+        &[before.into(), limit.into()],
+    )
+}
+
+/// Deletes what expired before a moment. That a key leaked is remembered elsewhere.
+pub fn prune_expired(tx: &mut Tx<'_>, before: Time, limit: i64) -> Result<u64> {
+    tx.execute(
+        "DELETE FROM issued WHERE id IN (SELECT id FROM issued WHERE state = 'signed' AND not_after < $1 ORDER BY not_after, id LIMIT $2)",
+        &[before.into(), limit.into()],
+    )
+}
+
+/// Writes down that one is revoked, and for good that its key leaked where that is why; false where it was before.
 pub fn revoke(tx: &mut Tx<'_>, id: i64, reason: &str, now: Time) -> Result<bool> {
+    if reason == "key-compromise" {
+        tx.execute(
+            "INSERT INTO leaked_key (key, at) SELECT key, $2 FROM issued WHERE id = $1 AND state = 'signed' ON CONFLICT (key) DO NOTHING",
+            &[id.into(), now.into()],
+        )?;
+    }
     let sql = "UPDATE issued SET revoked_at = $3, reason = $2 WHERE id = $1 AND state = 'signed' AND revoked_at IS NULL";
     Ok(tx.execute(sql, &[id.into(), reason.into(), now.into()])? == 1)
 }
@@ -328,6 +365,12 @@ pub fn put_crl(tx: &mut Tx<'_>, c: &Crl) -> Result<()> {
     )?;
     tx.execute("UPDATE authority SET crl_number = $2 WHERE id = $1", &[c.authority.into(), (c.number + 1).into()])?;
     Ok(())
+}
+
+/// When the first list ends of those of an issuer whose authorities have not.
+pub fn first_next_update(tx: &mut Tx<'_>, issuer: &str, now: Time) -> Result<Option<Time>> {
+    let sql = "SELECT MIN(c.next_update) FROM crl c JOIN authority a ON a.id = c.authority_id WHERE a.issuer = $1 AND a.not_after > $2";
+    tx.query_one(sql, &[issuer.into(), now.into()])?.opt_time(0)
 }
 
 /// The published list of an authority.

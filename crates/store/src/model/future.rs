@@ -7,7 +7,7 @@ use crate::{Result, Tx, timer};
 
 /// What has happened, by table. Dates that somebody chose (expiries, due dates, drains) are not among them, nor is the journal: that
 /// says what the clock said.
-const HAPPENED: [(&str, &[&str]); 34] = [
+const HAPPENED: [(&str, &[&str]); 36] = [
     ("address", &["first_seen", "left_at"]),
     ("chain", &["kept_at"]),
     ("concern", &["told_at", "gone_at"]),
@@ -21,7 +21,9 @@ const HAPPENED: [(&str, &[&str]); 34] = [
     ("incident_line", &["opened_at", "closed_at"]),
     ("intent", &["done_at"]),
     ("issued", &["intended_at", "done_at"]),
+    ("issuer_state", &["failed_at"]),
     ("join_token", &["ended_at"]),
+    ("leaked_key", &["at"]),
     ("lease", &["held_until"]),
     ("node", &["declared_at", "retired_at", "changed_at", "joined_at", "revoked_at", "instance_at", "cloned_at", "seen_at", "reported_at"]),
     ("node_certificate", &["used_at", "ended_at"]),

@@ -62,6 +62,29 @@ pub fn of(tx: &mut Tx<'_>, purpose: &str, subject: i64, limit: i64) -> Result<Ve
     tx.query(&sql, &[purpose.into(), subject.into(), limit.into()])?.iter().map(from_row).collect()
 }
 
+/// Whether a key of a purpose and a subject is held, by its public half.
+pub fn has(tx: &mut Tx<'_>, purpose: &str, subject: i64, key: &Fingerprint) -> Result<bool> {
+    let sql = "SELECT 1 FROM held_key WHERE purpose = $1 AND subject = $2 AND fingerprint = $3 LIMIT 1";
+    Ok(tx.query_opt(sql, &[purpose.into(), subject.into(), (*key.as_bytes()).into()])?.is_some())
+}
+
+/// Forgets keys for requests that were made before a moment, where nothing that is open names them: neither an order or a request by hand,
+/// nor a certificate that waits to become a version.
+pub fn prune_requests(tx: &mut Tx<'_>, before: Time, limit: i64) -> Result<u64> {
+    let sql = "SELECT h.id FROM held_key h WHERE h.purpose = 'request-key' AND h.created_at < $1 \
+               AND NOT EXISTS (SELECT 1 FROM signing_order o WHERE o.secret_id = h.subject AND o.held = h.id AND (o.state = 'open' \
+                 OR (o.state = 'issued' AND o.version > (SELECT s.newest_version FROM secret s WHERE s.id = h.subject)))) \
+               AND NOT EXISTS (SELECT 1 FROM hand_request q WHERE q.secret_id = h.subject AND q.held = h.id AND q.state = 'open') \
+               AND NOT EXISTS (SELECT 1 FROM issued i WHERE i.secret_id = h.subject AND i.secret_id <> 0 AND i.key = h.fingerprint \
+                 AND i.state <> 'ended' AND i.version > (SELECT s.newest_version FROM secret s WHERE s.id = h.subject)) \
+               ORDER BY h.created_at, h.id LIMIT $2";
+    let old = tx.query(sql, &[before.into(), limit.into()])?;
+    for r in &old {
+        remove(tx, r.int(0)?)?;
+    }
+    Ok(old.len() as u64)
+}
+
 /// Forgets one, with what is sealed of it.
 pub fn remove(tx: &mut Tx<'_>, id: i64) -> Result<()> {
     tx.execute("DELETE FROM sealed WHERE instance_id = $1", &[id.into()])?;

@@ -168,6 +168,8 @@ pub struct IssuerState {
     pub failures: i64,
     /// Since when it fails.
     pub failing_since: Option<Time>,
+    /// When it failed last.
+    pub failed_at: Option<Time>,
     /// Nothing is asked of it before then.
     pub not_before: Option<Time>,
     /// What it said last, escaped.
@@ -176,18 +178,24 @@ pub struct IssuerState {
 
 /// How an issuer has answered lately.
 pub fn issuer_state(tx: &mut Tx<'_>, issuer: &str) -> Result<IssuerState> {
-    let sql = "SELECT failures, failing_since, not_before, detail FROM issuer_state WHERE issuer = $1";
+    let sql = "SELECT failures, failing_since, failed_at, not_before, detail FROM issuer_state WHERE issuer = $1";
     let Some(r) = tx.query_opt(sql, &[issuer.into()])? else { return Ok(IssuerState::default()) };
-    Ok(IssuerState { failures: r.int(0)?, failing_since: r.opt_time(1)?, not_before: r.opt_time(2)?, detail: r.text(3)?.into() })
+    Ok(IssuerState {
+        failures: r.int(0)?,
+        failing_since: r.opt_time(1)?,
+        failed_at: r.opt_time(2)?,
+        not_before: r.opt_time(3)?,
+        detail: r.text(4)?.into(),
+    })
 }
 
 /// Remembers how an issuer answered.
 pub fn put_issuer_state(tx: &mut Tx<'_>, issuer: &str, s: &IssuerState) -> Result<()> {
     tx.execute(
-        "INSERT INTO issuer_state (issuer, failures, failing_since, not_before, detail) VALUES ($1,$2,$3,$4,$5) \
+        "INSERT INTO issuer_state (issuer, failures, failing_since, failed_at, not_before, detail) VALUES ($1,$2,$3,$4,$5,$6) \
          ON CONFLICT (issuer) DO UPDATE SET failures = excluded.failures, failing_since = excluded.failing_since, \
-         not_before = excluded.not_before, detail = excluded.detail",
-        &[issuer.into(), s.failures.into(), s.failing_since.into(), s.not_before.into(), (&s.detail).into()],
+         failed_at = excluded.failed_at, not_before = excluded.not_before, detail = excluded.detail",
+        &[issuer.into(), s.failures.into(), s.failing_since.into(), s.failed_at.into(), s.not_before.into(), (&s.detail).into()],
     )?;
     Ok(())
 }
@@ -319,6 +327,26 @@ pub fn put_planned_end(tx: &mut Tx<'_>, secret: SecretId, version: i64, scope: &
         &[secret.0.into(), version.into(), scope.into(), p.not_after.into(), p.intent.into()],
     )?;
     Ok(())
+}
+
+/// Deletes what was planned for versions before the last but one.
+pub fn prune_planned(tx: &mut Tx<'_>, limit: i64) -> Result<u64> {
+    tx.execute(
+        "DELETE FROM planned_end WHERE (secret_id, version, scope) IN (SELECT p.secret_id, p.version, p.scope FROM planned_end p \
+         JOIN secret s ON s.id = p.secret_id WHERE p.version < s.newest_version - 1 ORDER BY p.secret_id, p.version, p.scope LIMIT $1)",
+        &[limit.into()],
+    )
+}
+
+/// The planned ends of a version for some scopes, by scope.
+pub fn planned_ends(tx: &mut Tx<'_>, secret: SecretId, version: i64, scopes: [&str; 3]) -> Result<BTreeMap<String, PlannedEnd>> {
+    let sql = "SELECT scope, not_after, intent_id FROM planned_end WHERE secret_id = $1 AND version = $2 AND scope IN ($3, $4, $5) \
+               ORDER BY scope";
+    let [a, b, c] = scopes;
+    tx.query(sql, &[secret.0.into(), version.into(), a.into(), b.into(), c.into()])?
+        .iter()
+        .map(|r| Ok((r.text(0)?.to_owned(), PlannedEnd { not_after: r.time(1)?, intent: r.int(2)? })))
+        .collect()
 }
 
 /// When a certificate of a version is to end.

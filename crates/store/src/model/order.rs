@@ -3,7 +3,7 @@
 use super::{fingerprint, list, list_column, word};
 use crate::{Result, Row, StoreError, Tx, Value};
 use domain::{
-    Fingerprint, Time,
+    Fingerprint, Span, Time,
     issuing::{OrderState, RequestState},
     words::SecretId,
 };
@@ -41,6 +41,8 @@ pub struct Order {
     pub chain: Vec<u8>,
     /// How often it was tried.
     pub attempts: i64,
+    /// Failures in a row, its own.
+    pub failures: i64,
     /// When it was made.
     pub created_at: Time,
     /// When it first went out: what a budget counts.
@@ -56,7 +58,7 @@ pub struct Order {
 }
 
 const COLUMNS: &str = "id, issuer, secret_id, version, scope, intent_id, state, csr, key, held, names, replaces, url, chain, attempts, \
-     created_at, placed_at, tried_at, done_at, detail, problems";
+     created_at, placed_at, tried_at, done_at, detail, problems, failures";
 
 fn print(r: &Row, column: usize) -> Result<Fingerprint> {
     fingerprint(r, column)?.ok_or_else(|| StoreError::Corrupt { what: String::from("an order without a key") })
@@ -86,6 +88,7 @@ fn from_row(r: &Row) -> Result<Order> {
         done_at: r.opt_time(18)?,
         detail: r.text(19)?.into(),
         problems,
+        failures: r.int(21)?,
     })
 }
 
@@ -112,6 +115,7 @@ fn values(o: &Order) -> Vec<Value> {
         o.done_at.into(),
         (&o.detail).into(),
         serde_json::to_string(&o.problems).unwrap_or_else(|_| String::from("[]")).into(),
+        o.failures.into(),
     ]
 }
 
@@ -119,11 +123,11 @@ fn values(o: &Order) -> Vec<Value> {
 pub fn put(tx: &mut Tx<'_>, o: &Order) -> Result<()> {
     tx.execute(
         &format!(
-            "INSERT INTO signing_order ({COLUMNS}) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21) \
+            "INSERT INTO signing_order ({COLUMNS}) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22) \
              ON CONFLICT (id) DO UPDATE SET issuer = excluded.issuer, version = excluded.version, state = excluded.state, \
              replaces = excluded.replaces, url = excluded.url, chain = excluded.chain, attempts = excluded.attempts, held = excluded.held, \
              placed_at = excluded.placed_at, tried_at = excluded.tried_at, done_at = excluded.done_at, detail = excluded.detail, \
-             problems = excluded.problems"
+             problems = excluded.problems, failures = excluded.failures"
         ),
         &values(o),
     )?;
@@ -148,6 +152,34 @@ pub fn of_key(tx: &mut Tx<'_>, secret: SecretId, version: i64, scope: &str, key:
     );
     let params = [secret.0.into(), version.into(), scope.into(), (*key.as_bytes()).into()];
     tx.query_opt(&sql, &params)?.as_ref().map(from_row).transpose()
+}
+
+/// The orders of a secret that are open, the oldest first.
+pub fn open_of(tx: &mut Tx<'_>, secret: SecretId, limit: i64) -> Result<Vec<Order>> {
+    let sql = format!("SELECT {COLUMNS} FROM signing_order WHERE secret_id = $1 AND state = 'open' ORDER BY id LIMIT $2");
+    tx.query(&sql, &[secret.0.into(), limit.into()])?.iter().map(from_row).collect()
+}
+
+/// Deletes orders that were over before a moment, `keep` ago, or before the widest window of a budget where that lies further back: nobody
+/// counts them any more. What an issuer answered for the newest version of a secret stays: it is asked about, and asked for again.
+pub fn prune(tx: &mut Tx<'_>, before: Time, keep: Span, limit: i64) -> Result<u64> {
+    let widest = tx.query_one("SELECT COALESCE(MAX(per), 0) FROM issuer", &[])?.int(0)?;
+    let before = before.min(before + keep - Span::seconds(widest));
+    tx.execute(
+        "DELETE FROM signing_order WHERE id IN (SELECT o.id FROM signing_order o WHERE o.done_at < $1 AND o.state <> 'open' AND NOT \
+         (o.state = 'issued' AND o.version >= COALESCE((SELECT s.newest_version FROM secret s WHERE s.id = o.secret_id), o.version + 1)) \
+         ORDER BY o.done_at, o.id LIMIT $2)",
+        &[before.into(), limit.into()],
+    )
+}
+
+/// Deletes requests that were answered or dropped before a moment.
+pub fn prune_requests(tx: &mut Tx<'_>, before: Time, limit: i64) -> Result<u64> {
+    tx.execute(
+        "DELETE FROM hand_request WHERE id IN (SELECT q.id FROM hand_request q WHERE q.done_at < $1 AND q.state <> 'open' \
+         ORDER BY q.done_at, q.id LIMIT $2)",
+        &[before.into(), limit.into()],
+    )
 }
 
 /// How many orders went to an issuer since a moment, and when the oldest of them did.

@@ -53,7 +53,8 @@ pub(crate) fn what_is_declared_comes_back_and_windows_are_read(database: &Databa
     let tuesday = domain::Time::parse("2026-12-01T10:00:00Z").unwrap();
     assert!(!window.is_frozen(tuesday) && window.is_frozen(tuesday + Span::days(1)));
 
-    let state = issuance::IssuerState { failures: 3, failing_since: Some(NOW), not_before: None, detail: "503".into() };
+    let state =
+        issuance::IssuerState { failures: 3, failing_since: Some(NOW), failed_at: Some(NOW), not_before: None, detail: "503".into() };
     let renewal = issuance::Renewal {
         failures: 2,
         failing_since: Some(NOW),
@@ -71,6 +72,8 @@ pub(crate) fn what_is_declared_comes_back_and_windows_are_read(database: &Databa
     assert_eq!(store.read(|tx| issuance::renewal(tx, SecretId(7))).unwrap(), Some(renewal));
     assert_eq!(store.read(|tx| issuance::troubles(tx, SecretId(1), SecretId(9))).unwrap().len(), 1);
     assert_eq!(store.read(|tx| issuance::planned_end(tx, SecretId(7), 4, "eu")).unwrap().unwrap().intent, 9);
+    let ends = store.read(|tx| issuance::planned_ends(tx, SecretId(7), 4, ["web-1", "eu", "all"])).unwrap();
+    assert_eq!(ends.into_keys().collect::<Vec<_>>(), ["eu"]);
     assert_eq!(store.read(|tx| issuance::account(tx, "acme")).unwrap().unwrap().held, 5);
     write(&store, |tx| issuance::remove(tx, SecretId(7)));
     assert_eq!(store.read(|tx| issuance::get(tx, SecretId(7))).unwrap(), None);
@@ -153,7 +156,8 @@ pub(crate) fn what_is_intended_is_signed_once_and_revoked_once(database: &Databa
     let now = store.read(|tx| authority::current(tx, "eu")).unwrap().unwrap();
     assert_eq!(now.crl_number, 2, "what signed is not forgotten");
     assert_eq!(store.read(|tx| authority::crl(tx, 1)).unwrap().unwrap().der, [7]);
-    assert_eq!(store.read(|tx| authority::signing(tx, 0, 10)).unwrap().len(), 1);
+    assert_eq!(store.read(|tx| authority::first_next_update(tx, "eu", NOW - Span::seconds(1))).unwrap(), Some(NOW));
+    assert_eq!(store.read(|tx| authority::first_next_update(tx, "us", NOW)).unwrap(), None);
 }
 
 pub(crate) fn orders_and_requests_come_back_and_held_keys_move_with_the_kek(database: &Database) {
@@ -174,6 +178,7 @@ pub(crate) fn orders_and_requests_come_back_and_held_keys_move_with_the_kek(data
         url: String::new(),
         chain: Vec::new(),
         attempts: 0,
+        failures: 0,
         created_at: NOW,
         placed_at: None,
         tried_at: None,
@@ -186,6 +191,7 @@ pub(crate) fn orders_and_requests_come_back_and_held_keys_move_with_the_kek(data
         url: "https://o/1".into(),
         problems: vec![("a.example".into(), "no".into())],
         attempts: 1,
+        failures: 1,
         ..o.clone()
     };
     let request = order::Request {
@@ -229,4 +235,130 @@ pub(crate) fn orders_and_requests_come_back_and_held_keys_move_with_the_kek(data
     write(&store, |tx| held::remove(tx, 11));
     assert!(store.read(|tx| secret::sealed(tx, 11)).unwrap().is_none());
     assert_eq!(store.read(|tx| held::of(tx, "ca-key", 77, 10)).unwrap().len(), 1);
+}
+
+pub(crate) fn what_nobody_can_ask_about_any_more_goes(database: &Database) {
+    let store = database.open();
+    let day = Span::days;
+    let row = |id: i64, state: IssuedState, at: Span| authority::Issued {
+        id,
+        authority: 1,
+        serial: vec![id as u8; 16],
+        secret: SecretId(3),
+        version: 2,
+        scope: "all".into(),
+        key: print(id as u8),
+        tbs_hash: print(9),
+        der: vec![1],
+        state,
+        not_after: NOW + at,
+        revocable: true,
+        intended_at: NOW + at,
+        done_at: Some(NOW + at),
+        revoked_at: None,
+        reason: String::new(),
+    };
+    let order = |id: i64, state: OrderState, version: i64, done: Option<Span>| order::Order {
+        id,
+        issuer: "acme".into(),
+        secret: SecretId(3),
+        version,
+        scope: "all".into(),
+        intent: 0,
+        state,
+        csr: vec![1],
+        key: print(id as u8),
+        held: id,
+        names: Vec::new(),
+        replaces: String::new(),
+        url: String::new(),
+        chain: Vec::new(),
+        attempts: 0,
+        failures: 0,
+        created_at: NOW,
+        placed_at: None,
+        tried_at: None,
+        done_at: done.map(|d| NOW + d),
+        detail: String::new(),
+        problems: Vec::new(),
+    };
+    let request = |id: i64, state: RequestState, done: Option<Span>| order::Request {
+        id,
+        secret: SecretId(3),
+        scope: "all".into(),
+        names: Vec::new(),
+        csr: vec![2],
+        key: print(2),
+        held: 100 + id,
+        state,
+        version: 0,
+        actor: "a/b".into(),
+        reason: "r".into(),
+        created_at: NOW,
+        done_at: done.map(|d| NOW + d),
+    };
+    write(&store, |tx| {
+        let acme: Vec<Value> = vec!["acme".into(), "".into(), "".into(), 5.into(), day(100).as_secs().into(), "{}".into()];
+        inventory::put(tx, inventory::ISSUER, "acme", acme)?;
+        secret::insert(tx, &secret::Secret { newest_version: 5, ..blank(3) })?;
+        for (id, state, at) in
+            [(1, IssuedState::Signed, 1), (2, IssuedState::Signed, 50), (3, IssuedState::Ended, 1), (4, IssuedState::Ended, 50)]
+        {
+            authority::intend(tx, &row(id, state, day(at)))?;
+        }
+        authority::intend(tx, &authority::Issued { version: 6, ..row(5, IssuedState::Signed, day(900)) })?;
+        for (id, state, version, done) in [
+            (1, OrderState::Issued, 4, Some(1)),
+            (2, OrderState::Issued, 5, Some(1)),
+            (3, OrderState::Failed, 5, Some(1)),
+            (4, OrderState::Failed, 5, Some(50)),
+            (5, OrderState::Open, 6, None),
+        ] {
+            order::put(tx, &order(id, state, version, done.map(day)))?;
+        }
+        order::put_request(tx, &request(1, RequestState::Answered, Some(day(1))))?;
+        order::put_request(tx, &request(2, RequestState::Open, None))?;
+        for version in 1..=5 {
+            issuance::put_planned_end(tx, SecretId(3), version, "all", issuance::PlannedEnd { not_after: NOW, intent: 1 })?;
+        }
+        // What names them: nothing, an open order, an open request, what is signed for a version that is not stored yet, an authority.
+        for (id, purpose, key) in [
+            (99, "request-key", print(99)),
+            (5, "request-key", print(98)),
+            (102, "request-key", print(97)),
+            (98, "request-key", print(5)),
+            (97, "ca-key", print(96)),
+        ] {
+            held::insert(tx, &held::Held { id, purpose: purpose.into(), subject: 3, fingerprint: key, spki: vec![1], created_at: NOW })?;
+        }
+        authority::leaked(tx, &print(1), NOW)?;
+        authority::leaked(tx, &print(1), NOW + day(1))
+    });
+    let before = NOW + day(10);
+    let gone = store
+        .write(&crate::harness::actor(), NOW, |tx| {
+            Ok([
+                authority::prune_expired(tx, before, 10)?,
+                authority::prune_ended(tx, before, 10)?,
+                order::prune(tx, NOW + day(20), day(90), 10)?,
+                order::prune_requests(tx, before, 10)?,
+                issuance::prune_planned(tx, 2)?,
+                issuance::prune_planned(tx, 10)?,
+                held::prune_requests(tx, before, 10)?,
+            ])
+        })
+        .unwrap();
+    // The window of the budget is ten days wider than what is kept anyway.
+    assert_eq!(gone, [1, 1, 2, 1, 2, 1, 1]);
+    let left = store.read(|tx| order::of_secret(tx, SecretId(3), 10)).unwrap();
+    assert_eq!(left.iter().map(|o| o.id).collect::<Vec<_>>(), [5, 4, 2]);
+    assert_eq!(store.read(|tx| order::open_of(tx, SecretId(3), 10)).unwrap().len(), 1);
+    let held: Vec<i64> = store.read(|tx| held::of(tx, "request-key", 3, 10)).unwrap().iter().map(|h| h.id).collect();
+    assert_eq!(held, [102, 98, 5]);
+    assert!(store.read(|tx| held::has(tx, "request-key", 3, &print(98))).unwrap());
+    assert!(store.read(|tx| authority::is_compromised(tx, &print(1))).unwrap());
+    assert!(!store.read(|tx| authority::is_compromised(tx, &print(2))).unwrap());
+    let usable = store.read(|tx| authority::usable_for(tx, SecretId(3), 2, 0, 10)).unwrap();
+    assert_eq!(usable.iter().map(|i| i.id).collect::<Vec<_>>(), [2]);
+    assert_eq!(store.read(|tx| authority::nth_newest(tx, "nobody", 1)).unwrap(), None);
 }

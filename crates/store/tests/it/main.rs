@@ -99,5 +99,6 @@ conformance![
     issuing::what_is_declared_comes_back_and_windows_are_read,
     issuing::what_is_intended_is_signed_once_and_revoked_once,
     issuing::orders_and_requests_come_back_and_held_keys_move_with_the_kek,
+    issuing::what_nobody_can_ask_about_any_more_goes,
     kill::nothing_answered_is_lost,
 ];

@@ -7,16 +7,20 @@ mod message;
 mod talk;
 mod tsig;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use outbound::{Allow, inside};
 use pki::Time;
 use pki::text::escape;
 use tokio::net::lookup_host;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::error::Error;
-use message::{ADDRESS_4, ADDRESS_6, Message, NAME_SERVER, START_OF_AUTHORITY, TEXT, query, update};
+use message::{ADDRESS_4, ADDRESS_6, Message, NAME_SERVER, TEXT, query, update};
 use talk::{ANSWER_TIME, ask, ask_signed};
 pub use tsig::{Algorithm, Key};
 
@@ -26,6 +30,8 @@ const TTL: u32 = 60;
 pub const ALL_SERVERS: i64 = 900;
 /// How long any server is waited for, in seconds.
 pub const ANY_SERVER: i64 = 3_600;
+/// The most questions to name servers at a time.
+const MAX_QUESTIONS: usize = 64;
 /// The most name servers of a zone that are asked.
 const MAX_SERVERS: usize = 16;
 
@@ -77,7 +83,7 @@ impl Updater {
             code => {
                 let detail = format!("{doing}: the server answers {}", message::code_name(code));
                 // SERVFAIL passes; everything else is until somebody changes something.
-                Err(if code == 2 { Error::later(detail, 60) } else { Error::Setup(detail) })
+                Err(if code == 2 { Error::unproven(detail, 60) } else { Error::Setup(detail) })
             }
         }
     }
@@ -148,32 +154,45 @@ impl Updater {
         }
     }
 
-    /// Why the CA would not find a record yet; `None` where it would.
-    pub(crate) async fn hidden(
-        &self,
-        servers: &[Server],
-        record: &str,
-        value: &str,
-        since: Time,
-        now: Time,
-    ) -> Result<Option<String>, Error> {
-        let (mut missing, mut shown) = (Vec::new(), 0);
-        for server in servers {
-            match self.shows(server, record, value).await {
-                Ok(()) => shown += 1,
-                Err(why) => missing.push(format!("{} {why}", server.shown)),
+    /// Why the CA would not find each record yet; `None` where it would. All servers are asked for all records at the same time: one that is
+    /// silent costs its time once.
+    pub(crate) async fn hidden(&self, records: &[(String, String)], since: Time, now: Time) -> Result<Vec<Option<String>>, Error> {
+        let servers = Box::pin(self.authorities()).await?;
+        let room = Arc::new(Semaphore::new(MAX_QUESTIONS));
+        let mut asked = JoinSet::new();
+        for (n, (record, value)) in records.iter().enumerate() {
+            for (m, server) in servers.iter().enumerate() {
+                let (updater, server, record, value, room) = (self.clone(), server.clone(), record.clone(), value.clone(), room.clone());
+                asked.spawn(async move {
+                    let _place = room.acquire_owned().await;
+                    let said = updater.shows(&server, &record, &value).await;
+                    ((n, m), said.map_err(|why| format!("{} {why}", server.shown)))
+                });
             }
         }
+        let mut answers = BTreeMap::new();
+        while let Some(one) = asked.join_next().await {
+            let (which, said) = one.map_err(|error| Error::unproven(format!("asking the name servers broke off: {error}"), 60))?;
+            answers.insert(which, said);
+        }
         let waited = now.unix().saturating_sub(since.unix());
-        if missing.is_empty() || (shown > 0 && waited >= ALL_SERVERS) {
-            return Ok(None);
+        let mut all = Vec::with_capacity(records.len());
+        for (n, (record, _)) in records.iter().enumerate() {
+            let of_record = answers.range((n, 0)..(n + 1, 0));
+            let missing: Vec<&str> = of_record.filter_map(|(_, said)| said.as_ref().err().map(String::as_str)).collect();
+            let shown = servers.len() - missing.len();
+            if missing.is_empty() || (shown > 0 && waited >= ALL_SERVERS) {
+                all.push(None);
+                continue;
+            }
+            let why = format!("{}: {}", escape(record), missing.join("; "));
+            if shown == 0 && waited >= ANY_SERVER {
+                let detail = format!("no name server of {} shows the record after {waited} s: {why}", escape(&self.zone));
+                return Err(Error::refused("challenge-not-visible", detail));
+            }
+            all.push(Some(why));
         }
-        let why = format!("{}: {}", escape(record), missing.join("; "));
-        if shown == 0 && waited >= ANY_SERVER {
-            let detail = format!("no name server of {} shows the record after {waited} s: {why}", escape(&self.zone));
-            return Err(Error::refused("challenge-not-visible", detail));
-        }
-        Ok(Some(why))
+        Ok(all)
     }
 
     async fn shows(&self, server: &Server, record: &str, value: &str) -> Result<(), String> {
@@ -186,20 +205,5 @@ impl Updater {
         // A server that does not know the zone refuses; one that has not heard yet answers without the record.
         let knows = answer.code() == 0 || answer.code() == 3;
         Err(if knows { "does not show it".into() } else { format!("answers {}", message::code_name(answer.code())) })
-    }
-
-    /// Whether the server knows the zone: what a person is told before the first order.
-    ///
-    /// # Errors
-    /// Why it does not.
-    pub async fn check(&self) -> Result<(), Error> {
-        let doing = format!("asking {} about {}", escape(&self.server), escape(&self.zone));
-        let server = self.resolve(&self.server).await.map_err(|why| Error::Setup(format!("{doing}: {why}")))?;
-        let question = query(&self.zone, START_OF_AUTHORITY).map_err(|why| Error::Setup(format!("{doing}: {why}")))?;
-        let answer = Box::pin(ask(server, question)).await.map_err(|failure| failure.said(&doing))?;
-        if answer.answers(START_OF_AUTHORITY).next().is_some() {
-            return Ok(());
-        }
-        Err(Error::Setup(format!("{doing}: it does not hold the zone ({})", message::code_name(answer.code()))))
     }
 }

@@ -40,7 +40,7 @@ impl fmt::Display for Failure {
 impl Failure {
     pub(crate) fn said(self, doing: &str) -> Error {
         match self {
-            Failure::Silent(why) => Error::later(format!("{doing}: {why}"), 60),
+            Failure::Silent(why) => Error::unproven(format!("{doing}: {why}"), 60),
             Failure::Refused(why) => Error::Setup(format!("{doing}: {why}")),
         }
     }
