@@ -96,7 +96,7 @@ fn hook(text: &str) -> Result<(String, PathBuf), String> {
 
 /// Runs until SIGINT or SIGTERM.
 pub(crate) fn run(args: Args) -> ExitCode {
-    log(args.log_json);
+    log(args.log_json, "warn,perennial=info");
     let options = Options {
         data: args.data,
         database: args.database,
@@ -153,9 +153,9 @@ fn greet(running: &server::run::Running) {
     }
 }
 
-/// Logs to standard error; `RUST_LOG` says how much.
-pub(crate) fn log(json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,perennial=info"));
+/// Logs to standard error; `RUST_LOG` says how much, else `usual`.
+pub(crate) fn log(json: bool, usual: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second subscriber in one process is refused, and the first one stays.
     let _ = if json { builder.json().try_init() } else { builder.with_ansi(false).try_init() };

@@ -31,7 +31,8 @@ pub(crate) struct Args {
 
 /// Tells the story.
 pub(crate) fn run(args: Args) -> ExitCode {
-    crate::serve::log(false);
+    // Its messages are told in the story; between its lines they would hide it.
+    crate::serve::log(false, "error");
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

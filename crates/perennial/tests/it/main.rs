@@ -7,6 +7,7 @@ mod architecture;
 mod builds;
 mod clocks;
 mod demo;
+mod drills;
 mod exits;
 mod harness;
 mod hostile;

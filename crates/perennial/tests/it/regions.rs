@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::harness::{
     World,
     paper::Pair,
-    process::{PROGRAM, Talking, run},
+    process::{PROGRAM, Talking, run, signal},
     skipped, so, wait,
     world::secret,
 };
@@ -80,7 +80,7 @@ impl Drop for Network {
     }
 }
 
-fn path() -> String {
+pub(crate) fn path() -> String {
     format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
 }
 
@@ -90,20 +90,20 @@ fn ip(arguments: &[&str]) -> Result<(), String> {
 }
 
 /// The agent's program lies beside the other one, where the workspace was built.
-fn agent() -> Option<PathBuf> {
+pub(crate) fn agent() -> Option<PathBuf> {
     let path = Path::new(PROGRAM).with_file_name("perennial-agent");
     path.exists().then_some(path)
 }
 
 /// A machine: an nginx with its files, and its agent.
-struct Machine {
+pub(crate) struct Machine {
     folder: PathBuf,
-    nginx: Talking,
-    agent: Option<Talking>,
+    pub(crate) nginx: Option<Talking>,
+    pub(crate) agent: Option<Talking>,
 }
 
 impl Machine {
-    fn start(world: &World, name: &str, address: &str, port: u16, pair: &Pair, within: &dyn Fn(&str) -> Command) -> Machine {
+    pub(crate) fn start(world: &World, name: &str, address: &str, port: u16, pair: &Pair, within: &dyn Fn(&str) -> Command) -> Machine {
         let folder = world.path().join(name);
         std::fs::create_dir_all(folder.join("tmp")).unwrap();
         std::fs::write(folder.join("chain.pem"), pair.chain_pem()).unwrap();
@@ -116,38 +116,61 @@ impl Machine {
              server {{ listen {address}:{port} ssl; ssl_certificate {at}/chain.pem; ssl_certificate_key {at}/key.pem; return 204; }}\n}}\n"
         );
         std::fs::write(folder.join("nginx.conf"), conf).unwrap();
-        let mut command = within("nginx");
-        command.arg("-p").arg(&folder).arg("-c").arg(folder.join("nginx.conf")).args(["-e", "stderr"]).env("PATH", path());
-        let mut nginx = Talking::start(&mut command).unwrap();
-        nginx.hear("start worker process ").unwrap();
         let toml = format!(
             "state = \"{at}/agent\"\n[[install]]\nsecret = \"shop\"\ncertificate = \"{at}/chain.pem\"\nkey = \"{at}/key.pem\"\n\
              reload = {{ signal = \"HUP\", pid_file = \"{at}/pid\" }}\nlook = {{ address = \"{address}:{port}\", server_name = \"{NAME}\" }}\n"
         );
         std::fs::write(folder.join("agent.toml"), toml).unwrap();
-        Machine { folder, nginx, agent: None }
+        let mut machine = Machine { folder, nginx: None, agent: None };
+        machine.serve(within);
+        machine
     }
 
-    fn join(&mut self, world: &World, name: &str, within: &dyn Fn(&str) -> Command) {
+    /// Starts its nginx.
+    pub(crate) fn serve(&mut self, within: &dyn Fn(&str) -> Command) {
+        let mut command = within("nginx");
+        command.arg("-p").arg(&self.folder).arg("-c").arg(self.folder.join("nginx.conf")).args(["-e", "stderr"]).env("PATH", path());
+        let mut nginx = Talking::start(&mut command).unwrap();
+        nginx.hear("start worker process ").unwrap();
+        self.nginx = Some(nginx);
+    }
+
+    fn command(&self, within: &dyn Fn(&str) -> Command) -> Command {
+        let mut command = within(&agent().unwrap().display().to_string());
+        command.arg("--config").arg(self.folder.join("agent.toml"));
+        command
+    }
+
+    pub(crate) fn join(&mut self, world: &World, name: &str, within: &dyn Fn(&str) -> Command) {
         let string = world.ok(&["node", "join-token", name]);
-        let program = agent().unwrap();
-        let command = || {
-            let mut command = within(&program.display().to_string());
-            command.arg("--config").arg(self.folder.join("agent.toml"));
-            command
-        };
-        let joined = run(command().args(["join", string.trim()]));
+        let joined = run(self.command(within).args(["join", string.trim()]));
         assert_eq!(joined.code, 0, "{}{}", joined.out, joined.err);
-        self.agent = Some(Talking::start(command().arg("run")).unwrap());
+        self.care(within);
+    }
+
+    /// Starts its agent, which has joined.
+    pub(crate) fn care(&mut self, within: &dyn Fn(&str) -> Command) {
+        self.agent = Some(Talking::start(self.command(within).arg("run")).unwrap());
+    }
+
+    /// SIGKILL to all that runs on it, the workers of nginx included: they outlive their master.
+    pub(crate) fn die(&mut self) {
+        let nginx = self.nginx.take().unwrap();
+        let id = nginx.id();
+        let workers = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        nginx.kill();
+        for worker in workers.split_whitespace() {
+            signal(worker.parse().unwrap(), "KILL");
+        }
+        self.agent.take().unwrap().kill();
     }
 }
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        if let Some(agent) = &mut self.agent {
-            agent.terminate();
+        for process in self.agent.iter_mut().chain(&mut self.nginx) {
+            process.terminate();
         }
-        self.nginx.terminate();
     }
 }
 
@@ -229,7 +252,7 @@ fn a_region_that_is_cut_off_halts_the_rest_and_nothing_is_lost() {
 }
 
 /// A port that is free at an address.
-fn free(address: &str) -> u16 {
+pub(crate) fn free(address: &str) -> u16 {
     std::net::TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port()
 }
 
