@@ -182,12 +182,13 @@ pub(crate) struct Meta {
 }
 
 impl Ca {
-    /// The CA behind `directory`, spoken to through `client`, whose roots and guard apply.
+    /// The CA behind `directory`, spoken to through `client`, whose roots and guard apply. An order is many small requests one after the other:
+    /// they share a connection.
     #[must_use]
     pub fn new(directory: impl Into<String>, client: outbound::Client) -> Self {
         Ca {
             directory: directory.into(),
-            client,
+            client: client.keeping_alive(),
             cached: Cached::default(),
             announced: Announced::default(),
             written: Announced::default(),
