@@ -55,7 +55,7 @@ pub async fn join(state: &State, invitation: &Invitation, again: bool, around: &
         }
     };
     // An identity that cannot be used is none: better to know now than at the first poll.
-    Store::known(state, &identity)?;
+    Store::known(state, &identity, &around.instance)?;
     state.joined(&identity, &known)?;
     Ok(identity)
 }
@@ -80,7 +80,7 @@ pub(crate) async fn renew(state: &State, identity: &Identity, store: &Store, aro
     (around.step)("renewed");
     let chain = fitting(&renewed.chain, &key)?;
     let next = Identity { chain, roots: renewed.roots, key: state.keep_key("identity", &key)?, ..identity.clone() };
-    Store::known(state, &next)?;
+    Store::known(state, &next, &around.instance)?;
     state.set_identity(&next)?;
     Ok((next, clock::ahead(now, &renewed.clock)))
 }

@@ -188,7 +188,7 @@ impl Agent {
         let state = Arc::new(State::hold(&config.state, lock)?);
         let identity = state.identity()?.ok_or(Error::NotJoined)?;
         let known = state.known()?.ok_or(Error::NotJoined)?;
-        let store = Store::known(&state, &identity)?;
+        let store = Store::known(&state, &identity, &around.instance)?;
         let now = Instant::now();
         let how = |index: usize| config.installs.get(index).and_then(|install| install.reload.as_ref()).map(|reload| &reload.how);
         let group = |index: usize| how(index).and_then(|own| (0..=index).find(|other| how(*other) == Some(own)));
@@ -505,7 +505,7 @@ impl Agent {
         self.is_renewing = false;
         match outcome {
             Ok((identity, ahead)) => {
-                match Store::known(&self.hands.state, &identity) {
+                match Store::known(&self.hands.state, &identity, &self.around.instance) {
                     Ok(store) => self.store = store,
                     Err(error) => self.say(&error.to_string()),
                 }

@@ -58,12 +58,12 @@ pub(crate) async fn supply(
 ) -> Result<Supplied, Trouble> {
     let (secret, version) = (wanted.secret.clone(), wanted.version);
     let answer = match wanted.keys {
-        Keys::Store => store.fetch(&Fetch { secret, version, generation }).await?,
+        Keys::Store => store.fetch(&Fetch { secret, version, generation, instance: None }).await?,
         Keys::Node => {
             let key = born(state, wanted, epoch)?;
             step("born");
             let csr = STANDARD.encode(request(&key, &wanted.names)?);
-            store.request(&Request { secret, version, generation, csr }).await?
+            store.request(&Request { secret, version, generation, csr, instance: None }).await?
         }
     };
     match answer {

@@ -29,6 +29,8 @@ const MOST_SAID: usize = 600;
 pub(crate) struct Store {
     client: Client,
     base: String,
+    /// Which start of the agent speaks: so the store notices a copy that only asks.
+    instance: String,
 }
 
 /// An answer that may ask for patience.
@@ -55,14 +57,15 @@ impl From<Error> for Trouble {
 
 impl Store {
     /// With the agent's own certificate.
-    pub(crate) fn known(state: &State, identity: &Identity) -> Result<Store, Error> {
+    pub(crate) fn known(state: &State, identity: &Identity, instance: &str) -> Result<Store, Error> {
         let key = state.identity_key(identity)?;
         let chain = ders(&identity.chain)?.into_iter().map(CertificateDer::from).collect();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.expose_pkcs8().to_vec()));
         let roots = roots_from_pem(identity.roots.as_bytes()).map_err(|error| Error::Answer(error.to_string()))?;
         let base = format!("https://{}", identity.address);
         let client = Client::for_agent(&base, roots, outbound::Identity { chain, key }, MOST_ANSWER);
-        Ok(Store { client: client.map_err(|error| Error::Answer(error.to_string()))?.keeping_alive(), base })
+        let client = client.map_err(|error| Error::Answer(error.to_string()))?.keeping_alive();
+        Ok(Store { client, base, instance: instance.to_owned() })
     }
 
     /// Before there is one: the authority's fingerprint is all that is known.
@@ -70,7 +73,7 @@ impl Store {
         let (base, ca) = (format!("https://{address}"), ca.to_owned());
         let is_authority = move |der: &[u8]| pki::Fingerprint::of(der).to_string() == ca;
         let client = Client::for_first_contact(&base, is_authority, MOST_ANSWER).map_err(|error| Error::Answer(error.to_string()))?;
-        Ok(Store { client, base })
+        Ok(Store { client, base, instance: String::new() })
     }
 
     pub(crate) async fn join(&self, join: &Join) -> Result<Joined, Trouble> {
@@ -84,18 +87,19 @@ impl Store {
     /// Waits for something newer than `after`.
     pub(crate) async fn manifest(&self, after: i64, wait: u64) -> Result<Option<SignedManifest>, Trouble> {
         let wait = wait.min(MOST_WAIT);
-        let mut request = outbound::Request::new(Method::GET, format!("{}{MANIFEST}?after={after}&wait={wait}", self.base));
+        let asked = format!("{}{MANIFEST}?after={after}&wait={wait}&instance={}", self.base, self.instance);
+        let mut request = outbound::Request::new(Method::GET, asked);
         request.timeout = Some(Duration::from_secs(wait) + POLL_SLACK);
         let response = self.send(request).await?;
         if response.status == StatusCode::NO_CONTENT { Ok(None) } else { read(response).map(Some) }
     }
 
     pub(crate) async fn request(&self, request: &Request) -> Result<Answer<Material>, Trouble> {
-        material(self.post(REQUEST, request).await?)
+        material(self.post(REQUEST, &Request { instance: Some(self.instance.clone()), ..request.clone() }).await?)
     }
 
     pub(crate) async fn fetch(&self, fetch: &Fetch) -> Result<Answer<Material>, Trouble> {
-        material(self.post(FETCH, fetch).await?)
+        material(self.post(FETCH, &Fetch { instance: Some(self.instance.clone()), ..fetch.clone() }).await?)
     }
 
     pub(crate) async fn report(&self, report: &Report) -> Result<Taken, Trouble> {

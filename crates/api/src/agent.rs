@@ -11,8 +11,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 pub const JOIN: &str = "/agent/v1/join";
 /// A new certificate for the same identity. `POST`, [`Renew`] → [`Renewed`].
 pub const RENEW: &str = "/agent/v1/renew";
-/// What the node is to have. `GET`, with `?after=GENERATION&wait=SECONDS`; 200 with a [`SignedManifest`], or 204 when nothing newer came
-/// within the wait.
+/// What the node is to have. `GET`, with `?after=GENERATION&wait=SECONDS&instance=START`; 200 with a [`SignedManifest`], or 204 when nothing
+/// newer came within the wait. `instance` is as in [`Join`], in letters and digits, and may be left out.
 pub const MANIFEST: &str = "/agent/v1/manifest";
 /// A request for a key that was born on the node. `POST`, [`Request`] → [`Material`] without key, or 202 with a [`Pending`].
 pub const REQUEST: &str = "/agent/v1/request";
@@ -227,6 +227,9 @@ pub struct Request {
     pub generation: i64,
     /// PKCS#10, DER, base64.
     pub csr: String,
+    /// As in [`Join`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
 }
 
 /// The certificate is not there yet; the same request brings it later.
@@ -248,6 +251,9 @@ pub struct Fetch {
     pub version: i64,
     /// The generation of that manifest. A key is opened for this node and this generation only.
     pub generation: i64,
+    /// As in [`Join`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
 }
 
 /// What is installed.

@@ -72,7 +72,7 @@ impl Engine {
             return Err(Error::Refused(Refusal { code: "bad-fleet", problems }));
         }
         let run = |tx: &mut Tx<'_>| -> Result<Applied> {
-            let mut apply = Apply { now: tick.now, options, changes: Vec::new(), writes: !options.dry_run };
+            let mut apply = Apply { now: tick.now, actor, options, changes: Vec::new(), writes: !options.dry_run };
             apply.settings(tx, fleet)?;
             apply.tables(tx, fleet)?;
             if apply.writes && apply.changes.iter().any(|c| c.what == "change" || c.what == "retire") {
@@ -119,6 +119,7 @@ impl Engine {
 
 struct Apply<'a> {
     now: Time,
+    actor: &'a Actor,
     options: &'a Options,
     changes: Vec<Change>,
     writes: bool,

@@ -19,6 +19,7 @@ impl Apply<'_> {
         let mut declared = BTreeMap::new();
         let has = node::secrets_of_all(tx)?;
         let nothing = BTreeMap::new();
+        let mut given: BTreeMap<SecretId, Vec<String>> = BTreeMap::new();
         for wanted in &fleet.nodes {
             let stored = node::by_name(tx, &wanted.name)?;
             let known = stored.as_ref().and_then(|n| has.get(&n.id)).unwrap_or(&nothing);
@@ -51,10 +52,14 @@ impl Apply<'_> {
                 for name in is.iter().filter(|name| !known.contains_key(**name)) {
                     let secret = secrets.get(*name).ok_or_else(|| Error::not_found("secret", name))?;
                     node::put_install(tx, &node::Install::new(id, *secret))?;
+                    given.entry(*secret).or_default().push(wanted.name.clone());
                 }
                 // What is new on it is decided by the loop, which tells the owners too.
                 timer::set_earlier(tx, loops::NODE, id.0, self.now)?;
             }
+        }
+        for (secret, names) in given {
+            nodes::given(tx, secret, &names, self.actor, self.now)?;
         }
         let mut after = NodeId(i64::MIN);
         loop {

@@ -22,6 +22,8 @@ pub const SILENT_AFTER: Span = Span::minutes(30);
 pub const CLOCK_TOLERANCE: Span = Span::seconds(api::agent::CLOCK_TOLERANCE as i64);
 /// Every node is looked at again after this long.
 const AT_LEAST: Span = Span::days(7);
+/// And one for which something is undecided after this.
+const UNDECIDED: Span = Span::hours(1);
 /// How many secrets a finding names.
 const NAMED: usize = 5;
 
@@ -51,7 +53,11 @@ pub(super) fn one(tx: &mut Tx<'_>, n: &Node, tick: &Tick) -> Result<Time> {
     if n.is_joined() {
         adopt(tx, n, tick)?;
     }
-    let (concerns, next) = says(tx, n, tick.now)?;
+    let (concerns, mut next) = says(tx, n, tick.now)?;
+    // What could not be decided may be, once a rollout ended or another version was stored.
+    if n.is_joined() && node::installs(tx, n.id)?.iter().any(|i| i.version == 0) {
+        next = next.min(tick.now + UNDECIDED);
+    }
     let again = concern::replace(tx, &subject(&n.name), &concerns, tick.now)?;
     Ok(again.map_or(next, |a| a.min(next)))
 }
@@ -106,7 +112,7 @@ fn says(tx: &mut Tx<'_>, n: &Node, now: Time) -> Result<(Vec<Concern>, Time)> {
             let detail = format!(
                 "nothing was heard of the agent on node {} since {heard}; until it is back nothing new reaches it: {}",
                 n.name,
-                some(&names)
+                some(&names, NAMED)
             );
             let next_step =
                 format!("see whether perennial-agent runs on {} and reaches the store; what it has installed is served on", n.name);
@@ -137,10 +143,10 @@ fn says(tx: &mut Tx<'_>, n: &Node, now: Time) -> Result<(Vec<Concern>, Time)> {
 }
 
 /// Some names, and how many more.
-fn some(names: &[String]) -> String {
-    let mut text = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    if names.len() > NAMED {
-        text += &format!(", and {} more", names.len() - NAMED);
+pub(super) fn some(names: &[String], most: usize) -> String {
+    let mut text = names.iter().take(most).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > most {
+        text += &format!(", and {} more", names.len() - most);
     }
     text
 }

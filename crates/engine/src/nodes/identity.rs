@@ -8,8 +8,9 @@ use super::{
 };
 use crate::{Engine, Error, Result, Tick, loops, ports::Entropy};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use domain::{Fingerprint, Span, Time};
+use domain::{Fingerprint, Span, Time, words::NodeId};
 use serde_json::json;
+use std::collections::BTreeMap;
 use store::{
     Actor, Tx,
     journal::Entry,
@@ -208,8 +209,10 @@ impl Engine {
         self.store.try_write(&actor(&name), tick.now, |tx| {
             let token = identity::lock_token(tx, id)?.filter(|t| is_equal(&t.hash, &hash(secret))).ok_or_else(bad_token)?;
             let n = node::lock(tx, token.node)?.filter(|n| n.retired_at.is_none()).ok_or_else(bad_token)?;
-            // Whoever used it may ask again for an answer that was lost on the way; nobody else, and not after its end.
-            let lost = token.key == Some(request.key()) && n.key == Some(request.key()) && n.revoked_at.is_none();
+            // Whoever used it may ask again for an answer that was lost on the way; nobody else, not after its end, and not once what it
+            // got was presented: then nothing was lost, and a copy of the key would bring an identity of its own out of it.
+            let same = token.key == Some(request.key()) && n.key == Some(request.key()) && n.revoked_at.is_none();
+            let lost = same && n.cloned_at.is_none() && !identity::is_used(tx, n.id)?;
             if token.expires_at <= tick.now || (token.ended_at.is_some() && !lost) {
                 return Err(bad_token());
             }
@@ -234,6 +237,7 @@ impl Engine {
                 ..n
             };
             node::put(tx, &joined)?;
+            super::given::joined(tx, &joined)?;
             adopt(tx, &joined, tick)?;
             timer::set_earlier(tx, loops::NODE, joined.id.0, tick.now)?;
             let body = json!({ "token": id, "key": request.key().to_string(), "serial": certified.row.serial, "agent": join.agent,
@@ -260,27 +264,51 @@ impl Engine {
             Ok(n.map(|n| (c, n)).map(|pair| (pair, meta::identity(tx).map(|i| i.epoch))))
         })?;
         let ((certificate, node), epoch) = found.ok_or_else(|| Against::Unknown.refusal())?;
-        match judge(&certificate, node.retired_at.is_some(), node.is_joined(), epoch?, tick.now) {
-            Ok(expired) => {
-                if certificate.used_at.is_none() {
-                    self.store.write(&actor(&node.name), tick.now, |tx| {
-                        node::lock(tx, node.id)?;
-                        identity::first_use(tx, &certificate, tick.now)
-                    })?;
-                }
-                Ok(Agent { node, certificate, expired })
+        let epoch = epoch?;
+        match judge(&certificate, node.retired_at.is_some(), node.is_joined(), epoch, tick.now) {
+            Ok(expired) if certificate.used_at.is_some() => Ok(Agent { node, certificate, expired }),
+            // Both are written down.
+            Ok(_) | Err(Against::Superseded) => {
+                self.store.try_write(&actor(&node.name), tick.now, |tx| Engine::recognise_in(tx, presented, epoch, tick.now))?
             }
-            Err(against) => {
-                if against == Against::Superseded {
-                    let how = after_its_successor(&certificate);
-                    self.store.try_write(&actor(&node.name), tick.now, |tx| match node::lock(tx, node.id)? {
-                        Some(n) => cloned(tx, n, &how, tick.now),
-                        None => Ok(()),
-                    })?;
-                }
-                Err(against.refusal())
-            }
+            Err(against) => Err(against.refusal()),
         }
+    }
+
+    /// Whose these certificates are, in order, where their nodes may act by them now; writes nothing.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn admitted(&self, presented: &[Fingerprint], tick: &Tick) -> Result<Vec<Option<NodeId>>> {
+        let (epoch, known) = self.store.read(|tx| {
+            let known = identity::standings(tx, presented)?.into_iter().map(|s| (s.certificate.fingerprint, s));
+            Ok((meta::identity(tx)?.epoch, known.collect::<BTreeMap<_, _>>()))
+        })?;
+        let admitted = |f: &Fingerprint| {
+            let s = known.get(f)?;
+            judge(&s.certificate, s.retired, s.joined, epoch, tick.now).ok().map(|_| s.certificate.node)
+        };
+        Ok(presented.iter().map(admitted).collect())
+    }
+
+    /// Takes note of the start of an agent that asks, where it says which one it is and that is news. A copy that only asks is noticed by
+    /// it, too; what it may still ask for, the node's row says from then on.
+    ///
+    /// # Errors
+    /// `bad-word`, or the certificate is no longer good.
+    pub fn hear(&self, agent: &Agent, instance: Option<&str>, tick: &Tick) -> Result<()> {
+        let Some(said) = instance else { return Ok(()) };
+        words(&[said])?;
+        if !is_news(&agent.node.instance, &agent.node.earlier, agent.node.cloned_at.is_some(), said, tick.now) {
+            return Ok(());
+        }
+        self.store.try_write(&agent.actor(), tick.now, |tx| {
+            let mut n = still(tx, agent, tick.now)?;
+            match heard(&mut n, said, tick.now) {
+                Some(how) => cloned(tx, n, &how, tick.now),
+                None => Ok(node::put(tx, &n)?),
+            }
+        })
     }
 
     /// As [`Engine::recognise`], inside a transaction that writes. What speaks against somebody is no reason to undo what it wrote.
@@ -322,7 +350,7 @@ impl Engine {
         }
         let authority: AgentAuthority = self.agent_authority(random, &agent.actor(), tick)?;
         self.store.try_write(&agent.actor(), tick.now, |tx| {
-            let mut n = still(tx, agent, tick.now)?;
+            let mut n = even_late(tx, agent, tick.now)?.0;
             n.clock_off = Some(off);
             n.seen_at = Some(tick.now);
             let twice = heard(&mut n, &renew.instance, tick.now);
@@ -361,11 +389,19 @@ fn taken(tx: &mut Tx<'_>, name: &str) -> Result<Node> {
 
 /// An agent's row, taken, if it may still act.
 pub(super) fn still(tx: &mut Tx<'_>, agent: &Agent, now: Time) -> Result<Node> {
+    match even_late(tx, agent, now)? {
+        (n, false) => Ok(n),
+        (_, true) => Err(super::has_expired()),
+    }
+}
+
+/// An agent's row, taken, if it may still act or renew; and whether its certificate has run out.
+fn even_late(tx: &mut Tx<'_>, agent: &Agent, now: Time) -> Result<(Node, bool)> {
     let n = node::lock(tx, agent.node.id)?.ok_or_else(|| Against::Unknown.refusal())?;
     let c = identity::certificate(tx, &agent.certificate.fingerprint)?.ok_or_else(|| Against::Unknown.refusal())?;
     let epoch = meta::identity(tx)?.epoch;
-    judge(&c, n.retired_at.is_some(), n.is_joined(), epoch, now).map_err(Against::refusal)?;
-    Ok(n)
+    let expired = judge(&c, n.retired_at.is_some(), n.is_joined(), epoch, now).map_err(Against::refusal)?;
+    Ok((n, expired))
 }
 
 /// Ends an identity. Whoever waits under it is woken, and refused.
@@ -379,16 +415,42 @@ fn take_back(tx: &mut Tx<'_>, n: &Node, reason: &str, now: Time) -> Result<()> {
     Ok(())
 }
 
+/// What the start of an agent that speaks is, beside those that are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// The one that was heard last.
+    Same,
+    /// A new one.
+    Next,
+    /// One that was replaced a moment ago: the last words of one that ends may arrive after the first of the next.
+    Late,
+    /// One that was replaced then, and speaks on.
+    Twice(Time),
+}
+
+fn start(latest: &str, earlier: &[(String, Time)], said: &str, now: Time) -> Start {
+    if latest == said {
+        return Start::Same;
+    }
+    match earlier.iter().find(|(known, _)| known == said) {
+        Some((_, replaced)) if *replaced + CHANGE_OVER <= now => Start::Twice(*replaced),
+        Some(_) => Start::Late,
+        None => Start::Next,
+    }
+}
+
+/// Whether something has to be written down of the start that speaks.
+pub(super) fn is_news(latest: &str, earlier: &[(String, Time)], cloned: bool, said: &str, now: Time) -> bool {
+    !cloned && matches!(start(latest, earlier, said, now), Start::Next | Start::Twice(_))
+}
+
 /// Takes note of the start of an agent that speaks. Says how it shows that two of them live on one identity, where it does: one that was
 /// replaced by a later start speaks again.
 pub(super) fn heard(n: &mut Node, instance: &str, now: Time) -> Option<String> {
-    if n.instance == instance {
-        return None;
-    }
-    if let Some((_, replaced)) = n.earlier.iter().find(|(known, _)| known == instance) {
-        // The last words of one that ends may arrive after the first of the next.
-        let late = *replaced + CHANGE_OVER <= now;
-        return late.then(|| format!("an agent speaks on that was replaced by another start of it at {replaced}"));
+    match start(&n.instance, &n.earlier, instance, now) {
+        Start::Same | Start::Late => return None,
+        Start::Twice(replaced) => return Some(format!("an agent speaks on that was replaced by another start of it at {replaced}")),
+        Start::Next => {}
     }
     if !n.instance.is_empty() {
         n.earlier.insert(0, (std::mem::take(&mut n.instance), now));
@@ -429,7 +491,7 @@ pub(super) fn clock_off(says: &str, now: Time) -> Result<i64> {
 }
 
 /// What an agent says of itself, within its limit.
-pub(super) fn words(all: &[&String]) -> Result<()> {
+pub(super) fn words(all: &[&str]) -> Result<()> {
     match all.iter().find(|w| w.len() > MOST_WORD || w.chars().any(char::is_control)) {
         Some(_) => Err(Error::refused("bad-word", format!("agent and instance have at most {MOST_WORD} characters that can be printed"))),
         None => Ok(()),

@@ -1,6 +1,6 @@
 //! Manifests: what one node is to have, signed. One is a function of what is stored, so nothing of it is kept: asked twice, it is the same.
 
-use super::identity::{Against, judge};
+use super::identity::{Against, is_news, judge};
 use crate::{Engine, Error, Result, Tick};
 use api::agent::{Fault, Install, Keys, MANIFEST_CONTEXT, Manifest, SignedManifest};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -10,7 +10,10 @@ use domain::{
     words::{NodeId, SecretId},
 };
 use pki::PrivateKey;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use store::{
     Store, meta,
     model::{drill, identity, node},
@@ -20,12 +23,14 @@ use store::{
 const HIGHEST_GENERATION: i64 = 1 << 40;
 
 /// An agent that asks whether there is something newer than what it has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
     /// SHA-256 of the certificate that it presented.
     pub certificate: Fingerprint,
     /// The generation that it has.
     pub after: i64,
+    /// Which start of the agent asks, where it says so.
+    pub instance: Option<Arc<str>>,
 }
 
 /// The answer to one of many.
@@ -47,7 +52,8 @@ pub enum Polled {
         /// A [`SignedManifest`] in JSON.
         body: Vec<u8>,
     },
-    /// Something has to be written first: [`Engine::recognise`], and where the agent is further than the store, [`Engine::catch_up`].
+    /// Something has to be written first: [`Engine::recognise`], [`Engine::hear`], and where the agent is further than the store,
+    /// [`Engine::catch_up`].
     Settle,
     /// Why not.
     Refused(Error),
@@ -82,6 +88,10 @@ impl Engine {
                 Ok(true) => return Polled::Refused(super::has_expired()),
                 Ok(false) if s.certificate.used_at.is_none() || s.generation < ask.after => return Polled::Settle,
                 Ok(false) => {}
+            }
+            let news = |said: &Arc<str>| is_news(&s.instance, &s.earlier, s.cloned, said, tick.now);
+            if ask.instance.as_ref().is_some_and(news) {
+                return Polled::Settle;
             }
             let Some(w) = wants.get(&s.certificate.node).filter(|w| !is_withheld(w, ask.after, &cut)) else {
                 let unheard = s.seen_at.is_none_or(|at| at + super::HEARD_AGAIN <= tick.now);

@@ -3,7 +3,6 @@
 
 use super::{
     Agent,
-    authority::Proven,
     identity::{decode, still},
     is_cloned, subject,
 };
@@ -11,11 +10,13 @@ use crate::{
     Engine, Error, Result, Tick,
     issuing::Answer,
     ports::Entropy,
+    rollouts::not_revoked,
     vault::{PRIVATE_KEY, place, sealed_of},
 };
 use api::agent::{Fetch, KeyText, Material, Pair, Pending, Request};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use domain::{Span, Time, issuing::KeysAt};
+use pki::csr::Csr;
 use serde_json::json;
 use store::{
     Tx,
@@ -24,9 +25,16 @@ use store::{
     model::{
         issuance,
         node::{self, Install, Node},
+        order,
         secret::{self, Instance, Secret},
     },
 };
+
+/// For how many keys a node gets a certificate of one version in a day. An agent makes one and keeps it, another one where its disk was
+/// lost; each is an order of its own, and a CA grants all nodes together only so many.
+const MOST_KEYS: usize = 4;
+/// In which time.
+const KEYS_WITHIN: Span = Span::days(1);
 
 /// What an agent gets for a request.
 #[derive(Debug)]
@@ -43,6 +51,7 @@ impl Engine {
     /// # Errors
     /// `not-to-have`, `other-generation`, `not-born`, `clock-behind`, `agent-cloned`; or the store is sealed.
     pub fn fetch(&self, agent: &Agent, fetch: &Fetch, tick: &Tick) -> Result<Material> {
+        self.hear(agent, fetch.instance.as_deref(), tick)?;
         let (store_id, rows) = self.store.try_write(&agent.actor(), tick.now, |tx| {
             let n = still(tx, agent, tick.now)?;
             let (s, i) = entitled(tx, &n, &fetch.secret, fetch.version, fetch.generation)?;
@@ -90,8 +99,13 @@ impl Engine {
     /// # Errors
     /// As [`Engine::fetch`]; `keys-in-store`; and whatever stands against the request.
     pub fn request(&self, agent: &Agent, request: &Request, random: &mut Entropy<'_>, tick: &Tick) -> Result<Supplied> {
+        if agent.expired {
+            return Err(super::has_expired());
+        }
+        self.hear(agent, request.instance.as_deref(), tick)?;
         let csr = decode(&request.csr)?;
-        let proven = Proven::read(&csr)?;
+        // Whether its sender holds the key, and which names it may have, is for whoever issues to say.
+        let key = Csr::parse(&csr).map_err(|e| Error::refused("bad-csr", e.to_string()))?.spki_fingerprint();
         let (s, version) = self.store.try_read(|tx| {
             let n = node::get(tx, agent.node.id)?.ok_or_else(|| Error::not_found("node", &agent.node.name))?;
             let (s, i) = entitled(tx, &n, &request.secret, request.version, request.generation)?;
@@ -99,10 +113,22 @@ impl Engine {
                 let problem = format!("keys of {} are kept in the store, and sent: ask for them", s.name);
                 return Err(Error::refused("keys-in-store", problem));
             }
+            let since = tick.now - KEYS_WITHIN;
+            let keys = order::keys_since(tx, s.id, i.version, &n.name, since, MOST_KEYS as i64 + 1)?;
+            if keys.len() >= MOST_KEYS && !keys.contains(&key) {
+                let problem = format!(
+                    "node {} asked for certificates for {} keys of version {} of {} within a day, which is the most; its agent keeps one",
+                    n.name,
+                    keys.len(),
+                    i.version,
+                    s.name
+                );
+                return Err(Error::refused("too-many-keys", problem));
+            }
             Ok((s, i.version))
         })?;
         // The key that an agent lives on goes over the wire's other side every day; what it serves with is another one.
-        if agent.node.key == Some(proven.key()) {
+        if agent.node.key == Some(key) {
             return Err(Error::refused("bad-csr", "this is the key that the agent lives on; make one for this secret alone"));
         }
         let chain = match self.issue_for_node(&agent.node.name, s.id, version, &csr, tick, random)? {
@@ -116,7 +142,7 @@ impl Engine {
             let n = still(tx, agent, tick.now)?;
             let (s, i) = entitled(tx, &n, &request.secret, request.version, request.generation)?;
             let own: Vec<Instance> =
-                secret::instances_of(tx, s.id, version, &[&n.name])?.into_iter().filter(|i| i.key == proven.key()).collect();
+                secret::instances_of(tx, s.id, version, &[&n.name])?.into_iter().filter(|i| i.key == key).collect();
             in_time(&n, &own, tick.now)?;
             went_out(tx, &n, i, &s, own.iter().map(|instance| (instance, false)), tick.now)
         })?;
@@ -130,6 +156,10 @@ pub(super) fn chains(tx: &mut Tx<'_>, n: &Node) -> Result<Vec<Material>> {
     let mut all = Vec::new();
     for i in node::installs(tx, n.id)?.into_iter().filter(|i| i.version > 0) {
         let Some(s) = secret::get(tx, i.secret)? else { continue };
+        match not_revoked(tx, &s, i.version, &[&n.name, &n.region, "all"]) {
+            Err(Error::Refused(_)) => continue,
+            other => other?,
+        }
         let pairs: Vec<Pair> = narrowest(tx, n, &s, i.version)?.iter().map(|c| Pair { chain: chain_text(&c.chain), key: None }).collect();
         if !pairs.is_empty() {
             all.push(Material { secret: s.name, version: i.version, pairs });
@@ -154,6 +184,8 @@ fn entitled(tx: &mut Tx<'_>, n: &Node, name: &str, version: i64, generation: i64
     if i.version != version {
         return Err(not());
     }
+    // What was taken back is not handed out once more, also not to a node that lost it: another version is on its way there.
+    not_revoked(tx, &s, version, &[&n.name, &n.region, "all"])?;
     Ok((s, i))
 }
 

@@ -6,6 +6,7 @@
 
 mod assess;
 mod authority;
+mod given;
 mod identity;
 mod manifest;
 mod material;
@@ -20,12 +21,14 @@ use serde_json::json;
 use store::{
     Tx,
     journal::Entry,
-    model::{drill, node, secret},
+    model::{drill, node, rollout, secret},
     timer,
 };
 
 pub use assess::{CLOCK_TOLERANCE, SILENT_AFTER};
 pub use authority::IDENTITY;
+pub(crate) use given::given;
+pub use given::GIVEN;
 pub use identity::{Agent, CHANGE_OVER, COME_BACK, Invited, LONGEST_INVITATION, ROOTS_KEPT};
 pub use manifest::{Ask, Polled};
 pub use material::Supplied;
@@ -131,16 +134,32 @@ pub(crate) fn adopt(tx: &mut Tx<'_>, n: &node::Node, tick: &Tick) -> Result<()> 
         if s.newest_version == 0 {
             continue;
         }
-        // The newest one that an agent there says it has; a rollout that is on its way further was there already.
-        let there = node::versions_in(tx, i.secret, &n.region)?;
-        let said = there.iter().find(|(_, installed)| *installed > 0).or(there.first()).map(|(version, _)| *version);
-        let version = said.unwrap_or(s.newest_version);
+        let version = version_for(tx, n, &s)?;
         match desire(tx, n.id, i.secret, version, None, tick) {
             Ok(_) | Err(Error::Refused(_) | Error::NotFound { .. }) => {}
             Err(other) => return Err(other),
         }
     }
     Ok(())
+}
+
+/// The version that a node is to have which has none yet. One that is on its way comes to it by its wave, like to everybody: until that has
+/// begun it gets what was served before. Else the newest one that an agent of its region says it has, else the newest that a node there is
+/// to have, else the newest of all.
+fn version_for(tx: &mut Tx<'_>, n: &node::Node, s: &secret::Secret) -> Result<i64> {
+    let open = rollout::open_of(tx, s.id)?;
+    for r in open.iter().rev() {
+        if r.takes_back != 0 || rollout::is_told(tx, r.id, n.id)? {
+            return Ok(r.version);
+        }
+    }
+    if let Some(r) = open.iter().find(|r| r.from_version > 0) {
+        return Ok(r.from_version);
+    }
+    let mut there = node::versions_in(tx, s.id, &n.region)?;
+    there.retain(|(version, _)| open.iter().all(|r| r.version != *version));
+    let said = there.iter().find(|(_, installed)| *installed > 0).or(there.first()).map(|(version, _)| *version);
+    Ok(said.unwrap_or(s.newest_version))
 }
 
 /// An identity that exists twice gets no key, no certificate and no renewal before somebody says which one it is.

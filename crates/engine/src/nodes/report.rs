@@ -9,12 +9,13 @@ use crate::{Engine, Error, Result, Tick, look::wake_vantages, loops, rules};
 use api::agent::{InstallReport, InstallState, MOST_INSTALLS, Report, Taken};
 use domain::{Fingerprint, Span, Time, words::NodeId};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use store::{
     Actor, Tx,
     journal::Entry,
     meta,
     model::{
+        incident,
         node::{self, Install, Node},
         secret, target,
     },
@@ -48,23 +49,16 @@ impl Engine {
     ///
     /// # Errors
     /// The database.
-    pub fn heard_of(&self, asked: &[NodeId], told: &[(NodeId, i64)], tick: &Tick) -> Result<()> {
-        if asked.is_empty() && told.is_empty() {
-            return Ok(());
-        }
+    pub fn heard_of(&self, asked: &BTreeSet<NodeId>, told: &BTreeMap<NodeId, i64>, tick: &Tick) -> Result<()> {
+        let asked: Vec<NodeId> = asked.iter().copied().collect();
+        let told: Vec<(NodeId, i64)> = told.iter().map(|(node, generation)| (*node, *generation)).collect();
         self.store.try_write(&rules(), tick.now, |tx| {
-            for id in asked {
-                // Whoever was silent is assessed anew: that it is back is news.
-                let before = node::get(tx, *id)?.and_then(|n| n.seen_at);
-                if before.is_some_and(|at| at + super::SILENT_AFTER <= tick.now) {
-                    timer::set_earlier(tx, loops::NODE, id.0, tick.now)?;
-                }
+            // Whoever was silent is assessed anew: that it is back is news.
+            for id in node::heard_before(tx, &asked, tick.now - super::SILENT_AFTER)? {
+                timer::set_earlier(tx, loops::NODE, id.0, tick.now)?;
             }
-            node::seen(tx, asked, tick.now)?;
-            for (id, generation) in told {
-                node::told(tx, *id, *generation, tick.now)?;
-            }
-            Ok(())
+            node::seen(tx, &asked, tick.now)?;
+            Ok(node::told(tx, &told, tick.now)?)
         })
     }
 
@@ -202,6 +196,9 @@ fn take(tx: &mut Tx<'_>, n: &Node, before: Install, name: &str, said: &Said<'_>,
     if let Some(rollout) = before.rollout {
         timer::set_earlier(tx, loops::ROLLOUT, rollout.0, now)?;
     }
+    if acts_on_it && failed {
+        in_incidents(tx, n, &before, name, &after)?;
+    }
     if acts_on_it && said.state == InstallState::RolledBack {
         crate::drills::put_back(tx, n.id, before.secret, now)?;
     }
@@ -209,6 +206,16 @@ fn take(tx: &mut Tx<'_>, n: &Node, before: Install, name: &str, said: &Said<'_>,
         "leaf": after.leaf.map(|l| l.to_string()), "attempts": after.attempts, "detail": after.detail });
     tx.journal(Entry::new("node.reported", subject(&n.name), name, &body))?;
     Ok(true)
+}
+
+/// A version that would end an incident could not be installed: the incident's journal says so too. It opens and closes none, since what is
+/// served is as it was, and whether that is well the observations say.
+fn in_incidents(tx: &mut Tx<'_>, n: &Node, before: &Install, name: &str, after: &Install) -> Result<()> {
+    for id in incident::open_of(tx, before.secret)? {
+        let body = json!({ "node": n.name, "secret": name, "version": before.version, "state": after.state, "detail": after.detail });
+        tx.journal(Entry::new("incident.install-failed", format!("incident/{id}"), "", &body))?;
+    }
+    Ok(())
 }
 
 /// After so long without a word, a word is written down: most agents ask every minute.

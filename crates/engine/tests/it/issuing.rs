@@ -50,7 +50,7 @@ pub(crate) fn world() -> World {
     w
 }
 
-fn with_ca() -> World {
+pub(crate) fn with_ca() -> World {
     let w = world();
     let requested = w.engine.request_authority(&ca("eu-ca"), &mut *entropy(3), &person(), &w.tick()).unwrap();
     assert!(requested.done);

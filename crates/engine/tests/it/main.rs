@@ -10,6 +10,7 @@ mod intents;
 mod issuing;
 mod laws;
 mod looks;
+mod nodes;
 mod notices;
 mod orders;
 mod partition;

@@ -9,7 +9,7 @@ use engine::revocations::{Ask, Detail};
 
 const MINUTE: Span = Span::minutes(1);
 
-fn ask(f: &Fleet, issuer: &str) -> Ask {
+pub(crate) fn ask(f: &Fleet, issuer: &str) -> Ask {
     Ask { issuer: Some(issuer.into()), deadline: Some(f.w.now + Span::hours(24)), ..Ask::default() }
 }
 

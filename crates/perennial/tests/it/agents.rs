@@ -48,6 +48,81 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
+/// What the agent of these tests puts in place, and where it says what it does.
+fn configured(world: &World, address: std::net::SocketAddr) -> (agent::Config, agent::Around) {
+    let folder = world.path().display();
+    let text = format!(
+        "state = \"{folder}/agent\"\n[[install]]\nsecret = \"shop\"\ncombined = \"{folder}/nginx/127.0.0.1.pem\"\n\
+         reload = {{ signal = \"HUP\", pid_file = \"{folder}/nginx/pid\" }}\nlook = {{ address = \"{address}\", server_name = \"{NAME}\" }}\n"
+    );
+    let mut around = agent::Around::here().unwrap();
+    around.say = Arc::new(|what| {
+        let _ = std::io::Write::write_all(&mut std::io::stdout(), format!("agent: {what}\n").as_bytes());
+    });
+    (agent::config::parse(&text).unwrap(), around)
+}
+
+/// Joins by the string that a person carries.
+fn join(world: &World, config: &agent::Config, around: &agent::Around) -> (agent::state::State, api::agent::Invitation) {
+    let string = world.ok(&["node", "join-token", "web-1"]);
+    let invitation: api::agent::Invitation = string.trim().parse().unwrap();
+    let state = agent::state::State::hold(&config.state, agent::seal::Lock::ModeAlone).unwrap();
+    let identity = runtime().block_on(agent::join(&state, &invitation, false, around)).unwrap();
+    assert_eq!(identity.node, "web-1");
+    (state, invitation)
+}
+
+/// The agent says that it is installed, and the store saw it. Its word closes nothing: the store's own look does, and it comes at once.
+fn seen(world: &World) {
+    wait(60, "the agent reports it installed", || {
+        let shown = world.one(&["node", "show", "web-1"]);
+        so(shown.to_string().contains("\"installed\""), shown)
+    });
+    wait(60, "the store saw it", || {
+        let ran = world.run(&["observe", "shop-1", "--wait"]);
+        so(ran.code == 0, ran.out + &ran.err)
+    });
+}
+
+#[test]
+fn a_key_is_born_on_its_node_certified_and_served_and_lies_nowhere_else() {
+    let mut world = World::sqlite("agents-born").with(&["--listen-agents", "127.0.0.1:0"]);
+    world.start();
+    let old = world.paper.leaf("old", &[NAME], Span::days(10));
+    let test = "agents::a_key_is_born_on_its_node_certified_and_served_and_lies_nowhere_else";
+    let Some(nginx) = Nginx::start(world.path(), &old, test) else { return };
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], nginx.port));
+    let place = target("shop", "shop-1", address, NAME).replace("roots = \"test\"", "roots = \"perennial-ca-eu-ca\"");
+    let parts = format!(
+        "[[region]]\nname = \"eu\"\n\n[[issuer]]\nname = \"eu-ca\"\nkind = \"internal\"\n\n{}renewal = \"automatic\"\nnames = [\"{NAME}\"]\n\
+         issued_by = [\"eu-ca\"]\nlifetime = \"47d\"\n\n{}region = \"eu\"\nnodes = [\"web-1\"]\n\n\
+         [[node]]\nname = \"web-1\"\nregion = \"eu\"\nsecrets = [\"shop\"]\n",
+        secret("shop").trim_end().to_owned() + "\n",
+        place.trim_end().to_owned() + "\n",
+    );
+    world.apply(&world.fleet("{ channel = \"log\" }", &parts));
+    let (phrase, root) = (world.file("phrase", "correct horse battery\n"), world.path().join("root.pem").display().to_string());
+    world.ok(&["ca", "create", "eu-ca", "--permit", "test.example", "--root", &root, "--passphrase-file", &phrase]);
+
+    let (config, around) = configured(&world, address);
+    drop(join(&world, &config, &around));
+    let running = Agent::start(config, around);
+    seen(&world);
+    drop(running);
+    // What is served was issued by our CA for a key that lies beside it.
+    let loaded = pki::load(&std::fs::read(world.path().join("nginx/127.0.0.1.pem")).unwrap(), None, pki::Limits::default()).unwrap();
+    let leaf = &loaded.certificates[0];
+    assert!(leaf.covers(NAME) && leaf.fingerprint().to_string() != old.fingerprint(), "{}", leaf.subject());
+    assert!(loaded.keys[0].fits(leaf));
+    // And there alone: neither the store nor its journal has one.
+    let shown = world.one(&["cert", "show", "shop"]);
+    let instance = &shown["versions"][0]["instances"][0];
+    assert_eq!((instance["scope"].as_str(), instance["has_key"].as_bool()), (Some("web-1"), Some(false)), "{shown:#}");
+    assert_eq!(instance["fingerprint_sha256"].as_str(), Some(leaf.fingerprint().to_string().as_str()));
+    let journal: String = world.json(&["audit", "list", "--all"]).iter().map(ToString::to_string).collect();
+    assert!(journal.contains("certificate.sent") && !journal.contains("key.sent"), "{journal}");
+}
+
 #[test]
 fn a_node_joins_changes_its_nginx_and_is_seen_serving() {
     let mut world = World::sqlite("agents").with(&["--listen-agents", "127.0.0.1:0"]);
@@ -66,35 +141,14 @@ fn a_node_joins_changes_its_nginx_and_is_seen_serving() {
     world.apply(&world.fleet("{ channel = \"log\" }", &parts));
     world.import("shop", &new);
 
-    let folder = world.path().display();
-    let text = format!(
-        "state = \"{folder}/agent\"\n[[install]]\nsecret = \"shop\"\ncombined = \"{folder}/nginx/127.0.0.1.pem\"\n\
-         reload = {{ signal = \"HUP\", pid_file = \"{folder}/nginx/pid\" }}\nlook = {{ address = \"{address}\", server_name = \"{NAME}\" }}\n"
-    );
-    let config = agent::config::parse(&text).unwrap();
-    let mut around = agent::Around::here().unwrap();
-    around.say = Arc::new(|what| {
-        let _ = std::io::Write::write_all(&mut std::io::stdout(), format!("agent: {what}\n").as_bytes());
-    });
-    let string = world.ok(&["node", "join-token", "web-1"]);
-    let invitation: api::agent::Invitation = string.trim().parse().unwrap();
-    let state = agent::state::State::hold(&config.state, agent::seal::Lock::ModeAlone).unwrap();
-    let identity = runtime().block_on(agent::join(&state, &invitation, false, &around)).unwrap();
-    assert_eq!(identity.node, "web-1");
+    let (config, around) = configured(&world, address);
+    let (state, invitation) = join(&world, &config, &around);
     let refused = runtime().block_on(agent::join(&state, &invitation, true, &around)).unwrap_err();
     assert!(refused.to_string().contains("bad-token"), "once: {refused}");
     drop(state);
 
     let running = Agent::start(config.clone(), around.clone());
-    wait(60, "the agent reports it installed", || {
-        let shown = world.one(&["node", "show", "web-1"]);
-        so(shown.to_string().contains("\"installed\""), shown)
-    });
-    // Its word closes nothing: the store's own look does, and it comes at once.
-    wait(60, "the store saw it", || {
-        let ran = world.run(&["observe", "shop-1", "--wait"]);
-        so(ran.code == 0, ran.out + &ran.err)
-    });
+    seen(&world);
     let served = pki::load(&std::fs::read(world.path().join("nginx/127.0.0.1.pem")).unwrap(), None, pki::Limits::default()).unwrap();
     assert_eq!(served.certificates[0].fingerprint().to_string(), new.fingerprint());
     drop(running);

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
+    sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot},
     task::spawn_blocking,
     time::{self, Instant},
 };
@@ -28,12 +28,14 @@ const PAUSE: Duration = Duration::from_millis(20);
 const BATCH: usize = 512;
 /// How many reports are taken in with one transaction.
 const REPORTS: usize = 100;
-/// How often it is written down who was heard of and who was told.
+/// How long notes of who was heard of and who was told are gathered before they are written.
 const NOTES: Duration = Duration::from_secs(1);
 /// How many of these notes go into one transaction.
 const MOST_NOTES: usize = 1000;
 /// Notes that are kept while the database is away; those beyond are lost, and the agents' next reports say the same.
 const NOTES_KEPT: usize = 200_000;
+/// How many certificates are looked up in one question, when those who present them come in.
+const COMING: usize = 512;
 /// How many requests of one node may wait at a time; the oldest goes.
 const WAITS_PER_NODE: usize = 4;
 /// How often those are let go of who hung up.
@@ -61,12 +63,25 @@ struct Reported {
     certificate: Fingerprint,
     report: Box<Report>,
     reply: oneshot::Sender<engine::Result<Taken>>,
+    /// The room that it takes, until it is taken in.
+    held: OwnedSemaphorePermit,
 }
+
+/// What is written down of an answer, after it went out.
+enum Note {
+    /// It was heard of.
+    Heard(NodeId),
+    /// It was told of this generation.
+    Told(NodeId, i64),
+}
+
+type Coming = (Fingerprint, oneshot::Sender<Option<NodeId>>);
 
 /// The way to the task; cheap.
 pub(super) struct Hub {
     asks: mpsc::UnboundedSender<Waiter>,
     reports: mpsc::UnboundedSender<Reported>,
+    coming: mpsc::UnboundedSender<Coming>,
 }
 
 impl Hub {
@@ -75,17 +90,28 @@ impl Hub {
         // Each connection has one request at a time, so what waits here is bounded by the connections.
         let (asks, to_answer) = mpsc::unbounded_channel();
         let (reports, to_take) = mpsc::unbounded_channel();
+        let (coming, to_admit) = mpsc::unbounded_channel();
+        let (notes, to_write) = mpsc::channel(NOTES_KEPT);
         let clerk = Clerk {
             engine: engine.clone(),
             clock: clock.clone(),
             waiting: BTreeMap::new(),
             changes: -1,
-            heard: BTreeSet::new(),
-            told: Vec::new(),
+            looked: Instant::now(),
+            notes,
         };
         tokio::spawn(clerk.work(to_answer, wake.clone()));
+        tokio::spawn(write_notes(engine.clone(), clock.clone(), to_write));
+        tokio::spawn(admit(engine.clone(), clock.clone(), to_admit));
         tokio::spawn(take_reports(engine, clock, wake, to_take));
-        Hub { asks, reports }
+        Hub { asks, reports, coming }
+    }
+
+    /// Whose a certificate is, where its node may act by it now. Nobody's, too, while the database does not say.
+    pub(super) async fn admit(&self, presented: Fingerprint) -> Option<NodeId> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.coming.send((presented, reply));
+        answer.await.ok().flatten()
     }
 
     /// Asks for a manifest later than the one that an agent has. The answer may never come: whoever asks decides how long it waits.
@@ -97,9 +123,14 @@ impl Hub {
     }
 
     /// Hands over a report.
-    pub(super) fn report(&self, certificate: Fingerprint, report: Box<Report>) -> oneshot::Receiver<engine::Result<Taken>> {
+    pub(super) fn report(
+        &self,
+        certificate: Fingerprint,
+        report: Box<Report>,
+        held: OwnedSemaphorePermit,
+    ) -> oneshot::Receiver<engine::Result<Taken>> {
         let (reply, answer) = oneshot::channel();
-        let _ = self.reports.send(Reported { certificate, report, reply });
+        let _ = self.reports.send(Reported { certificate, report, reply, held });
         answer
     }
 }
@@ -110,41 +141,39 @@ struct Clerk {
     waiting: BTreeMap<NodeId, Vec<Waiter>>,
     /// How many changes of manifests there had been when everybody who waits was last held against them.
     changes: i64,
-    heard: BTreeSet<NodeId>,
-    told: Vec<(NodeId, i64)>,
+    /// When that was.
+    looked: Instant,
+    notes: mpsc::Sender<Note>,
 }
 
 impl Clerk {
     async fn work(mut self, mut asks: mpsc::UnboundedReceiver<Waiter>, wake: Arc<Notify>) {
-        let (mut notes, mut tidy) = (time::interval(NOTES), time::interval(TIDY));
-        notes.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+        let mut tidy = time::interval(TIDY);
         tidy.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
-        let mut looked = Instant::now();
+        // Kept from round to round: whoever is woken while this works is not forgotten.
+        let mut woken = std::pin::pin!(wake.notified());
+        let mut changed = false;
         loop {
-            // Listens from here on: who is woken while this works is not forgotten.
-            let woken = wake.notified();
-            let mut woken = std::pin::pin!(woken);
-            woken.as_mut().enable();
+            let due = self.looked + if changed { PAUSE } else { LOOK };
             tokio::select! {
                 biased;
-                _ = notes.tick() => self.write_notes().await,
+                () = woken.as_mut(), if !changed => {
+                    woken.set(wake.notified());
+                    changed = true;
+                }
+                // Before those who ask: nobody waits longer because others come.
+                () = time::sleep_until(due) => {
+                    changed = false;
+                    self.look().await;
+                }
                 n = asks.recv_many(&mut batch, BATCH) => {
                     if n == 0 {
                         return;
                     }
                     self.answer(std::mem::take(&mut batch)).await;
                 }
-                () = async { woken.as_mut().await; time::sleep_until(looked + PAUSE).await; } => self.look().await,
-                () = time::sleep_until(looked + LOOK) => self.look().await,
                 _ = tidy.tick() => self.tidy(),
-            }
-            // Also while many ask: nobody waits longer because others come.
-            if looked.elapsed() >= LOOK {
-                self.look().await;
-            }
-            if looked.elapsed() >= PAUSE {
-                looked = Instant::now();
             }
         }
     }
@@ -172,7 +201,7 @@ impl Clerk {
 
     fn poll(&self, waiters: &[Waiter]) -> impl Future<Output = engine::Result<Vec<Polled>>> + use<> {
         let (engine, clock) = (self.engine.clone(), self.clock.clone());
-        let asks: Vec<Ask> = waiters.iter().map(|w| w.ask).collect();
+        let asks: Vec<Ask> = waiters.iter().map(|w| w.ask.clone()).collect();
         async move {
             if asks.is_empty() {
                 return Ok(Vec::new());
@@ -185,7 +214,7 @@ impl Clerk {
         match polled {
             Polled::Waits { node, unheard } => {
                 if unheard {
-                    self.heard.insert(node);
+                    let _ = self.notes.try_send(Note::Heard(node));
                 }
                 if waiter.at_once {
                     let _ = waiter.reply.send(Word::Nothing);
@@ -199,8 +228,8 @@ impl Clerk {
                 of.push(waiter);
             }
             Polled::News { node, generation, body } => {
-                if waiter.reply.send(Word::News(body)).is_ok() && self.told.len() < NOTES_KEPT {
-                    self.told.push((node, generation));
+                if waiter.reply.send(Word::News(body)).is_ok() {
+                    let _ = self.notes.try_send(Note::Told(node, generation));
                 }
             }
             Polled::Settle => drop(waiter.reply.send(Word::Settle)),
@@ -210,6 +239,12 @@ impl Clerk {
 
     /// Looks whether anything changed, and answers those whom it concerns.
     async fn look(&mut self) {
+        self.hold_against().await;
+        // Only here, and when it is over: so there is time for others between two looks.
+        self.looked = Instant::now();
+    }
+
+    async fn hold_against(&mut self) {
         let engine = self.engine.clone();
         let known = self.changes;
         let read = move || {
@@ -241,26 +276,6 @@ impl Clerk {
         }
     }
 
-    async fn write_notes(&mut self) {
-        while !self.heard.is_empty() || !self.told.is_empty() {
-            let heard: Vec<NodeId> = self.heard.iter().copied().take(MOST_NOTES).collect();
-            let told: Vec<(NodeId, i64)> = self.told.drain(..self.told.len().min(MOST_NOTES)).collect();
-            let (engine, clock) = (self.engine.clone(), self.clock.clone());
-            let (asked, named) = (heard.clone(), told.clone());
-            let written = spawn_blocking(move || engine.heard_of(&asked, &named, &clock())).await;
-            match written {
-                Ok(Ok(())) => heard.iter().for_each(|id| {
-                    self.heard.remove(id);
-                }),
-                _ => {
-                    // Later; what is lost of it the agents say again.
-                    self.told.extend(told);
-                    return;
-                }
-            }
-        }
-    }
-
     fn tidy(&mut self) {
         self.waiting.retain(|_, of| {
             of.retain(|w| !w.reply.is_closed());
@@ -269,23 +284,74 @@ impl Clerk {
     }
 }
 
+/// Writes down who was heard of and who was told, beside those who are answered meanwhile.
+async fn write_notes(engine: Engine, clock: Clock, mut notes: mpsc::Receiver<Note>) {
+    let mut some = Vec::with_capacity(MOST_NOTES);
+    while notes.recv_many(&mut some, MOST_NOTES).await > 0 {
+        if some.len() < MOST_NOTES {
+            time::sleep(NOTES).await;
+        }
+        while some.len() < MOST_NOTES
+            && let Ok(note) = notes.try_recv()
+        {
+            some.push(note);
+        }
+        let (mut heard, mut told) = (BTreeSet::new(), BTreeMap::new());
+        for note in some.drain(..) {
+            match note {
+                Note::Heard(node) => drop(heard.insert(node)),
+                Note::Told(node, generation) => drop(told.insert(node, generation)),
+            }
+        }
+        let (heard, told) = (Arc::new(heard), Arc::new(told));
+        loop {
+            let (engine, clock, heard, told) = (engine.clone(), clock.clone(), heard.clone(), told.clone());
+            match spawn_blocking(move || engine.heard_of(&heard, &told, &clock())).await {
+                Ok(Err(error)) if !notes.is_closed() => tracing::debug!(%error, "who was told is written down later"),
+                _ => break,
+            }
+            time::sleep(NOTES).await;
+        }
+    }
+}
+
+/// Says of those who come in whose certificate they present.
+async fn admit(engine: Engine, clock: Clock, mut coming: mpsc::UnboundedReceiver<Coming>) {
+    let mut batch = Vec::with_capacity(COMING);
+    while coming.recv_many(&mut batch, COMING).await > 0 {
+        let (presented, replies): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
+        let (engine, clock) = (engine.clone(), clock.clone());
+        let found = spawn_blocking(move || engine.admitted(&presented, &clock())).await;
+        let found = match found.unwrap_or_else(|e| Err(Error::Outside(e.to_string()))) {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "whose certificates are presented is not known; those who come in are strangers");
+                Vec::new()
+            }
+        };
+        for (at, reply) in replies.into_iter().enumerate() {
+            let _ = reply.send(found.get(at).copied().flatten());
+        }
+    }
+}
+
 /// Reports, many in one transaction: a commit costs more than what it writes.
 async fn take_reports(engine: Engine, clock: Clock, wake: Arc<Notify>, mut reports: mpsc::UnboundedReceiver<Reported>) {
     let mut batch = Vec::with_capacity(REPORTS);
     while reports.recv_many(&mut batch, REPORTS).await > 0 {
-        let (replies, all): (Vec<_>, Vec<_>) = batch.drain(..).map(|r| (r.reply, (r.certificate, *r.report))).unzip();
+        let (replies, all): (Vec<_>, Vec<_>) = batch.drain(..).map(|r| ((r.reply, r.held), (r.certificate, *r.report))).unzip();
         let (for_it, at) = (engine.clone(), clock.clone());
         let taken = spawn_blocking(move || for_it.reports(&all, &at())).await;
         match taken.unwrap_or_else(|e| Err(Error::Outside(e.to_string()))) {
             Ok(answers) => {
-                for (reply, answer) in replies.into_iter().zip(answers) {
+                for ((reply, _), answer) in replies.into_iter().zip(answers) {
                     let _ = reply.send(answer);
                 }
                 wake.notify_waiters();
             }
             Err(error) => {
                 tracing::warn!(%error, "agents that report are told to come back");
-                for reply in replies {
+                for (reply, _) in replies {
                     let _ = reply.send(Err(Error::Store(unavailable(&error))));
                 }
             }

@@ -8,10 +8,11 @@ mod serve;
 mod tls;
 
 use crate::{
-    http::peers::Peers,
+    http::peers::{AtOnce, Peers},
     run::entropy,
     tls::{OwnCertificate, TlsError},
 };
+use domain::words::NodeId;
 use engine::{Engine, Tick};
 use hub::Hub;
 use std::{
@@ -31,22 +32,29 @@ pub type Clock = Arc<dyn Fn() -> Tick + Send + Sync>;
 pub const MOST_AGENTS: usize = 20_000;
 /// Connections that one address (IPv6: one /64) may have at a time, where nothing is said: a site behind one address fits.
 pub const AGENTS_PER_ADDRESS: usize = 1024;
-/// Handshakes at a time; others wait where the system keeps them.
-const HANDSHAKES: usize = 256;
-/// Handshakes of one address at a time: one that opens connections and is silent does not keep the others out.
+/// Handshakes at a time, some tens of KiB each; others wait for their turn.
+const HANDSHAKES: usize = 1024;
+/// Connections of one address at a time that are not through their handshake; more are refused. So a few that are slow on purpose do not
+/// keep the others out.
 const HANDSHAKES_PER_ADDRESS: usize = 64;
+/// How long a client may be silent before its handshake, which takes no turn meanwhile.
+const FIRST_BYTE: Duration = Duration::from_secs(3);
 /// How long a client may take for its handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a connection may be idle between two requests, and how long the head of one may take.
 const IDLE: Duration = Duration::from_secs(90);
-/// Connections at a time that presented no certificate: they can join, and nothing else.
+/// Connections at a time that presented no certificate by which a node may act: they can join, and nothing else.
 const STRANGERS: usize = 256;
+/// How many of them one address may have.
+const STRANGERS_PER_ADDRESS: usize = 32;
 /// How long such a connection may last.
 const STRANGER_LIFE: Duration = Duration::from_secs(30);
 /// Refused joins that one address is answered per minute.
 const JOINS_PER_MINUTE: u32 = 30;
-/// Requests at a time that write, besides reports; others wait for their turn.
+/// Requests of agents at a time that write, besides reports; others wait for their turn.
 const WRITES: usize = 16;
+/// Joins at a time; others wait for their turn.
+const JOINS: usize = 4;
 /// How long a request waits for its turn and its answer, besides the wait that it asks for.
 const REQUEST: Duration = Duration::from_secs(30);
 /// Most bytes that are held of a connection's input at a time.
@@ -55,14 +63,20 @@ const BUFFER: usize = 16 << 10;
 const SMALL_BODY: usize = 256 << 10;
 /// Most bytes of a report: a thousand installs with a sentence each.
 const REPORT_BODY: usize = 4 << 20;
+/// Bytes of bodies that are held at a time, of all agents; whoever comes then is told to come back.
+const BODIES: usize = 64 << 20;
+/// Reports of one node at a time.
+const REPORTS_PER_NODE: usize = 2;
+/// Other requests of one node at a time that have a body.
+const REQUESTS_PER_NODE: usize = 16;
 /// Most bytes of a body that is too large which are read away, so that the answer arrives.
 const MOST_DRAINED: usize = 16 << 20;
 /// Seconds after which it is worth coming back when the store is sealed.
 const SEALED_RETRY: u64 = 10;
 /// Longest text that is written down of what a node is refused, in bytes.
 const MOST_NOTED: usize = 300;
-/// Requests for keys and certificates that one node is answered per minute: each is journaled.
-const SUPPLIES_PER_MINUTE: u32 = 600;
+/// Requests of one node that write, which are answered per minute: reports, renewals, requests for keys and certificates.
+const WRITES_PER_MINUTE: u32 = 600;
 
 /// What people have to know to lead an agent here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,10 +132,14 @@ struct Agents {
     own: Arc<OwnCertificate>,
     limits: Limits,
     joins: Peers,
-    joining: Semaphore,
-    writes: Semaphore,
-    refused: Mutex<BTreeMap<i64, Refusals>>,
-    supplies: Mutex<BTreeMap<i64, (i64, u32)>>,
+    joining: Arc<Semaphore>,
+    writes: Arc<Semaphore>,
+    bodies: Arc<Semaphore>,
+    strange_bodies: Arc<Semaphore>,
+    reporting: AtOnce<NodeId>,
+    requesting: AtOnce<NodeId>,
+    refused: Mutex<BTreeMap<NodeId, Refusals>>,
+    written: Mutex<BTreeMap<NodeId, (i64, u32)>>,
     wake: Arc<Notify>,
 }
 
@@ -158,10 +176,14 @@ impl Agents {
             own,
             limits,
             joins: Peers::new(JOINS_PER_MINUTE),
-            joining: Semaphore::new(WRITES),
-            writes: Semaphore::new(WRITES),
+            joining: Arc::new(Semaphore::new(JOINS)),
+            writes: Arc::new(Semaphore::new(WRITES)),
+            bodies: Arc::new(Semaphore::new(BODIES)),
+            strange_bodies: Arc::new(Semaphore::new(STRANGERS * SMALL_BODY)),
+            reporting: AtOnce::new(REPORTS_PER_NODE),
+            requesting: AtOnce::new(REQUESTS_PER_NODE),
             refused: Mutex::default(),
-            supplies: Mutex::default(),
+            written: Mutex::default(),
             wake,
         })
     }

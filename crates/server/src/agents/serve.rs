@@ -1,8 +1,9 @@
 //! Connections of agents, and what each request does.
 
 use super::{
-    AGENTS_PER_ADDRESS, Agents, BUFFER, HANDSHAKE, HANDSHAKES, HANDSHAKES_PER_ADDRESS, IDLE, MOST_DRAINED, MOST_NOTED, REPORT_BODY,
-    REQUEST, SEALED_RETRY, SMALL_BODY, STRANGER_LIFE, STRANGERS, SUPPLIES_PER_MINUTE, hub::Word, tls,
+    AGENTS_PER_ADDRESS, Agents, BUFFER, FIRST_BYTE, HANDSHAKE, HANDSHAKES, HANDSHAKES_PER_ADDRESS, IDLE, MOST_DRAINED, MOST_NOTED,
+    REPORT_BODY, REPORTS_PER_NODE, REQUEST, REQUESTS_PER_NODE, SEALED_RETRY, SMALL_BODY, STRANGER_LIFE, STRANGERS, STRANGERS_PER_ADDRESS,
+    WRITES_PER_MINUTE, hub::Word, tls,
 };
 use crate::{
     http::{Problem, peers::AtOnce},
@@ -11,6 +12,7 @@ use crate::{
 };
 use api::agent::{FETCH, JOIN, MANIFEST, MOST_WAIT, RENEW, REPORT, REQUEST as REQUEST_PATH};
 use bytes::Bytes;
+use domain::words::NodeId;
 use engine::{
     Error,
     nodes::{Agent, Ask, Supplied},
@@ -47,20 +49,32 @@ pub(super) fn serve(
     Ok(accept(agents, listener, tls, stop))
 }
 
+/// Who somebody is that came in.
+#[derive(Debug, Clone, Copy)]
+enum Who {
+    /// The agent of a node, by this certificate.
+    Agent(Fingerprint, NodeId),
+    /// Somebody with a certificate by which no node may act.
+    Presented(Fingerprint),
+    /// Somebody without one.
+    Nobody,
+}
+
 async fn accept(agents: Arc<Agents>, listener: TcpListener, tls: TlsAcceptor, stop: Arc<Notify>) {
     let room = Arc::new(Semaphore::new(agents.limits.agents));
     let (handshakes, strangers) = (Arc::new(Semaphore::new(HANDSHAKES)), Arc::new(Semaphore::new(STRANGERS)));
     let (per_peer, greeting) = (AtOnce::new(agents.limits.per_address), AtOnce::new(HANDSHAKES_PER_ADDRESS));
+    let strange = AtOnce::new(STRANGERS_PER_ADDRESS);
     let (end, ended) = watch::channel(false);
     let mut running = JoinSet::new();
     loop {
         // Where there is no room the system keeps who comes, and turns away whom it cannot keep.
-        let Ok(slot) = room.clone().acquire_owned().await else { return };
-        let Ok(turn) = handshakes.clone().acquire_owned().await else { return };
-        let (socket, peer) = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok(pair) => pair,
-                Err(error) => {
+        let next = async { (room.clone().acquire_owned().await, listener.accept().await) };
+        let (slot, socket, peer) = tokio::select! {
+            next = next => match next {
+                (Ok(slot), Ok((socket, peer))) => (slot, socket, peer),
+                (Err(_), _) => return,
+                (_, Err(error)) => {
                     // Out of descriptors: others will be freed.
                     tracing::warn!(%error, "an agent could not be accepted");
                     time::sleep(Duration::from_millis(100)).await;
@@ -70,37 +84,41 @@ async fn accept(agents: Arc<Agents>, listener: TcpListener, tls: TlsAcceptor, st
             () = stop.notified() => break,
         };
         while running.try_join_next().is_some() {}
-        let Some(place) = per_peer.enter(Some(peer.ip())) else { continue };
-        let (agents, tls, strangers, ended) = (agents.clone(), tls.clone(), strangers.clone(), ended.clone());
-        let greeting = greeting.clone();
+        let ip = Some(peer.ip());
+        let (Some(place), Some(greeted)) = (per_peer.enter(ip), greeting.enter(ip)) else { continue };
+        let (agents, tls, ended) = (agents.clone(), tls.clone(), ended.clone());
+        let (handshakes, strangers, strange) = (handshakes.clone(), strangers.clone(), strange.clone());
         running.spawn(async move {
             let _held = (slot, place);
             // The handshake takes room that the connection then does not need.
-            let Some(stream) = Box::pin(greet(tls, socket, peer, turn, greeting)).await else { return };
+            let Some(stream) = Box::pin(greet(tls, socket, handshakes)).await else { return };
             let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).map(|c| Fingerprint::of(c));
-            match certificate {
-                Some(presented) => converse(agents, stream, Some(presented), peer, ended).await,
-                None => {
-                    let Ok(_one) = strangers.try_acquire_owned() else { return };
-                    let _ = time::timeout(STRANGER_LIFE, converse(agents, stream, None, peer, ended)).await;
-                }
+            let who = match certificate {
+                None => Who::Nobody,
+                // A certificate alone makes nobody an agent: anyone can make one.
+                Some(presented) => match time::timeout(HANDSHAKE, agents.hub.admit(presented)).await {
+                    Ok(Some(node)) => Who::Agent(presented, node),
+                    _ => Who::Presented(presented),
+                },
+            };
+            drop(greeted);
+            if let Who::Agent(..) = who {
+                return converse(agents, stream, who, peer, ended).await;
             }
+            let (Ok(_one), Some(_share)) = (strangers.try_acquire_owned(), strange.enter(ip)) else { return };
+            let _ = time::timeout(STRANGER_LIFE, converse(agents, stream, who, peer, ended)).await;
         });
     }
     let _ = end.send(true);
     while running.join_next().await.is_some() {}
 }
 
-async fn greet(
-    tls: TlsAcceptor,
-    socket: TcpStream,
-    peer: SocketAddr,
-    turn: OwnedSemaphorePermit,
-    greeting: AtOnce,
-) -> Option<TlsStream<TcpStream>> {
-    let _held = (turn, greeting.enter(Some(peer.ip()))?);
+async fn greet(tls: TlsAcceptor, socket: TcpStream, handshakes: Arc<Semaphore>) -> Option<TlsStream<TcpStream>> {
     // A manifest is one small write that others wait for.
     let _ = socket.set_nodelay(true);
+    // Whoever is silent takes no turn from those who speak.
+    time::timeout(FIRST_BYTE, socket.peek(&mut [0])).await.ok()?.ok().filter(|n| *n > 0)?;
+    let _turn = time::timeout(HANDSHAKE, handshakes.acquire_owned()).await.ok()?.ok()?;
     time::timeout(HANDSHAKE, tls.accept(socket)).await.ok()?.ok()
 }
 
@@ -108,11 +126,11 @@ async fn greet(
 async fn converse(
     agents: Arc<Agents>,
     stream: TlsStream<TcpStream>,
-    presented: Option<Fingerprint>,
+    who: Who,
     peer: SocketAddr,
     mut ended: watch::Receiver<bool>,
 ) {
-    let service = service_fn(move |request: Request<Incoming>| answer(agents.clone(), presented, peer, request));
+    let service = service_fn(move |request: Request<Incoming>| answer(agents.clone(), who, peer, request));
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(IDLE).max_buf_size(BUFFER).max_headers(32);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
@@ -126,18 +144,27 @@ async fn converse(
     }
 }
 
-/// The table of routes. Everything but a join needs a certificate.
-fn answer(agents: Arc<Agents>, presented: Option<Fingerprint>, peer: SocketAddr, request: Request<Incoming>) -> Answering {
+/// The table of routes. Everything but a join is for agents alone.
+fn answer(agents: Arc<Agents>, who: Who, peer: SocketAddr, request: Request<Incoming>) -> Answering {
     let path = request.uri().path();
     let (method, path) = (request.method().clone(), path.to_owned());
-    match (&method, path.as_str(), presented) {
-        (&Method::GET, MANIFEST, Some(presented)) => Box::pin(manifest(agents, presented, request.uri().query().map(str::to_owned))),
+    match (&method, path.as_str(), who) {
         (&Method::POST, JOIN, _) => Box::pin(finish(async move { join(&agents, peer, request).await })),
-        (&Method::POST, REPORT, Some(presented)) => Box::pin(finish(async move { report(&agents, presented, request).await })),
-        (&Method::POST, RENEW, Some(presented)) => Box::pin(finish(async move { renew(&agents, presented, request).await })),
-        (&Method::POST, REQUEST_PATH, Some(presented)) => Box::pin(finish(async move { supply(&agents, presented, request, true).await })),
-        (&Method::POST, FETCH, Some(presented)) => Box::pin(finish(async move { supply(&agents, presented, request, false).await })),
-        (_, MANIFEST | REPORT | RENEW | REQUEST_PATH | FETCH, None) => Box::pin(async {
+        (&Method::GET, MANIFEST, Who::Agent(by, node)) => {
+            Box::pin(manifest(agents, (by, node), request.uri().query().map(str::to_owned)))
+        }
+        (&Method::POST, REPORT, Who::Agent(by, node)) => Box::pin(finish(async move { report(&agents, (by, node), request).await })),
+        (&Method::POST, RENEW, Who::Agent(by, node)) => Box::pin(finish(async move { renew(&agents, (by, node), request).await })),
+        (&Method::POST, REQUEST_PATH, Who::Agent(by, node)) => {
+            Box::pin(finish(async move { supply(&agents, (by, node), request, true).await }))
+        }
+        (&Method::POST, FETCH, Who::Agent(by, node)) => {
+            Box::pin(finish(async move { supply(&agents, (by, node), request, false).await }))
+        }
+        (_, MANIFEST | REPORT | RENEW | REQUEST_PATH | FETCH, Who::Presented(by)) => {
+            Box::pin(finish(async move { strange(&agents, by, request).await }))
+        }
+        (_, MANIFEST | REPORT | RENEW | REQUEST_PATH | FETCH, Who::Nobody) => Box::pin(async {
             let detail = "this needs the certificate that the store gave this agent when it joined; join first";
             Ok(refused(&Problem::new(StatusCode::UNAUTHORIZED, "unknown-agent", detail)))
         }),
@@ -146,6 +173,17 @@ fn answer(agents: Arc<Agents>, presented: Option<Fingerprint>, peer: SocketAddr,
         }),
         _ => Box::pin(async move { Ok(refused(&Problem::not_found("route", &path))) }),
     }
+}
+
+/// Says to one whose certificate is good for nothing what is wrong with it. What it sends is read away, and kept nowhere.
+async fn strange(agents: &Arc<Agents>, by: Fingerprint, request: Request<Incoming>) -> Result<Answer, Problem> {
+    let mut body = Limited::new(request.into_body(), REPORT_BODY);
+    while let Some(Ok(_)) = body.frame().await {}
+    work(agents, &agents.joining, move |agents| agents.engine.recognise(&by, &agents.tick()).map(|_| ()).map_err(problem)).await?;
+    // It became good since the connection began, or the database did not say.
+    let mut response = refused(&Problem::busy("this connection began before the store knew the certificate; connect again"));
+    response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+    Ok(response)
 }
 
 /// A request within its time.
@@ -157,29 +195,34 @@ async fn finish(work: impl Future<Output = Result<Answer, Problem>> + Send) -> R
     })
 }
 
+/// A certificate, and the node whose it is.
+type Known = (Fingerprint, NodeId);
+
 /// Waits for something newer than the agent has. What is held meanwhile is a place in the hub, and nothing else.
-async fn manifest(agents: Arc<Agents>, presented: Fingerprint, query: Option<String>) -> Result<Answer, Infallible> {
-    Ok(match waited(&agents, presented, query.as_deref().unwrap_or_default()).await {
+async fn manifest(agents: Arc<Agents>, who: Known, query: Option<String>) -> Result<Answer, Infallible> {
+    Ok(match waited(&agents, who, query.as_deref().unwrap_or_default()).await {
         Ok(Some(body)) => json_bytes(StatusCode::OK, body),
         Ok(None) => empty(StatusCode::NO_CONTENT),
         Err(problem) => refused(&problem),
     })
 }
 
-async fn waited(agents: &Arc<Agents>, certificate: Fingerprint, query: &str) -> Result<Option<Vec<u8>>, Problem> {
-    let (after, wait) = wanted(query)?;
+async fn waited(agents: &Arc<Agents>, (certificate, node): Known, query: &str) -> Result<Option<Vec<u8>>, Problem> {
+    let Wanted { after, wait, instance } = wanted(query)?;
     // Whoever does not want to wait is answered as soon as it is known that there is nothing.
     let at_once = wait == 0;
     let until = time::Instant::now() + if at_once { REQUEST } else { Duration::from_secs(wait) };
     let mut settled = false;
     loop {
-        match time::timeout_at(until, agents.hub.ask(Ask { certificate, after }, at_once)).await {
+        let ask = Ask { certificate, after, instance: instance.clone() };
+        match time::timeout_at(until, agents.hub.ask(ask, at_once)).await {
             Ok(Ok(Word::News(body))) => return Ok(Some(body)),
             Ok(Ok(Word::No(error))) => return Err(problem(error)),
             Ok(Ok(Word::Settle)) if settled => return Err(Problem::busy("somebody else changes this node; come back in a second")),
             Ok(Ok(Word::Settle)) => {
                 settled = true;
-                Box::pin(settle(agents, certificate, after)).await?;
+                agents.not_too_often(node)?;
+                Box::pin(settle(agents, certificate, after, instance.clone())).await?;
             }
             // Nothing; or others of the same node took its place; or the time is over.
             Ok(Ok(Word::Nothing) | Err(_)) | Err(_) => return Ok(None),
@@ -188,10 +231,11 @@ async fn waited(agents: &Arc<Agents>, certificate: Fingerprint, query: &str) -> 
 }
 
 /// Writes what has to be written before this agent may wait.
-async fn settle(agents: &Arc<Agents>, certificate: Fingerprint, after: i64) -> Result<(), Problem> {
-    work(agents, move |agents| {
+async fn settle(agents: &Arc<Agents>, certificate: Fingerprint, after: i64, instance: Option<Arc<str>>) -> Result<(), Problem> {
+    work(agents, &agents.writes, move |agents| {
         let tick = agents.tick();
         let agent = agents.engine.recognise(&certificate, &tick)?;
+        agents.engine.hear(&agent, instance.as_deref(), &tick)?;
         if agent.node.generation < after {
             agents.engine.catch_up(&agent, after, &tick)?;
         }
@@ -200,31 +244,41 @@ async fn settle(agents: &Arc<Agents>, certificate: Fingerprint, after: i64) -> R
     .await
 }
 
-/// `after` and `wait`.
-fn wanted(query: &str) -> Result<(i64, u64), Problem> {
-    let (mut after, mut wait) = (0, 0);
+/// The query of a manifest.
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    after: i64,
+    wait: u64,
+    instance: Option<Arc<str>>,
+}
+
+fn wanted(query: &str) -> Result<Wanted, Problem> {
+    let mut wanted = Wanted { after: 0, wait: 0, instance: None };
     for pair in query.split('&').filter(|p| !p.is_empty()) {
-        let bad = || Problem::bad("bad-query", "the query is ?after=GENERATION&wait=SECONDS, both whole numbers");
+        let bad = || {
+            Problem::bad("bad-query", "the query is ?after=GENERATION&wait=SECONDS&instance=START: two whole numbers, and letters and digits")
+        };
         match pair.split_once('=').ok_or_else(bad)? {
-            ("after", n) => after = n.parse().ok().filter(|n| *n >= 0).ok_or_else(bad)?,
-            ("wait", n) => wait = n.parse::<u64>().map_err(|_| bad())?.min(MOST_WAIT),
+            ("after", n) => wanted.after = n.parse().ok().filter(|n| *n >= 0).ok_or_else(bad)?,
+            ("wait", n) => wanted.wait = n.parse::<u64>().map_err(|_| bad())?.min(MOST_WAIT),
+            ("instance", text) if text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) => {
+                wanted.instance = Some(text).filter(|t| !t.is_empty()).map(Arc::from);
+            }
             _ => return Err(bad()),
         }
     }
-    Ok((after, wait))
+    Ok(wanted)
 }
 
 async fn join(agents: &Arc<Agents>, peer: SocketAddr, request: Request<Incoming>) -> Result<Answer, Problem> {
-    // Strangers have few connections and little time, so whoever comes waits for its turn.
-    let _turn = agents.joining.acquire().await.map_err(|e| Problem::internal(&e))?;
-    let wanted: api::agent::Join = body(request, SMALL_BODY).await?;
+    let wanted: api::agent::Join = parse(&read(request, SMALL_BODY, &agents.strange_bodies).await?.0)?;
     // The address is looked at before, and counted after it was refused: who joins rightly is never kept out by who does not.
     let now = agents.tick().now;
     if let Err(seconds) = agents.joins.peek(Some(peer.ip()), now) {
         return Err(Problem::too_often("too many refused joins from this address", seconds));
     }
-    let joined = work(agents, move |agents| agents.engine.join(&wanted, &mut Agents::random(), &agents.tick()).map_err(problem)).await;
-    match joined {
+    let join = move |agents: &Agents| agents.engine.join(&wanted, &mut Agents::random(), &agents.tick()).map_err(problem);
+    match work(agents, &agents.joining, join).await {
         Ok(joined) => {
             agents.wake.notify_waiters();
             json(StatusCode::OK, &joined)
@@ -239,33 +293,38 @@ async fn join(agents: &Arc<Agents>, peer: SocketAddr, request: Request<Incoming>
     }
 }
 
-async fn renew(agents: &Arc<Agents>, presented: Fingerprint, request: Request<Incoming>) -> Result<Answer, Problem> {
-    let wanted: api::agent::Renew = body(request, SMALL_BODY).await?;
-    let renewed = work(agents, move |agents| {
+async fn renew(agents: &Arc<Agents>, (by, node): Known, request: Request<Incoming>) -> Result<Answer, Problem> {
+    let _place = agents.requesting.place(node).ok_or_else(|| crowded(REQUESTS_PER_NODE))?;
+    agents.not_too_often(node)?;
+    let (bytes, _held) = read(request, SMALL_BODY, &agents.bodies).await?;
+    let wanted: api::agent::Renew = parse(&bytes)?;
+    let renewed = work(agents, &agents.writes, move |agents| {
         let tick = agents.tick();
-        let agent = agents.engine.recognise(&presented, &tick).map_err(problem)?;
+        let agent = agents.engine.recognise(&by, &tick).map_err(problem)?;
         agents.engine.renew(&agent, &wanted, &mut Agents::random(), &tick).map_err(problem)
     })
     .await?;
     json(StatusCode::OK, &renewed)
 }
 
-async fn report(agents: &Arc<Agents>, presented: Fingerprint, request: Request<Incoming>) -> Result<Answer, Problem> {
-    let said: Box<api::agent::Report> = Box::new(body(request, REPORT_BODY).await?);
-    let answer = agents.hub.report(presented, said).await.map_err(|_| Problem::busy("the server ends; come back in a second"))?;
+async fn report(agents: &Arc<Agents>, (by, node): Known, request: Request<Incoming>) -> Result<Answer, Problem> {
+    let _place = agents.reporting.place(node).ok_or_else(|| crowded(REPORTS_PER_NODE))?;
+    agents.not_too_often(node)?;
+    let (bytes, held) = read(request, REPORT_BODY, &agents.bodies).await?;
+    let said: Box<api::agent::Report> = Box::new(parse(&bytes)?);
+    drop(bytes);
+    let answer = agents.hub.report(by, said, held).await.map_err(|_| Problem::busy("the server ends; come back in a second"))?;
     json(StatusCode::OK, &answer.map_err(problem)?)
 }
 
 /// A certificate or a key; which, the path says.
-async fn supply(agents: &Arc<Agents>, presented: Fingerprint, request: Request<Incoming>, born: bool) -> Result<Answer, Problem> {
-    let bytes = read(request, SMALL_BODY).await?;
-    let supplied = work(agents, move |agents| {
+async fn supply(agents: &Arc<Agents>, (by, node): Known, request: Request<Incoming>, born: bool) -> Result<Answer, Problem> {
+    let _place = agents.requesting.place(node).ok_or_else(|| crowded(REQUESTS_PER_NODE))?;
+    agents.not_too_often(node)?;
+    let (bytes, _held) = read(request, SMALL_BODY, &agents.bodies).await?;
+    let supplied = work(agents, &agents.writes, move |agents| {
         let tick = agents.tick();
-        let agent = agents.engine.recognise(&presented, &tick)?;
-        if agent.expired {
-            return Err(problem(Error::refused("agent-expired", "this certificate has run out; renew it first")));
-        }
-        agents.not_too_often(&agent, tick.now.unix())?;
+        let agent = agents.engine.recognise(&by, &tick)?;
         let (what, supplied) = if born {
             let wanted: api::agent::Request = parse(&bytes)?;
             let what = format!("version {} of {}", wanted.version, wanted.secret);
@@ -290,27 +349,33 @@ async fn supply(agents: &Arc<Agents>, presented: Fingerprint, request: Request<I
     }
 }
 
+/// A node does one thing after the other; what is more is not it, or not well.
+fn crowded(most: usize) -> Problem {
+    Problem::busy(format!("this node has {most} requests of this kind under way; wait for their answers"))
+}
+
 impl Agents {
-    fn not_too_often(&self, agent: &Agent, now: i64) -> Result<(), Problem> {
+    fn not_too_often(&self, node: NodeId) -> Result<(), Problem> {
+        let now = self.tick().now.unix();
         let minute = now.div_euclid(60);
-        let mut all = self.supplies.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let of = all.entry(agent.node.id.0).or_insert((minute, 0));
+        let mut all = self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let of = all.entry(node).or_insert((minute, 0));
         if of.0 != minute {
             *of = (minute, 0);
         }
         of.1 = of.1.saturating_add(1);
-        if of.1 <= SUPPLIES_PER_MINUTE {
+        if of.1 <= WRITES_PER_MINUTE {
             return Ok(());
         }
         let seconds = (60 - now.rem_euclid(60)).unsigned_abs().max(1);
-        Err(Problem::too_often(format!("more than {SUPPLIES_PER_MINUTE} requests for certificates and keys in a minute"), seconds))
+        Err(Problem::too_often(format!("more than {WRITES_PER_MINUTE} reports and requests of one node in a minute"), seconds))
     }
 
     /// What a node is not to have is journaled when it asks for it, less and less often the more it asks.
     fn note_refused(&self, agent: &Agent, what: &str, code: &str, now: i64) {
         let times = {
             let mut all = self.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            all.entry(agent.node.id.0).or_default().count(now.div_euclid(3600))
+            all.entry(agent.node.id).or_default().count(now.div_euclid(3600))
         };
         let Some(times) = times else { return };
         let mut what = format!("{code}: {what}");
@@ -323,14 +388,19 @@ impl Agents {
     }
 }
 
-/// Runs what blocks on a thread that may, so many at a time.
+/// Runs what blocks on a thread that may, so many at a time. Its turn is over when it is done, also where nobody waits for it any more.
 async fn work<T: Send + 'static>(
     agents: &Arc<Agents>,
+    turns: &Arc<Semaphore>,
     f: impl FnOnce(&Agents) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
-    let _turn = agents.writes.acquire().await.map_err(|e| Problem::internal(&e))?;
+    let turn = turns.clone().acquire_owned().await.map_err(|e| Problem::internal(&e))?;
     let agents = agents.clone();
-    tokio::task::spawn_blocking(move || f(&agents)).await.unwrap_or_else(|e| Err(Problem::internal(&e)))
+    let run = move || {
+        let _turn = turn;
+        f(&agents)
+    };
+    tokio::task::spawn_blocking(run).await.unwrap_or_else(|e| Err(Problem::internal(&e)))
 }
 
 /// A refusal that says when to come back, where that is of use.
@@ -342,8 +412,8 @@ fn problem(error: Error) -> Problem {
     problem
 }
 
-/// The whole body, into memory that is wiped.
-async fn read(request: Request<Incoming>, limit: usize) -> Result<Zeroizing<Vec<u8>>, Problem> {
+/// The whole body, into memory that is wiped; with the room that it takes of what all agents share.
+async fn read(request: Request<Incoming>, limit: usize, shared: &Arc<Semaphore>) -> Result<(Zeroizing<Vec<u8>>, OwnedSemaphorePermit), Problem> {
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|n| n > limit as u64) {
         // A connection that is closed over unread bytes takes the answer along.
@@ -351,8 +421,11 @@ async fn read(request: Request<Incoming>, limit: usize) -> Result<Zeroizing<Vec<
         while let Some(Ok(_)) = body.frame().await {}
         return Err(Problem::too_large(limit));
     }
-    let room = announced.and_then(|n| usize::try_from(n).ok()).unwrap_or(4096).min(limit);
+    // What is announced is not there yet.
+    let room = announced.and_then(|n| usize::try_from(n).ok()).unwrap_or(4096).min(limit).min(SMALL_BODY);
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    let full = || Problem { retry_after: Some(5), ..Problem::busy("the store has its hands full of requests; come back in a while") };
+    let mut held = shared.clone().try_acquire_many_owned(0).map_err(|_| full())?;
     let mut body = Limited::new(request.into_body(), limit);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| match e.downcast_ref::<http_body_util::LengthLimitError>() {
@@ -360,15 +433,14 @@ async fn read(request: Request<Incoming>, limit: usize) -> Result<Zeroizing<Vec<
             None => Problem::bad("bad-body", "the body ended before its end"),
         })?;
         if let Ok(data) = frame.into_data() {
+            // Only for what came: one who announces much and sends little takes little.
+            let more = u32::try_from(data.len()).unwrap_or(u32::MAX);
+            held.merge(shared.clone().try_acquire_many_owned(more).map_err(|_| full())?);
             crate::http::grow(&mut bytes, data.len());
             bytes.extend_from_slice(&data);
         }
     }
-    Ok(bytes)
-}
-
-async fn body<T: DeserializeOwned>(request: Request<Incoming>, limit: usize) -> Result<T, Problem> {
-    parse(&read(request, limit).await?)
+    Ok((bytes, held))
 }
 
 /// What does not fit is not repeated: it may hold a token.
@@ -449,15 +521,20 @@ mod tests {
     #[test]
     fn what_may_stand_in_the_query() {
         for (query, expected) in [
-            ("", Ok((0, 0))),
-            ("after=3&wait=20", Ok((3, 20))),
-            ("wait=600&after=3", Ok((3, MOST_WAIT))),
+            ("", Ok((0, 0, None))),
+            ("after=3&wait=20", Ok((3, 20, None))),
+            ("wait=600&after=3", Ok((3, MOST_WAIT, None))),
+            ("after=3&instance=a0-_.Z", Ok((3, 0, Some("a0-_.Z")))),
+            ("instance=", Ok((0, 0, None))),
+            ("instance=a%20b", Err("bad-query")),
             ("after=-1", Err("bad-query")),
             ("after=x", Err("bad-query")),
             ("after", Err("bad-query")),
             ("until=3", Err("bad-query")),
         ] {
-            assert_eq!(wanted(query).map_err(|p| p.code), expected, "{query}");
+            let got = wanted(query).map_err(|p| p.code);
+            let got = got.as_ref().map(|w| (w.after, w.wait, w.instance.as_deref())).map_err(|code| *code);
+            assert_eq!(got, expected, "{query}");
         }
     }
 }

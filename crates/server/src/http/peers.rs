@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -57,43 +58,49 @@ impl Peers {
     }
 }
 
-/// How much each address holds at a time. Remembers only those that hold something.
+/// How much each address, or whatever else is told apart, holds at a time. Remembers only those that hold something.
 #[derive(Clone)]
-pub(crate) struct AtOnce {
+pub(crate) struct AtOnce<K: Copy + Eq + Hash = IpAddr> {
     most: usize,
-    held: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    held: Arc<Mutex<HashMap<K, usize>>>,
 }
 
-impl AtOnce {
-    pub(crate) fn new(most: usize) -> AtOnce {
+impl<K: Copy + Eq + Hash> AtOnce<K> {
+    pub(crate) fn new(most: usize) -> AtOnce<K> {
         AtOnce { most, held: Arc::default() }
     }
 
-    /// A place for this address, until it is dropped; none where it holds as many as it may.
-    pub(crate) fn enter(&self, peer: Option<IpAddr>) -> Option<Place> {
-        let peer = network(peer);
+    /// A place for this one, until it is dropped; none where it holds as many as it may.
+    pub(crate) fn place(&self, whose: K) -> Option<Place<K>> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let n = held.entry(peer).or_insert(0);
+        let n = held.entry(whose).or_insert(0);
         (*n < self.most).then(|| {
             *n += 1;
-            Place { peer, of: self.clone() }
+            Place { whose, of: self.clone() }
         })
     }
 }
 
-/// One place of an address; given back when it is dropped.
-pub(crate) struct Place {
-    peer: IpAddr,
-    of: AtOnce,
+impl AtOnce {
+    /// A place for this address.
+    pub(crate) fn enter(&self, peer: Option<IpAddr>) -> Option<Place> {
+        self.place(network(peer))
+    }
 }
 
-impl Drop for Place {
+/// One place; given back when it is dropped.
+pub(crate) struct Place<K: Copy + Eq + Hash = IpAddr> {
+    whose: K,
+    of: AtOnce<K>,
+}
+
+impl<K: Copy + Eq + Hash> Drop for Place<K> {
     fn drop(&mut self) {
         let mut held = self.of.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(n) = held.get_mut(&self.peer) {
+        if let Some(n) = held.get_mut(&self.whose) {
             *n -= 1;
             if *n == 0 {
-                held.remove(&self.peer);
+                held.remove(&self.whose);
             }
         }
     }

@@ -183,6 +183,7 @@ fn refused(refusal: engine::Refusal) -> Problem {
         "agent-revoked" | "agent-superseded" | "agent-cloned" | "agent-expired" | "agent-too-old" | "other-epoch" | "node-retired"
         | "not-to-have" | "keys-in-store" | "key-changed" => StatusCode::FORBIDDEN,
         "too-large" => StatusCode::PAYLOAD_TOO_LARGE,
+        "too-many-keys" => StatusCode::TOO_MANY_REQUESTS,
         "damaged" => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     };

@@ -174,6 +174,12 @@ pub struct Standing {
     pub joined: bool,
     /// When it was last heard of, to some minutes.
     pub seen_at: Option<Time>,
+    /// The start of its agent that was heard last, and those before it, as in [`super::node::Node`].
+    pub instance: String,
+    /// Starts before it.
+    pub earlier: Vec<(String, Time)>,
+    /// Whether its identity was seen in two places.
+    pub cloned: bool,
 }
 
 /// Many certificates in one question, each with its node; those that nobody knows are missing.
@@ -190,7 +196,8 @@ pub fn standings(tx: &mut Tx<'_>, presented: &[Fingerprint]) -> Result<Vec<Stand
             })
             .collect();
         let sql = format!(
-            "SELECT {}, n.name, n.generation, n.retired_at, n.key, n.revoked_at, n.seen_at FROM node_certificate c \
+            "SELECT {}, n.name, n.generation, n.retired_at, n.key, n.revoked_at, n.seen_at, n.instance, n.earlier, n.cloned_at \
+             FROM node_certificate c \
              JOIN node n ON n.id = c.node_id WHERE c.fingerprint IN ({}) ORDER BY c.fingerprint",
             columns.join(", "),
             places.join(",")
@@ -203,6 +210,9 @@ pub fn standings(tx: &mut Tx<'_>, presented: &[Fingerprint]) -> Result<Vec<Stand
                 retired: r.opt_time(12)?.is_some(),
                 joined: r.opt_bytes(13)?.is_some() && r.opt_time(14)?.is_none(),
                 seen_at: r.opt_time(15)?,
+                instance: r.text(16)?.into(),
+                earlier: super::node::earlier(r.text(17)?)?,
+                cloned: r.opt_time(18)?.is_some(),
             });
             Ok(())
         })?;
@@ -212,6 +222,13 @@ pub fn standings(tx: &mut Tx<'_>, presented: &[Fingerprint]) -> Result<Vec<Stand
 
 /// How many are asked for in one statement.
 const MANY: usize = 250;
+
+/// Whether a good certificate of a node was presented yet.
+pub fn is_used(tx: &mut Tx<'_>, node: NodeId) -> Result<bool> {
+    let sql = "SELECT fingerprint FROM node_certificate WHERE node_id = $1 AND ended = '' AND used_at IS NOT NULL \
+               ORDER BY fingerprint LIMIT 1";
+    Ok(tx.query_opt(sql, &[node.0.into()])?.is_some())
+}
 
 /// The certificates of a node, the longest-lived first.
 pub fn certificates(tx: &mut Tx<'_>, node: NodeId, limit: i64) -> Result<Vec<Certificate>> {

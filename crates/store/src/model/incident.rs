@@ -293,6 +293,12 @@ pub fn open_secrets(tx: &mut Tx<'_>, id: IncidentId, limit: i64) -> Result<Vec<S
     tx.query(sql, &[id.0.into(), limit.into()])?.iter().map(|r| Ok(SecretId(r.int(0)?))).collect()
 }
 
+/// The incidents in which a line of a secret or its targets is open, in the order of their numbers.
+pub fn open_of(tx: &mut Tx<'_>, secret: SecretId) -> Result<Vec<IncidentId>> {
+    let sql = "SELECT DISTINCT incident_id FROM incident_line WHERE secret_id = $1 AND closed_at IS NULL ORDER BY incident_id";
+    tx.query(sql, &[secret.0.into()])?.iter().map(|r| Ok(IncidentId(r.int(0)?))).collect()
+}
+
 /// Whether a line of a secret or its targets is open.
 pub fn has_open_lines(tx: &mut Tx<'_>, secret: SecretId) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM incident_line WHERE secret_id = $1 AND closed_at IS NULL)";

@@ -132,7 +132,7 @@ fn from_row(r: &Row) -> Result<Node> {
     })
 }
 
-fn earlier(text: &str) -> Result<Vec<(String, Time)>> {
+pub(super) fn earlier(text: &str) -> Result<Vec<(String, Time)>> {
     list(text)?
         .iter()
         .map(|one| {
@@ -256,10 +256,30 @@ pub fn raise(tx: &mut Tx<'_>, id: NodeId, past: i64, now: Time) -> Result<()> {
 
 /// These nodes were heard of.
 pub fn seen(tx: &mut Tx<'_>, ids: &[NodeId], now: Time) -> Result<()> {
-    for id in ids {
-        tx.execute("UPDATE node SET seen_at = $2 WHERE id = $1 AND (seen_at IS NULL OR seen_at < $2)", &[id.0.into(), now.into()])?;
+    for some in ids.chunks(MANY) {
+        let mut params: Vec<Value> = vec![now.into()];
+        params.extend(some.iter().map(|id| Value::from(id.0)));
+        let places = (2..=params.len()).map(|n| format!("${n}")).collect::<Vec<_>>().join(",");
+        let sql = format!("UPDATE node SET seen_at = $1 WHERE id IN ({places}) AND (seen_at IS NULL OR seen_at < $1)");
+        tx.execute(&sql, &params)?;
     }
     Ok(())
+}
+
+/// Those among these nodes that were last heard of at or before a moment, in the order of their numbers.
+pub fn heard_before(tx: &mut Tx<'_>, ids: &[NodeId], at: Time) -> Result<Vec<NodeId>> {
+    let mut all = Vec::new();
+    for some in ids.chunks(MANY) {
+        let mut params: Vec<Value> = vec![at.into()];
+        params.extend(some.iter().map(|id| Value::from(id.0)));
+        let places = (2..=params.len()).map(|n| format!("${n}")).collect::<Vec<_>>().join(",");
+        let sql = format!("SELECT id FROM node WHERE id IN ({places}) AND seen_at <= $1 ORDER BY id");
+        tx.for_each(&sql, &params, |r| {
+            all.push(NodeId(r.int(0)?));
+            Ok(())
+        })?;
+    }
+    Ok(all)
 }
 
 /// What a node is to have of one secret, and what it says about that.
@@ -425,12 +445,18 @@ pub fn remove_install(tx: &mut Tx<'_>, node: NodeId, secret: SecretId) -> Result
     Ok(())
 }
 
-/// The manifest of this generation went out.
-pub fn told(tx: &mut Tx<'_>, node: NodeId, generation: i64, now: Time) -> Result<()> {
-    tx.execute(
-        "UPDATE node_secret SET told_at = $3 WHERE node_id = $1 AND generation <= $2 AND told_at IS NULL AND version > 0",
-        &[node.0.into(), generation.into(), now.into()],
-    )?;
+/// Manifests of these generations went out.
+pub fn told(tx: &mut Tx<'_>, of: &[(NodeId, i64)], now: Time) -> Result<()> {
+    for some in of.chunks(MANY) {
+        let mut params: Vec<Value> = vec![now.into()];
+        let mut any = Vec::with_capacity(some.len());
+        for (node, generation) in some {
+            any.push(format!("(node_id = ${} AND generation <= ${})", params.len() + 1, params.len() + 2));
+            params.extend([Value::from(node.0), Value::from(*generation)]);
+        }
+        let sql = format!("UPDATE node_secret SET told_at = $1 WHERE ({}) AND told_at IS NULL AND version > 0", any.join(" OR "));
+        tx.execute(&sql, &params)?;
+    }
     Ok(())
 }
 

@@ -182,6 +182,15 @@ pub fn prune_requests(tx: &mut Tx<'_>, before: Time, limit: i64) -> Result<u64> 
     )
 }
 
+/// Public keys (SHA-256) for which a certificate was asked for exactly this since a moment, of any issuer; in order, at most so many.
+pub fn keys_since(tx: &mut Tx<'_>, secret: SecretId, version: i64, scope: &str, since: Time, limit: i64) -> Result<Vec<Fingerprint>> {
+    let sql = "SELECT key FROM issued WHERE secret_id = $1 AND secret_id <> 0 AND version = $2 AND scope = $3 AND intended_at > $4 \
+               UNION SELECT key FROM signing_order WHERE secret_id = $1 AND version = $2 AND scope = $3 AND created_at > $4 \
+               ORDER BY key LIMIT $5";
+    let params = [secret.0.into(), version.into(), scope.into(), since.into(), limit.into()];
+    tx.query(sql, &params)?.iter().filter_map(|r| fingerprint(r, 0).transpose()).collect()
+}
+
 /// How many orders went to an issuer since a moment, and when the oldest of them did.
 pub fn placed_since(tx: &mut Tx<'_>, issuer: &str, since: Time) -> Result<(i64, Option<Time>)> {
     let sql = "SELECT COUNT(*), MIN(placed_at) FROM signing_order WHERE issuer = $1 AND placed_at IS NOT NULL AND placed_at > $2";

@@ -264,6 +264,13 @@ pub fn parts(tx: &mut Tx<'_>, id: RolloutId) -> Result<Vec<Part>> {
     Ok(all)
 }
 
+/// Whether the wave of a target has begun behind which a node stands.
+pub fn is_told(tx: &mut Tx<'_>, id: RolloutId, node: NodeId) -> Result<bool> {
+    let sql = "SELECT p.target_id FROM target_node n JOIN rollout_target p ON p.target_id = n.target_id \
+               WHERE n.node_id = $2 AND p.rollout_id = $1 AND p.begun_at IS NOT NULL ORDER BY p.target_id LIMIT 1";
+    Ok(tx.query_opt(sql, &[id.0.into(), node.0.into()])?.is_some())
+}
+
 /// Puts a target into a wave, or into another one.
 pub fn put_part(tx: &mut Tx<'_>, id: RolloutId, target: TargetId, wave: i64, place: i64) -> Result<()> {
     tx.execute(

@@ -68,6 +68,8 @@ pub(crate) fn a_node_comes_back_as_it_was(database: &Database) {
     write(&store, |tx| node::put(tx, &node::Node { retired_at: Some(NOW), ..plain.clone() }));
     assert_eq!(names("", ""), ["web-2"]);
     write(&store, |tx| node::seen(tx, &[NodeId(2), NodeId(9)], NOW + Span::hours(1)));
+    let before = |at| read(&store, |tx| node::heard_before(tx, &[NodeId(2), NodeId(3), NodeId(9)], at));
+    assert_eq!((before(NOW), before(NOW + Span::hours(1))), (vec![], vec![NodeId(2)]));
     assert_eq!(write(&store, |tx| node::get(tx, NodeId(2))).unwrap().seen_at, Some(NOW + Span::hours(1)));
     let twice = store.write(&crate::harness::actor(), NOW, |tx| node::insert(tx, &web(3, "web-2", "eu"))).unwrap_err();
     assert!(matches!(twice, StoreError::Conflict { .. }), "{twice}");
@@ -111,9 +113,8 @@ pub(crate) fn what_nodes_are_to_have_and_say(database: &Database) {
     };
     assert_eq!(on(5), [("web-2".into(), None), ("web-3".into(), None)]);
     // A manifest tells what it names, once; not what was decided after it.
-    write(&store, |tx| node::told(tx, NodeId(3), 2, NOW));
-    write(&store, |tx| node::told(tx, NodeId(2), 1, NOW));
-    write(&store, |tx| node::told(tx, NodeId(2), 9, NOW + Span::hours(1)));
+    write(&store, |tx| node::told(tx, &[(NodeId(3), 2), (NodeId(2), 1)], NOW));
+    write(&store, |tx| node::told(tx, &[(NodeId(2), 9)], NOW + Span::hours(1)));
     assert_eq!(on(5), [("web-2".into(), Some(NOW)), ("web-3".into(), None)]);
     write(&store, |tx| node::put_of_target(tx, TargetId(7), &[NodeId(3), NodeId(1)]));
     let behind =

@@ -1,7 +1,7 @@
 //! Who may speak for a node, from the first contact to the last renewal.
 
 use super::{Agent, Gate, findings, settle, shown};
-use api::agent::{RENEW, Token};
+use api::agent::{FETCH, RENEW, Token};
 use domain::Span;
 use engine::nodes::{CHANGE_OVER, COME_BACK, IDENTITY};
 use pki::{PrivateKey, key::KeyType};
@@ -19,15 +19,19 @@ fn an_invitation_is_good_once_and_an_answer_that_was_lost_may_be_asked_for_again
     let leaf = pki::Certificate::parse(agent.chain[0].clone()).unwrap();
     assert_eq!(leaf.lifetime().as_secs(), (IDENTITY + Span::hours(1)).as_secs() + 1);
     assert!(leaf.names()[0].to_string().contains("spiffe://perennial/"), "{:?}", leaf.names());
-    assert_eq!(agent.poll(&gate, 0, 0).status, 204, "nothing was decided for it yet");
 
     // Somebody else with the same string.
     let other = Agent::join(&gate, &invitation.token, "b").map(|_| ()).unwrap_err();
     assert_eq!(other.code(), (401, "bad-token".into()));
     // Itself, whose answer was lost on the way; the certificate that nobody presented is good for nothing any more.
+    let copy = PrivateKey::from_der(again.expose_pkcs8()).unwrap();
     let once_more = Agent::join_with(&gate, &invitation.token, "a", again).map_err(|a| a.text).unwrap();
-    assert_eq!(once_more.poll(&gate, 0, 0).status, 204);
+    assert_eq!(once_more.poll(&gate, 0, 0).status, 204, "nothing was decided for it yet");
     assert_eq!(agent.poll(&gate, 0, 0).code(), (403, "agent-revoked".into()));
+    // Once the answer was used it was not lost: who has key and string by then is a copy.
+    let late = Agent::join_with(&gate, &invitation.token, "b", copy).map(|_| ()).unwrap_err();
+    assert_eq!(late.code(), (401, "bad-token".into()));
+    assert_eq!(once_more.poll(&gate, 0, 0).status, 204, "and it took nothing from the right one");
     let journal = gate.world.journal();
     for action in ["node.invited", "node.joined", "node.authority"] {
         assert!(journal.contains(action), "{action}");
@@ -159,6 +163,41 @@ fn a_copy_is_noticed_by_its_start() {
     gate.world.pass(CHANGE_OVER);
     assert_eq!(agent.report(&gate, 0, &json!([])).code(), (403, "agent-cloned".into()));
     assert_eq!(findings(&gate, "web-1"), ["node-cloned"]);
+}
+
+#[test]
+fn a_copy_that_only_asks_is_noticed_and_a_used_string_does_not_wash_it_clean() {
+    let gate = Gate::opened();
+    let (version, _) = gate.store_version();
+    let fetch = |generation: i64, instance: &str| {
+        let wanted = api::agent::Fetch { secret: "blob-tls".into(), version, generation, instance: Some(instance.into()) };
+        serde_json::to_value(wanted).unwrap()
+    };
+    for only_polls in [true, false] {
+        let name = if only_polls { "web-1" } else { "web-2" };
+        let invitation = gate.invite(name);
+        let agent = Agent::join(&gate, &invitation.token, "first").map_err(|a| a.text).unwrap();
+        let generation = agent.manifest(&gate, 0).generation;
+        let thief = agent.copy("second");
+        let asks = |who: &Agent| match only_polls {
+            true => who.poll(&gate, generation, 0).status,
+            false => who.post(&gate, FETCH, &fetch(generation, &who.instance)).status,
+        };
+        let good = if only_polls { 204 } else { 200 };
+        assert_eq!((asks(&agent), asks(&thief), asks(&agent), asks(&thief)), (good, good, good, good), "it may be a restart");
+        assert_eq!(findings(&gate, name), [""; 0]);
+        gate.world.pass(CHANGE_OVER);
+        asks(&agent);
+        assert_eq!(findings(&gate, name), ["node-cloned"]);
+        for who in [&agent, &thief] {
+            assert_eq!(who.post(&gate, FETCH, &fetch(generation, &who.instance)).code(), (403, "agent-cloned".into()));
+            assert_eq!(who.poll(&gate, generation, 0).status, 204, "manifests still reach whoever it is");
+        }
+        let again = PrivateKey::from_der(agent.key.expose_pkcs8()).unwrap();
+        let refused = Agent::join_with(&gate, &invitation.token, "third", again).map(|_| ()).unwrap_err();
+        assert_eq!(refused.code(), (401, "bad-token".into()));
+        assert_eq!(findings(&gate, name), ["node-cloned"]);
+    }
 }
 
 #[test]

@@ -238,7 +238,7 @@ impl Agent {
     }
 
     pub(crate) fn poll(&self, gate: &Gate, after: i64, wait: u64) -> Answer {
-        gate.send(Some(self), "GET", &format!("{}?after={after}&wait={wait}", agent::MANIFEST), b"")
+        gate.send(Some(self), "GET", &format!("{}?after={after}&wait={wait}&instance={}", agent::MANIFEST, self.instance), b"")
     }
 
     /// A manifest that is there, verified.

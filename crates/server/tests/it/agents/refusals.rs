@@ -105,6 +105,70 @@ fn requests_for_an_identity_are_held_to_their_key() {
     assert_eq!(agent.renew(&gate).status, 200);
 }
 
+/// Somebody with a certificate that others issued.
+fn stranger(gate: &Gate) -> super::Agent {
+    let agent = gate.agent("web-2");
+    let (from, to) = (gate.world.now() - domain::Span::days(1), gate.world.now() + domain::Span::days(1));
+    let authority = pki::build::Authority::new("Others", from, to).unwrap();
+    let (leaf, key) = authority.leaf(&["web-1"], pki::KeyType::EcdsaP256, from, to).unwrap();
+    super::Agent { key, chain: vec![leaf.der().to_vec()], joined: agent.joined, instance: "x".into() }
+}
+
+#[test]
+fn a_certificate_that_anyone_can_make_makes_nobody_an_agent() {
+    let gate = Gate::opened();
+    let agent = gate.agent("web-1");
+    let stranger = stranger(&gate);
+    // As many as one address may have of those that are nobody; the next one is turned away, whatever it presents.
+    let greet = |who: Option<&super::Agent>| {
+        let mut stream = gate.connect(who).ok()?;
+        stream.write_all(b"GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n").ok()?;
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).ok()?;
+        (&first == b"HTTP/1.1 404").then_some(stream)
+    };
+    let kept: Vec<_> = (0..32).map(|_| greet(Some(&stranger)).expect("a place")).collect();
+    assert!(greet(Some(&stranger)).is_none() && greet(None).is_none());
+    // Whom the store knows has a place of its own.
+    assert!(greet(Some(&agent)).is_some());
+    assert_eq!(agent.poll(&gate, 0, 0).status, 204);
+    drop(kept);
+    // What a stranger sends is not kept: it is told who it is not, whatever it says.
+    let large = vec![b'x'; 3 << 20];
+    let until = super::instant() + Duration::from_secs(20);
+    let code = loop {
+        let sent = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| gate.send(Some(&stranger), "POST", REPORT, &large).code()));
+        match sent {
+            Ok(code) => break code,
+            Err(_) => assert!(super::instant() < until, "places are not given back"),
+        }
+    };
+    assert_eq!(code, (401, "unknown-agent".into()));
+}
+
+#[test]
+fn some_addresses_that_stop_in_their_handshakes_keep_nobody_else_out() {
+    let gate = Gate::opened();
+    let agent = gate.agent("web-1");
+    // The first byte of a handshake, and no more: from four addresses, as many as each may greet with at a time.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let slow: Vec<TcpStream> = (0..256)
+        .map(|n| {
+            runtime.block_on(async {
+                let socket = tokio::net::TcpSocket::new_v4().unwrap();
+                socket.bind(std::net::SocketAddr::from(([127, 0, 0, 2 + n % 4], 0))).unwrap();
+                let mut stream = socket.connect(gate.address).await.unwrap().into_std().unwrap();
+                stream.write_all(&[22]).unwrap();
+                stream
+            })
+        })
+        .collect();
+    assert_eq!(agent.poll(&gate, 0, 0).status, 204);
+    // None of them had been given up by then.
+    let open = slow.iter().filter(|s| matches!(s.peek(&mut [0]), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock)).count();
+    assert_eq!(open, 256);
+}
+
 #[test]
 fn who_is_slow_or_silent_keeps_nobody_out() {
     let gate = Gate::opened();

@@ -172,6 +172,42 @@ fn those_that_wait_are_told_while_a_thousand_are_decided_for() {
 }
 
 #[test]
+fn one_that_asks_all_the_time_makes_nobody_deaf() {
+    let gate = Gate::opened();
+    gate.store_version();
+    let (busy, agent) = (gate.agent("web-1"), gate.agent("web-2"));
+    busy.manifest(&gate, 0);
+    agent.manifest(&gate, 0);
+    let (second, _) = gate.store_version();
+    let url = format!("sqlite:{}", gate.world.dir.path().join("store.db").display());
+    let tick = gate.world.tick();
+    let other = store::Store::open(&url, tick.now, || [9; 16]).unwrap();
+    let heard = std::sync::atomic::AtomicBool::new(false);
+    let answer = std::thread::scope(|scope| {
+        let waits = scope.spawn(|| {
+            let answer = agent.poll(&gate, 1, 20);
+            heard.store(true, std::sync::atomic::Ordering::SeqCst);
+            answer
+        });
+        // More often than the server looks by itself; another server on the same database decides meanwhile.
+        let asks = || assert_eq!(busy.poll(&gate, 1, 0).status, 204);
+        (0..20).for_each(|_| asks());
+        other
+            .try_write(&engine::rules(), tick.now, |tx| {
+                let (n, s) = (node::by_name(tx, "web-2")?.unwrap(), secret::by_name(tx, "blob-tls")?.unwrap());
+                nodes::desire(tx, n.id, s.id, second, None, &tick)
+            })
+            .unwrap();
+        while !heard.load(std::sync::atomic::Ordering::SeqCst) {
+            asks();
+        }
+        waits.join().unwrap()
+    });
+    assert_eq!(answer.status, 200, "it waited for as long as others asked");
+    assert_eq!(agent.verified(&answer.text).installs[0].version, second);
+}
+
+#[test]
 fn what_another_server_on_the_same_database_decides_is_heard_too() {
     let gate = Gate::opened();
     let (version, _) = gate.store_version();
