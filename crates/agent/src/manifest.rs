@@ -29,15 +29,15 @@ pub fn accept(signed: &SignedManifest, known: &Known) -> Result<Accepted, Error>
     if signed.payload.len() > MOST_BYTES {
         return refuse(format!("it is larger than {MOST_BYTES} bytes"));
     }
-    let (Ok(payload), Ok(signature), Ok(key)) =
-        (STANDARD.decode(&signed.payload), STANDARD.decode(&signed.signature), STANDARD.decode(&known.key))
-    else {
+    let (Ok(payload), Ok(signature)) = (STANDARD.decode(&signed.payload), STANDARD.decode(&signed.signature)) else {
         return refuse("payload or signature is no base64".to_owned());
     };
-    // Nothing is read before its signature is verified.
-    if detached::verify(&key, MANIFEST_CONTEXT, &payload, &signature).is_err() {
+    // Nothing is read before its signature is verified: by the key that signed the last one, or by the one that the last one announced.
+    let next = resume(known).and_then(|last| last.next_key);
+    let fits = |key: &&String| STANDARD.decode(key).is_ok_and(|key| detached::verify(&key, MANIFEST_CONTEXT, &payload, &signature).is_ok());
+    let Some(key) = [Some(&known.key), next.as_ref()].into_iter().flatten().find(fits).cloned() else {
         return refuse("its signature is not that of the store that this node joined".to_owned());
-    }
+    };
     let manifest: Manifest =
         serde_json::from_slice(&payload).map_err(|error| Error::Manifest(format!("it does not read as one: {error}")))?;
     if manifest.store != known.store {
@@ -67,13 +67,7 @@ pub fn accept(signed: &SignedManifest, known: &Known) -> Result<Accepted, Error>
         return refuse(format!("generation {} was seen before as it was made later, {}", manifest.generation, escape(&manifest.issued_at)));
     }
     let is_new = before.is_none_or(|before| before.installs != manifest.installs);
-    let known = Known {
-        epoch: manifest.epoch,
-        generation: manifest.generation,
-        key: manifest.next_key.clone().unwrap_or_else(|| known.key.clone()),
-        signed: Some(signed.clone()),
-        ..known.clone()
-    };
+    let known = Known { epoch: manifest.epoch, generation: manifest.generation, key, signed: Some(signed.clone()), ..known.clone() };
     Ok(Accepted { manifest, known, is_new })
 }
 
@@ -175,8 +169,12 @@ mod tests {
         let (old, new) = (detached::generate(&[1; 32]).unwrap(), detached::generate(&[2; 32]).unwrap());
         let announced = Manifest { next_key: Some(STANDARD.encode(new.spki_der())), ..manifest() };
         let known = accept(&sign(&old, &announced), &known(&old)).unwrap().known;
-        let next = Manifest { generation: 8, ..manifest() };
-        assert!(accept(&sign(&old, &next), &known).is_err());
-        assert!(accept(&sign(&new, &next), &known).is_ok());
+        let next = Manifest { generation: 8, ..announced };
+        // Until the new one is at work the old one goes on: others may not have heard of it yet.
+        let known = accept(&sign(&old, &next), &known).unwrap().known;
+        let done = Manifest { next_key: None, ..next };
+        let known = accept(&sign(&new, &done), &known).unwrap().known;
+        assert!(accept(&sign(&old, &done), &known).is_err());
+        assert!(accept(&sign(&new, &Manifest { generation: 9, ..done }), &known).is_ok());
     }
 }

@@ -169,7 +169,8 @@ pub struct Manifest {
     pub issued_at: String,
     /// What the node is to have, in the order of the secrets' names.
     pub installs: Vec<Install>,
-    /// The public half of the key that will sign the next manifests, where that changes (SubjectPublicKeyInfo, DER, base64).
+    /// The public half of the key that will sign later manifests, where that changes (SubjectPublicKeyInfo, DER, base64). From here on the
+    /// agent believes both, and from the first manifest on that is signed by it, this one alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_key: Option<String>,
 }

@@ -16,7 +16,10 @@ pub use issuing::{
     BudgetStanding, CaAnswer, CaCertificate, CertAnswer, CertRequest, IssuerStanding, NewCa, NewCertRequest, Renewing, RequestedCa, Revoke,
     Revoked,
 };
-pub use node::{Invite, Invited, Node, NodeCertificate, NodeDetail, NodeInstall, NodeManifest, NodeMaterial, Readmitted, Rejoin};
+pub use node::{
+    Invite, Invited, ManifestKey, Node, NodeCertificate, NodeDetail, NodeInstall, NodeManifest, NodeMaterial, Readmitted, Rejoin,
+    ReplaceManifestKey,
+};
 pub use partition::{
     AppliedPartition, ApplyPartition, Blast, Intent, IntentDetail, Partition, PartitionMeasure, PartitionService, PlannedCertificate,
     Reach, ServiceReach,

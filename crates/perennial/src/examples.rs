@@ -21,6 +21,11 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("node rejoin", "perennial node rejoin web-1 --reason \"its disk was copied; the copy is gone\""),
     ("node revoke", "perennial node revoke web-1 --reason \"taken out of use\""),
     ("node readmit", "perennial node readmit --reason \"restored from the backup of 03:00; nobody was revoked since\""),
+    (
+        "node manifest-key",
+        "perennial node manifest-key\nperennial node manifest-key --rotate --reason \"yearly\"\n\
+         perennial node manifest-key --finish --reason \"web-7 is gone for good\"",
+    ),
     ("node manifest", "perennial node manifest web-1 > manifest.json\nperennial node manifest web-1 --material www > www.json"),
     ("rollout list", "perennial rollout list\nperennial rollout list --all-states --json"),
     ("rollout show", "perennial rollout show 7"),

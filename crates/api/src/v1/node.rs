@@ -164,6 +164,35 @@ pub struct Readmitted {
     pub certificates: u64,
 }
 
+/// How the key that signs manifests stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ManifestKey {
+    /// SHA-256 of its public half, lower-case hexadecimal; absent before the first node joined.
+    pub key: Option<String>,
+    /// The one that takes its place once every agent has said that it knows it.
+    pub next: Option<String>,
+    /// Since when that is announced.
+    pub announced_at: Option<String>,
+    /// From when on a person may go on without those who have not answered.
+    pub answer_until: Option<String>,
+    /// The first nodes that have not answered.
+    pub waits_for: Vec<String>,
+    /// How many there are.
+    pub waiting: u64,
+}
+
+/// `POST /v1/manifest-key`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplaceManifestKey {
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// Not to announce another key, but to go on with the announced one although some have not answered in their time.
+    #[serde(default)]
+    pub finish: bool,
+}
+
 /// A node's manifest as the store signed it, to be carried by hand; no key is in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NodeManifest {

@@ -1,7 +1,7 @@
 //! `perennial node`.
 
 use api::agent::{Material, Pair, SignedManifest};
-use api::v1::{Invite, Invited, Node, NodeDetail, NodeManifest, PlanFinding, Readmitted, Reason, Rejoin};
+use api::v1::{Invite, Invited, ManifestKey, Node, NodeDetail, NodeManifest, PlanFinding, Readmitted, Reason, Rejoin, ReplaceManifestKey};
 use clap::Subcommand;
 use pki::Span;
 use pki::text::escape;
@@ -71,6 +71,18 @@ enum Command {
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
+    /// Show the key that signs manifests; announce another one to all agents, or go on without those that have not answered
+    ManifestKey {
+        /// Announce another one; it takes the place of this one once every agent has said that it knows it
+        #[arg(long, requires = "reason", conflicts_with = "finish")]
+        rotate: bool,
+        /// Go on without the agents that have not answered within a week: they have to join again
+        #[arg(long, requires = "reason")]
+        finish: bool,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
     /// Print a node's signed manifest, to be carried by hand; no key is in it
     Manifest {
         /// The node's name
@@ -107,6 +119,21 @@ pub(super) async fn run(args: Args, session: &mut Session<'_, '_>) -> Result<Exi
             let answer = session.remote.post(&Route::to(&["readmit-nodes"]), &Reason { reason }).await?;
             let Readmitted { certificates } = parse(&answer)?;
             session.done(&answer, &format!("{certificates} certificates of agents are good again"))
+        }
+        Command::ManifestKey { rotate, finish, reason } => {
+            let route = Route::to(&["manifest-key"]);
+            if !rotate && !finish {
+                session.ask(&route, key).await?;
+                return Ok(Exit::Ok);
+            }
+            let body = ReplaceManifestKey { reason: reason.unwrap_or_default(), finish };
+            let answer = session.remote.post(&route, &body).await?;
+            let now: ManifestKey = parse(&answer)?;
+            let words = match &now.next {
+                Some(next) => format!("{} is announced to {} nodes", escape(next), now.waiting),
+                None => format!("{} signs from here on", now.key.as_deref().map(escape).unwrap_or_default()),
+            };
+            session.done(&answer, &words)
         }
         Command::Manifest { name, material } => manifest(&name, material.as_deref(), session).await,
     }
@@ -148,6 +175,24 @@ async fn manifest(name: &str, material: Option<&str>, session: &mut Session<'_, 
     let text = text.map_err(|error| Error::Output(std::io::Error::other(error)))?;
     session.screen.data(&text)?;
     Ok(Exit::Ok)
+}
+
+fn key(state: &ManifestKey, screen: &mut Screen<'_>) -> std::io::Result<()> {
+    let now = screen.now;
+    let at = |time: &Option<String>| time.as_deref().map(|at| moment(at, now)).unwrap_or_default();
+    let mut waits = state.waits_for.join(", ");
+    let named = state.waits_for.len() as u64;
+    if state.waiting > named {
+        waits += &format!(", and {} more", state.waiting - named);
+    }
+    let mut fields = Fields::default();
+    fields
+        .add("signs", state.key.as_deref().unwrap_or("none yet: no node has joined"))
+        .add_if("announced", state.next.as_deref())
+        .add_if("since", Some(&at(&state.announced_at)))
+        .add_if("waits for", Some(&waits))
+        .add_if("at most until", Some(&at(&state.answer_until)));
+    screen.fields(&fields)
 }
 
 fn show(detail: &NodeDetail, screen: &mut Screen<'_>) -> std::io::Result<()> {

@@ -44,6 +44,7 @@ impl Engine {
                 Ok::<_, Error>(())
             })?;
         }
+        self.manifest_key_once(tick)?;
         Ok(claims.len())
     }
 }

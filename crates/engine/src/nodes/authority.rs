@@ -80,12 +80,7 @@ impl Engine {
             crl: None,
         };
         let certificate = pki::issue::root(&authority, &template).map_err(|e| Error::Outside(e.to_string()))?;
-        let mut seed = Zeroizing::new([0; pki::detached::SEED_BYTES]);
-        random(&mut *seed);
-        if *seed == [0; pki::detached::SEED_BYTES] {
-            return Err(Error::Outside(String::from("no random bytes came from the system")));
-        }
-        let manifests = pki::detached::generate(&seed).map_err(|e| Error::Outside(e.to_string()))?;
+        let manifests = draw_manifest_key(random)?;
         self.store.try_write(actor, tick.now, |tx| {
             let sealer = self.sealer(tx)?;
             // Two servers may find that there is none at the same moment; one makes it.
@@ -145,6 +140,16 @@ impl AgentAuthority {
         // `.` and `..` are no segments (SPIFFE-ID §2.2).
         format!("spiffe://perennial/{}/node/{node}/{}", self.store_id, readable.trim_matches('.'))
     }
+}
+
+/// A new key for manifests.
+pub(super) fn draw_manifest_key(random: &mut Entropy<'_>) -> Result<PrivateKey> {
+    let mut seed = Zeroizing::new([0; pki::detached::SEED_BYTES]);
+    random(&mut *seed);
+    if *seed == [0; pki::detached::SEED_BYTES] {
+        return Err(Error::Outside(String::from("no random bytes came from the system")));
+    }
+    pki::detached::generate(&seed).map_err(|e| Error::Outside(e.to_string()))
 }
 
 /// A request whose sender holds its key.

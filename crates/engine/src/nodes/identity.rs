@@ -238,6 +238,10 @@ impl Engine {
             };
             node::put(tx, &joined)?;
             super::given::joined(tx, &joined)?;
+            if super::rotate::announced(tx)?.is_some() {
+                // Its first manifest names the next key, so there has to be one.
+                node::advance(tx, joined.id, tick.now)?;
+            }
             adopt(tx, &joined, tick)?;
             timer::set_earlier(tx, loops::NODE, joined.id.0, tick.now)?;
             let body = json!({ "token": id, "key": request.key().to_string(), "serial": certified.row.serial, "agent": join.agent,
@@ -502,7 +506,7 @@ pub(super) fn decode(text: &str) -> Result<Vec<u8>> {
     STANDARD.decode(text).map_err(|_| Error::refused("bad-csr", "csr: not base64 (RFC 4648 §4)"))
 }
 
-fn needs_a_reason(reason: &str) -> Result<()> {
+pub(super) fn needs_a_reason(reason: &str) -> Result<()> {
     if reason.trim().is_empty() {
         return Err(Error::refused("reason-missing", "this needs a reason: --reason \"…\""));
     }

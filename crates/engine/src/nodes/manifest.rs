@@ -1,6 +1,9 @@
 //! Manifests: what one node is to have, signed. One is a function of what is stored, so nothing of it is kept: asked twice, it is the same.
 
-use super::identity::{Against, is_news, judge};
+use super::{
+    identity::{Against, is_news, judge},
+    rotate::announced,
+};
 use crate::{Engine, Error, Result, Tick};
 use api::agent::{Fault, Install, Keys, MANIFEST_CONTEXT, Manifest, SignedManifest};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -66,7 +69,7 @@ impl Engine {
     /// The database. What concerns one agent alone is in its answer.
     pub fn poll(&self, asks: &[Ask], tick: &Tick) -> Result<Vec<Polled>> {
         let presented: Vec<Fingerprint> = asks.iter().map(|a| a.certificate).collect();
-        let (life, known, wants, cut) = self.store.read(|tx| {
+        let (life, next, known, wants, cut) = self.store.read(|tx| {
             let life = meta::identity(tx)?;
             let known: BTreeMap<Fingerprint, identity::Standing> =
                 identity::standings(tx, &presented)?.into_iter().map(|s| (s.certificate.fingerprint, s)).collect();
@@ -75,8 +78,9 @@ impl Engine {
                 asks.iter().filter(behind).filter_map(|a| known.get(&a.certificate).map(|s| s.certificate.node)).collect();
             nodes.sort_unstable();
             nodes.dedup();
-            Ok((life, known, node::wants(tx, &nodes)?, drill::cut_off(tx, tick.now)?))
+            Ok((life, announced(tx)?, known, node::wants(tx, &nodes)?, drill::cut_off(tx, tick.now)?))
         })?;
+        let next = next.map(|spki| STANDARD.encode(spki));
         let wants: BTreeMap<NodeId, node::Wants> = wants.into_iter().map(|w| (w.node, w)).collect();
         // Opened once for all of them, and only where something is to be signed.
         let key = if wants.is_empty() { None } else { Some(self.manifest_key()) };
@@ -98,7 +102,7 @@ impl Engine {
                 return Polled::Waits { node: s.certificate.node, unheard };
             };
             match &key {
-                Some(Ok(key)) => match signed(&life.store_id, life.epoch, w, key) {
+                Some(Ok(key)) => match signed(&life.store_id, life.epoch, w, key, next.as_ref()) {
                     Ok(body) => Polled::News { node: w.node, generation: w.generation, body },
                     Err(error) => Polled::Refused(error),
                 },
@@ -139,13 +143,13 @@ impl Engine {
     /// # Errors
     /// There is no such node, no node has ever joined, or the store is sealed.
     pub fn manifest_of(&self, name: &str) -> Result<(SignedManifest, Vec<api::agent::Material>)> {
-        let (life, wants, material) = self.store.try_read(|tx| {
+        let (life, next, wants, material) = self.store.try_read(|tx| {
             let n = super::identity::by_name(tx, name)?;
             let material = super::material::chains(tx, &n)?;
-            Ok::<_, Error>((meta::identity(tx)?, node::wants(tx, &[n.id])?, material))
+            Ok::<_, Error>((meta::identity(tx)?, announced(tx)?, node::wants(tx, &[n.id])?, material))
         })?;
         let wants = wants.first().ok_or_else(|| Error::not_found("node", name))?;
-        let body = signed(&life.store_id, life.epoch, wants, &self.manifest_key()?)?;
+        let body = signed(&life.store_id, life.epoch, wants, &self.manifest_key()?, next.map(|spki| STANDARD.encode(spki)).as_ref())?;
         let signed = serde_json::from_slice(&body).map_err(|e| Error::Outside(e.to_string()))?;
         Ok((signed, material))
     }
@@ -182,7 +186,7 @@ fn again(error: &Error) -> Error {
     }
 }
 
-fn signed(store: &str, epoch: i64, w: &node::Wants, key: &PrivateKey) -> Result<Vec<u8>> {
+fn signed(store: &str, epoch: i64, w: &node::Wants, key: &PrivateKey, next: Option<&String>) -> Result<Vec<u8>> {
     let manifest = Manifest {
         store: store.to_owned(),
         epoch,
@@ -190,7 +194,7 @@ fn signed(store: &str, epoch: i64, w: &node::Wants, key: &PrivateKey) -> Result<
         generation: w.generation,
         issued_at: w.changed_at.to_string(),
         installs: w.installs.iter().map(install).collect(),
-        next_key: None,
+        next_key: next.cloned(),
     };
     let outside = |e: &dyn std::fmt::Display| Error::Outside(format!("the manifest of {} cannot be signed: {e}", w.name));
     let payload = serde_json::to_vec(&manifest).map_err(|e| outside(&e))?;

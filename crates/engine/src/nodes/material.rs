@@ -141,8 +141,7 @@ impl Engine {
         self.store.try_write(&agent.actor(), tick.now, |tx| {
             let n = still(tx, agent, tick.now)?;
             let (s, i) = entitled(tx, &n, &request.secret, request.version, request.generation)?;
-            let own: Vec<Instance> =
-                secret::instances_of(tx, s.id, version, &[&n.name])?.into_iter().filter(|i| i.key == key).collect();
+            let own: Vec<Instance> = secret::instances_of(tx, s.id, version, &[&n.name])?.into_iter().filter(|i| i.key == key).collect();
             in_time(&n, &own, tick.now)?;
             went_out(tx, &n, i, &s, own.iter().map(|instance| (instance, false)), tick.now)
         })?;

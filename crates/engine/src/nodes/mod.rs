@@ -11,6 +11,7 @@ mod identity;
 mod manifest;
 mod material;
 mod report;
+mod rotate;
 
 use crate::{Error, Result, Tick, loops};
 use domain::{
@@ -27,12 +28,13 @@ use store::{
 
 pub use assess::{CLOCK_TOLERANCE, SILENT_AFTER};
 pub use authority::IDENTITY;
-pub(crate) use given::given;
 pub use given::GIVEN;
+pub(crate) use given::given;
 pub use identity::{Agent, CHANGE_OVER, COME_BACK, Invited, LONGEST_INVITATION, ROOTS_KEPT};
 pub use manifest::{Ask, Polled};
 pub use material::Supplied;
 pub use report::HEARD_AGAIN;
+pub use rotate::{ANSWER_WITHIN, ManifestKey};
 
 /// [`api::agent::Fault::StaleReload`], in its word.
 const STALE_RELOAD: &str = "stale-reload";

@@ -17,7 +17,7 @@ use store::{
     model::{
         incident,
         node::{self, Install, Node},
-        secret, target,
+        target,
     },
     timer,
 };
@@ -92,10 +92,9 @@ fn one(tx: &mut Tx<'_>, mut n: Node, report: &Report, tick: &Tick) -> Result<Res
     n.acted = report.generation.clamp(0, n.generation);
     n.agent.clone_from(&report.agent);
     node::put(tx, &n)?;
-    for i in node::installs(tx, n.id)? {
-        let Some(s) = secret::get(tx, i.secret)? else { continue };
-        if let Some(said) = said.get(s.name.as_str()) {
-            changed |= take(tx, &n, i, &s.name, said, tick)?;
+    for (i, name) in node::named_installs(tx, n.id)? {
+        if let Some(said) = said.get(name.as_str()) {
+            changed |= take(tx, &n, i, &name, said, tick)?;
         }
     }
     if changed {

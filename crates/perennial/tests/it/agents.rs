@@ -48,18 +48,22 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// What the agent of these tests puts in place, and where it says what it does.
-fn configured(world: &World, address: std::net::SocketAddr) -> (agent::Config, agent::Around) {
+/// What the agent of these tests puts in place.
+fn text(world: &World, address: std::net::SocketAddr) -> String {
     let folder = world.path().display();
-    let text = format!(
+    format!(
         "state = \"{folder}/agent\"\n[[install]]\nsecret = \"shop\"\ncombined = \"{folder}/nginx/127.0.0.1.pem\"\n\
          reload = {{ signal = \"HUP\", pid_file = \"{folder}/nginx/pid\" }}\nlook = {{ address = \"{address}\", server_name = \"{NAME}\" }}\n"
-    );
+    )
+}
+
+/// The same, read, and where the agent says what it does.
+fn configured(world: &World, address: std::net::SocketAddr) -> (agent::Config, agent::Around) {
     let mut around = agent::Around::here().unwrap();
     around.say = Arc::new(|what| {
         let _ = std::io::Write::write_all(&mut std::io::stdout(), format!("agent: {what}\n").as_bytes());
     });
-    (agent::config::parse(&text).unwrap(), around)
+    (agent::config::parse(&text(world, address)).unwrap(), around)
 }
 
 /// Joins by the string that a person carries.
@@ -124,6 +128,38 @@ fn a_key_is_born_on_its_node_certified_and_served_and_lies_nowhere_else() {
 }
 
 #[test]
+fn a_key_that_arrived_was_journaled_before_whatever_happens_to_the_store_then() {
+    let mut world = World::sqlite("agents-journal").with(&["--listen-agents", "127.0.0.1:0"]);
+    world.start();
+    let leaf = world.paper.leaf("new", &[NAME], Span::days(80));
+    let parts =
+        format!("[[region]]\nname = \"eu\"\n\n{}[[node]]\nname = \"web-1\"\nregion = \"eu\"\nsecrets = [\"shop\"]\n", secret("shop"));
+    world.apply(&world.fleet("{ channel = \"log\" }", &parts));
+    world.import("shop", &leaf);
+    let folder = world.path().display();
+    let text = format!("state = \"{folder}/agent\"\n[[install]]\nsecret = \"shop\"\ncombined = \"{folder}/shop.pem\"\n");
+    let config = agent::config::parse(&text).unwrap();
+    let mut around = agent::Around::here().unwrap();
+    drop(join(&world, &config, &around));
+    // The moment the key is on the node, the store dies.
+    let id = world.id().to_string();
+    around.step = Arc::new(move |step| {
+        if step == "brought" {
+            assert!(std::process::Command::new("kill").args(["-KILL", &id]).status().unwrap().success());
+        }
+    });
+    let all = runtime().block_on(agent::once(config, around));
+    world.kill();
+    let placed = pki::load(&std::fs::read(world.path().join("shop.pem")).unwrap(), None, pki::Limits::default()).unwrap();
+    assert!(placed.keys[0].fits(&placed.certificates[0]), "{all:?}");
+    world.start();
+    let sent: Vec<_> = world.json(&["audit", "list", "--all"]).into_iter().filter(|entry| entry["action"] == "key.sent").collect();
+    assert_eq!(sent.len(), 1, "{sent:?}");
+    assert!(sent[0].to_string().contains(&leaf.fingerprint().to_string()), "{sent:?}");
+    assert_eq!(world.one(&["audit", "verify"])["intact"], true);
+}
+
+#[test]
 fn a_node_joins_changes_its_nginx_and_is_seen_serving() {
     let mut world = World::sqlite("agents").with(&["--listen-agents", "127.0.0.1:0"]);
     world.start();
@@ -161,7 +197,7 @@ fn a_node_joins_changes_its_nginx_and_is_seen_serving() {
             .collect::<BTreeSet<_>>()
     };
     assert!(methods().iter().all(|(method, _)| method == "dialled"), "{:?}", methods());
-    observed(&world, &text, &new.fingerprint(), test, methods);
+    observed(&world, &text(&world, address), &new.fingerprint(), test, methods);
 
     // Another start of the same folder is no clone, and finds nothing to do.
     let mut again = agent::Around::here().unwrap();

@@ -92,14 +92,8 @@ impl Hub {
         let (reports, to_take) = mpsc::unbounded_channel();
         let (coming, to_admit) = mpsc::unbounded_channel();
         let (notes, to_write) = mpsc::channel(NOTES_KEPT);
-        let clerk = Clerk {
-            engine: engine.clone(),
-            clock: clock.clone(),
-            waiting: BTreeMap::new(),
-            changes: -1,
-            looked: Instant::now(),
-            notes,
-        };
+        let clerk =
+            Clerk { engine: engine.clone(), clock: clock.clone(), waiting: BTreeMap::new(), changes: -1, looked: Instant::now(), notes };
         tokio::spawn(clerk.work(to_answer, wake.clone()));
         tokio::spawn(write_notes(engine.clone(), clock.clone(), to_write));
         tokio::spawn(admit(engine.clone(), clock.clone(), to_admit));

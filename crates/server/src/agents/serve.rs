@@ -123,13 +123,7 @@ async fn greet(tls: TlsAcceptor, socket: TcpStream, handshakes: Arc<Semaphore>) 
 }
 
 /// One connection, until it ends or the server does.
-async fn converse(
-    agents: Arc<Agents>,
-    stream: TlsStream<TcpStream>,
-    who: Who,
-    peer: SocketAddr,
-    mut ended: watch::Receiver<bool>,
-) {
+async fn converse(agents: Arc<Agents>, stream: TlsStream<TcpStream>, who: Who, peer: SocketAddr, mut ended: watch::Receiver<bool>) {
     let service = service_fn(move |request: Request<Incoming>| answer(agents.clone(), who, peer, request));
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(IDLE).max_buf_size(BUFFER).max_headers(32);
@@ -150,17 +144,13 @@ fn answer(agents: Arc<Agents>, who: Who, peer: SocketAddr, request: Request<Inco
     let (method, path) = (request.method().clone(), path.to_owned());
     match (&method, path.as_str(), who) {
         (&Method::POST, JOIN, _) => Box::pin(finish(async move { join(&agents, peer, request).await })),
-        (&Method::GET, MANIFEST, Who::Agent(by, node)) => {
-            Box::pin(manifest(agents, (by, node), request.uri().query().map(str::to_owned)))
-        }
+        (&Method::GET, MANIFEST, Who::Agent(by, node)) => Box::pin(manifest(agents, (by, node), request.uri().query().map(str::to_owned))),
         (&Method::POST, REPORT, Who::Agent(by, node)) => Box::pin(finish(async move { report(&agents, (by, node), request).await })),
         (&Method::POST, RENEW, Who::Agent(by, node)) => Box::pin(finish(async move { renew(&agents, (by, node), request).await })),
         (&Method::POST, REQUEST_PATH, Who::Agent(by, node)) => {
             Box::pin(finish(async move { supply(&agents, (by, node), request, true).await }))
         }
-        (&Method::POST, FETCH, Who::Agent(by, node)) => {
-            Box::pin(finish(async move { supply(&agents, (by, node), request, false).await }))
-        }
+        (&Method::POST, FETCH, Who::Agent(by, node)) => Box::pin(finish(async move { supply(&agents, (by, node), request, false).await })),
         (_, MANIFEST | REPORT | RENEW | REQUEST_PATH | FETCH, Who::Presented(by)) => {
             Box::pin(finish(async move { strange(&agents, by, request).await }))
         }
@@ -256,7 +246,10 @@ fn wanted(query: &str) -> Result<Wanted, Problem> {
     let mut wanted = Wanted { after: 0, wait: 0, instance: None };
     for pair in query.split('&').filter(|p| !p.is_empty()) {
         let bad = || {
-            Problem::bad("bad-query", "the query is ?after=GENERATION&wait=SECONDS&instance=START: two whole numbers, and letters and digits")
+            Problem::bad(
+                "bad-query",
+                "the query is ?after=GENERATION&wait=SECONDS&instance=START: two whole numbers, and letters and digits",
+            )
         };
         match pair.split_once('=').ok_or_else(bad)? {
             ("after", n) => wanted.after = n.parse().ok().filter(|n| *n >= 0).ok_or_else(bad)?,
@@ -413,7 +406,11 @@ fn problem(error: Error) -> Problem {
 }
 
 /// The whole body, into memory that is wiped; with the room that it takes of what all agents share.
-async fn read(request: Request<Incoming>, limit: usize, shared: &Arc<Semaphore>) -> Result<(Zeroizing<Vec<u8>>, OwnedSemaphorePermit), Problem> {
+async fn read(
+    request: Request<Incoming>,
+    limit: usize,
+    shared: &Arc<Semaphore>,
+) -> Result<(Zeroizing<Vec<u8>>, OwnedSemaphorePermit), Problem> {
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|n| n > limit as u64) {
         // A connection that is closed over unread bytes takes the answer along.

@@ -220,6 +220,42 @@ pub(crate) async fn readmit(State(shared): State<Shared>, caller: Caller, Json(b
         .map(json)
 }
 
+pub(crate) async fn manifest_key(State(shared): State<Shared>, caller: Caller) -> Answer<v1::ManifestKey> {
+    let work = move |call: &Call| Ok(key_shown(call.engine().manifest_key_state()?));
+    shared.run(caller, Scope::Store, move |_, call| work(call)).await.map(json)
+}
+
+pub(crate) async fn replace_manifest_key(
+    State(shared): State<Shared>,
+    caller: Caller,
+    Json(body): Json<v1::ReplaceManifestKey>,
+) -> Answer<v1::ManifestKey> {
+    reason(&body.reason)?;
+    shared
+        .run(caller, Scope::Store, move |permitted, call| {
+            let (engine, actor) = (call.engine(), permitted.actor());
+            let state = if body.finish {
+                engine.finish_manifest_key(&body.reason, &actor, &call.tick)
+            } else {
+                engine.announce_manifest_key(&body.reason, &mut call.random(), &actor, &call.tick)
+            };
+            Ok(key_shown(state?))
+        })
+        .await
+        .map(json)
+}
+
+fn key_shown(k: engine::nodes::ManifestKey) -> v1::ManifestKey {
+    v1::ManifestKey {
+        key: k.key.map(|f| f.to_string()),
+        next: k.next.map(|(f, _)| f.to_string()),
+        announced_at: k.next.map(|(_, at)| at.to_string()),
+        answer_until: k.next.map(|(_, at)| (at + engine::nodes::ANSWER_WITHIN).to_string()),
+        waits_for: k.waits,
+        waiting: k.waiting.unsigned_abs(),
+    }
+}
+
 pub(crate) async fn manifest(State(shared): State<Shared>, caller: Caller, Name(name): Name) -> Answer<v1::NodeManifest> {
     let work = move |call: &Call| {
         let (signed, material) = call.engine().manifest_of(&name)?;

@@ -220,6 +220,15 @@ pub(crate) static ROUTES: &[Route] = &[
         schema::<v1::Readmitted>,
         || post(nodes::readmit),
     ),
+    read("/v1/manifest-key", "How the key that signs manifests stands", &[], schema::<v1::ManifestKey>, || get(nodes::manifest_key)),
+    write(
+        "/v1/manifest-key",
+        Action::Nodes,
+        "Announce another key for manifests, or go on without agents that have not answered in their time",
+        schema::<v1::ReplaceManifestKey>,
+        schema::<v1::ManifestKey>,
+        || post(nodes::replace_manifest_key),
+    ),
     read(
         "/v1/nodes/{name}/manifest",
         "Its manifest as the store signs it, with the chains and without any key, to be carried by hand",

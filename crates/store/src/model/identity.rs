@@ -270,7 +270,7 @@ pub fn prune_certificates(tx: &mut Tx<'_>, before: Time, limit: i64) -> Result<u
 /// What signs for agents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authority {
-    /// `manifest-key` or `agent-ca-key`.
+    /// `manifest-key`, `manifest-key-next` or `agent-ca-key`.
     pub purpose: String,
     /// Its held key.
     pub held: i64,
@@ -296,6 +296,12 @@ pub fn put_authority(tx: &mut Tx<'_>, a: &Authority) -> Result<()> {
          held = excluded.held, spki = excluded.spki, certificate = excluded.certificate",
         &[(&a.purpose).into(), a.held.into(), a.spki.clone().into(), a.certificate.clone().into()],
     )?;
+    Ok(())
+}
+
+/// Removes the authority for a purpose.
+pub fn remove_authority(tx: &mut Tx<'_>, purpose: &str) -> Result<()> {
+    tx.execute("DELETE FROM node_authority WHERE purpose = $1", &[purpose.into()])?;
     Ok(())
 }
 

@@ -244,6 +244,23 @@ pub fn advance(tx: &mut Tx<'_>, id: NodeId, now: Time) -> Result<i64> {
     Ok(generation)
 }
 
+/// The next generation of every node that has an identity: something changed that all manifests say.
+pub fn advance_all(tx: &mut Tx<'_>, now: Time) -> Result<u64> {
+    let sql = "UPDATE node SET generation = generation + 1, changed_at = $1 \
+               WHERE key IS NOT NULL AND revoked_at IS NULL AND retired_at IS NULL";
+    let all = tx.execute(sql, &[now.into()])?;
+    tx.count(CHANGES, 1)?;
+    Ok(all)
+}
+
+/// The names of nodes that have an identity and have not said that they act on their latest manifest, in order; and how many there are.
+pub fn behind_their_manifest(tx: &mut Tx<'_>, limit: i64) -> Result<(Vec<String>, i64)> {
+    let of = "FROM node WHERE key IS NOT NULL AND revoked_at IS NULL AND retired_at IS NULL AND acted < generation";
+    let count = tx.query_one(&format!("SELECT COUNT(*) {of}"), &[])?.int(0)?;
+    let names = tx.query(&format!("SELECT name {of} ORDER BY name LIMIT $1"), &[limit.into()])?;
+    Ok((names.iter().map(|r| Ok(r.text(0)?.to_owned())).collect::<Result<_>>()?, count))
+}
+
 /// The next generation of a node, past one that its agent has seen in a life of the store that was lost.
 pub fn raise(tx: &mut Tx<'_>, id: NodeId, past: i64, now: Time) -> Result<()> {
     tx.execute(
@@ -372,6 +389,16 @@ fn install_row(r: &Row, from: usize) -> Result<Install> {
 pub fn installs(tx: &mut Tx<'_>, node: NodeId) -> Result<Vec<Install>> {
     let sql = format!("SELECT {INSTALL} FROM node_secret WHERE node_id = $1 ORDER BY secret_id");
     tx.query(&sql, &[node.0.into()])?.iter().map(|r| install_row(r, 0)).collect()
+}
+
+/// What a node is to have, each with the secret's name, in the order of the secrets' numbers.
+pub fn named_installs(tx: &mut Tx<'_>, node: NodeId) -> Result<Vec<(Install, String)>> {
+    let columns: Vec<String> = INSTALL.split(',').map(|c| format!("i.{}", c.trim())).collect();
+    let sql = format!(
+        "SELECT s.name, {} FROM node_secret i JOIN secret s ON s.id = i.secret_id WHERE i.node_id = $1 ORDER BY i.secret_id",
+        columns.join(", ")
+    );
+    tx.query(&sql, &[node.0.into()])?.iter().map(|r| Ok((install_row(r, 1)?, r.text(0)?.to_owned()))).collect()
 }
 
 /// Secrets of a node by name, each with the version that it is to have.

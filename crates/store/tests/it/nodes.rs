@@ -68,7 +68,7 @@ pub(crate) fn a_node_comes_back_as_it_was(database: &Database) {
     write(&store, |tx| node::put(tx, &node::Node { retired_at: Some(NOW), ..plain.clone() }));
     assert_eq!(names("", ""), ["web-2"]);
     write(&store, |tx| node::seen(tx, &[NodeId(2), NodeId(9)], NOW + Span::hours(1)));
-    let before = |at| read(&store, |tx| node::heard_before(tx, &[NodeId(2), NodeId(3), NodeId(9)], at));
+    let before = |at| write(&store, |tx| node::heard_before(tx, &[NodeId(2), NodeId(3), NodeId(9)], at));
     assert_eq!((before(NOW), before(NOW + Span::hours(1))), (vec![], vec![NodeId(2)]));
     assert_eq!(write(&store, |tx| node::get(tx, NodeId(2))).unwrap().seen_at, Some(NOW + Span::hours(1)));
     let twice = store.write(&crate::harness::actor(), NOW, |tx| node::insert(tx, &web(3, "web-2", "eu"))).unwrap_err();

@@ -201,6 +201,32 @@ fn a_copy_that_only_asks_is_noticed_and_a_used_string_does_not_wash_it_clean() {
 }
 
 #[test]
+fn what_leaves_the_inventory_is_nobody_once_a_person_prunes() {
+    let gate = Gate::opened();
+    let agent = gate.agent("web-1");
+    assert_eq!(agent.poll(&gate, 0, 0).status, 204);
+    let mut fleet = crate::support::fleet();
+    fleet["node"] = json!([{ "name": "web-2", "region": "eu", "secrets": ["blob-tls"] }]);
+    let apply = |dry_run: bool, prune: bool| {
+        let body = json!({ "fleet": fleet, "dry_run": dry_run, "prune": prune });
+        let applied = gate.world.post(&gate.world.admin, "/v1/fleet", &body).good();
+        let of = applied["changes"].as_array().unwrap().iter().filter(|c| c["kind"] == "node" && c["name"] == "web-1");
+        let polled = agent.poll(&gate, 0, 0);
+        let code = if polled.status == 204 { (204, String::new()) } else { polled.code() };
+        (of.map(|c| c["what"].as_str().unwrap().to_owned()).collect::<Vec<_>>(), code)
+    };
+    let good = (204, String::new());
+    assert_eq!(apply(true, true), (vec!["retire".into()], good.clone()), "only said");
+    assert_eq!(apply(false, false), (vec!["left-over".into()], good.clone()), "named, and left alone");
+    assert_eq!(apply(false, true), (vec!["retire".into()], (403, "node-retired".into())));
+    assert_eq!(gate.world.get(&gate.world.admin, "/v1/nodes/web-1/manifest").status, 404);
+    // One that comes back is another one: it has to join again.
+    gate.apply(&["blob-tls"]);
+    assert_eq!(agent.poll(&gate, 0, 0).code(), (403, "agent-revoked".into()));
+    assert!(Agent::join(&gate, &gate.invite("web-1").token, "again").is_ok());
+}
+
+#[test]
 fn silence_is_a_finding_and_a_word_ends_it() {
     let gate = Gate::opened();
     let agent = gate.agent("web-1");

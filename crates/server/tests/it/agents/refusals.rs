@@ -152,7 +152,7 @@ fn some_addresses_that_stop_in_their_handshakes_keep_nobody_else_out() {
     let agent = gate.agent("web-1");
     // The first byte of a handshake, and no more: from four addresses, as many as each may greet with at a time.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let slow: Vec<TcpStream> = (0..256)
+    let slow: Vec<TcpStream> = (0..=255u8)
         .map(|n| {
             runtime.block_on(async {
                 let socket = tokio::net::TcpSocket::new_v4().unwrap();

@@ -148,6 +148,55 @@ fn what_an_agent_says_is_a_claim_that_makes_others_look() {
 }
 
 #[test]
+fn another_key_signs_manifests_once_every_agent_knows_it() {
+    let gate = Gate::opened();
+    let admin = &gate.world.admin;
+    let ask = |body: Value| gate.world.post(admin, "/v1/manifest-key", &body);
+    let state = || gate.world.get(admin, "/v1/manifest-key").good();
+    assert_eq!(ask(json!({ "reason": "yearly" })).code(), (409, "not-born".into()), "nobody has joined");
+    gate.store_version();
+    let (mut one, two) = (gate.agent("web-1"), gate.agent("web-2"));
+    let said = |agent: &super::Agent, generation| agent.report(&gate, generation, &json!([])).status;
+    for agent in [&one, &two] {
+        assert_eq!(agent.manifest(&gate, 0).next_key, None);
+        assert_eq!(said(agent, 1), 200);
+    }
+    let viewer = gate.world.token("v", "viewer", &[], None);
+    assert_eq!(gate.world.post(&viewer, "/v1/manifest-key", &json!({ "reason": "x" })).status, 403);
+    assert_eq!(ask(json!({ "reason": " " })).code(), (422, "reason-missing".into()));
+    assert_eq!(ask(json!({ "reason": "x", "finish": true })).code(), (409, "no-rotation".into()));
+
+    let announced = ask(json!({ "reason": "yearly" })).good();
+    assert_eq!((announced["waiting"].clone(), announced["waits_for"].clone()), (json!(2), json!(["web-1", "web-2"])));
+    assert_eq!(ask(json!({ "reason": "yearly" })).code(), (409, "rotation-open".into()));
+    // The next one is named by manifests that the old one signs; also to one that joins meanwhile.
+    let next = one.manifest(&gate, 1).next_key.unwrap();
+    assert_eq!(said(&one, 2), 200);
+    super::settle(&gate);
+    assert_eq!(state()["waits_for"], json!(["web-2"]), "one has not said that it knows it");
+    assert_eq!(ask(json!({ "reason": "x", "finish": true })).code(), (409, "agents-wait".into()));
+    assert_eq!(two.manifest(&gate, 1).next_key.as_ref(), Some(&next));
+    assert_eq!(said(&two, 2), 200);
+    super::settle(&gate);
+    let now = state();
+    assert_eq!((now["next"].clone(), now["key"].clone()), (json!(null), announced["next"].clone()));
+    // From here on it signs: who keeps to the old one would refuse it.
+    let old = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| one.manifest(&gate, 0).generation));
+    assert!(old.is_err());
+    one.joined.manifest_key = next;
+    assert_eq!((one.manifest(&gate, 0).generation, one.manifest(&gate, 0).next_key), (2, None));
+    let journal = gate.world.journal();
+    assert!(journal.contains("node.manifest-key.announced") && journal.contains("node.manifest-key.replaced"));
+
+    // Whoever is silent for a week is left behind when a person says so.
+    ask(json!({ "reason": "it leaked" })).good();
+    gate.world.pass(Span::days(7));
+    let left = ask(json!({ "reason": "web-2 is gone", "finish": true })).good();
+    assert_eq!(left["next"], json!(null));
+    assert!(gate.world.journal().contains("web-2 is gone"));
+}
+
+#[test]
 fn a_manifest_can_be_carried_by_hand_and_holds_no_key() {
     let gate = Gate::opened();
     let (version, _) = gate.store_version();
