@@ -675,3 +675,19 @@ fn one_row_that_cannot_be_read_holds_up_no_other_drill() {
     let runs = f.w.engine.store().read(|tx| drill::runs(tx, None, None, 9)).unwrap();
     assert_eq!(runs.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["good"]);
 }
+
+#[test]
+fn an_alert_drill_that_nobody_acknowledges_fails_and_lets_the_renewal_go() {
+    let mut f = Fleet::new("[[drill]]\nname = \"pager\"\nsecret = \"canary\"\nkind = \"alert\"\nevery = \"90d\"\n");
+    let run = f.ask(&Ask { name: Some("pager".into()), ..Ask::default() }).unwrap();
+    f.run(Span::minutes(2));
+    let canary = f.w.secret("canary");
+    let holds = |f: &Fleet| f.w.engine.store().read(|tx| drill::holds(tx, canary.id)).unwrap();
+    assert!(holds(&f), "its renewal waits");
+    f.run(Span::hours(10));
+    let over = f.get(run.id);
+    assert_eq!((over.phase, over.version), (Phase::Failed, canary.newest_version), "{over:#?}");
+    assert!(f.whys(&over)[0].starts_with("not-acknowledged: "), "{:?}", f.whys(&over));
+    assert_eq!((holds(&f), f.stands("drill/pager")), (false, vec!["drill-failed".to_owned()]));
+    assert!(f.w.secret("canary").newest_version > canary.newest_version, "and it is renewed");
+}
