@@ -30,7 +30,8 @@ pub use release::{
     ReleaseIs, ReleaseItem, Stage, StageRelease, When,
 };
 pub use rollout::{
-    NewRevocation, Revocation, RevocationDetail, RevokedSecret, Rollout, RolloutDetail, RolloutWaits, RolloutWave, StartRollout,
+    NewRevocation, ResumeRollout, Revocation, RevocationDetail, RevokedSecret, Rollout, RolloutDetail, RolloutWaits, RolloutWave,
+    StartRollout,
 };
 pub use token::{MadeToken, NewToken, Token};
 

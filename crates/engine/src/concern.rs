@@ -11,6 +11,7 @@ use domain::{
     policy,
 };
 use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
 use store::{
     Tx,
     journal::Entry,
@@ -24,11 +25,13 @@ pub(crate) const PLAN: domain::words::SecretId = domain::words::SecretId(-1);
 /// it, at once. Says when time alone makes something due again.
 pub(crate) fn replace(tx: &mut Tx<'_>, subject: &str, concerns: &[Concern], now: Time) -> Result<Option<Time>> {
     let before = concern::of(tx, subject)?;
+    let by_key: BTreeMap<&str, &concern::Stored> = before.iter().map(|b| (b.key.as_str(), b)).collect();
+    let mut stand = BTreeSet::new();
     let mut next: Option<Time> = None;
     for c in concerns {
         let owned = owned(tx, c)?;
         let (c, key) = (&owned, c.key());
-        let known = before.iter().find(|b| b.key == key);
+        let known = by_key.get(key.as_str()).copied();
         let stood = known.filter(|k| k.gone_at.is_none());
         let todo = telling(c, known.map(concern::Stored::remembered).as_ref(), now);
         let mut told: Vec<String> = stood.map(|k| k.told.clone()).unwrap_or_default();
@@ -52,8 +55,9 @@ pub(crate) fn replace(tx: &mut Tx<'_>, subject: &str, concerns: &[Concern], now:
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
+        stand.insert(key);
     }
-    for gone in before.iter().filter(|b| b.gone_at.is_none() && !concerns.iter().any(|c| c.key() == b.key)) {
+    for gone in before.iter().filter(|b| b.gone_at.is_none() && !stand.contains(&b.key)) {
         concern::gone(tx, subject, &gone.key, now)?;
         tx.journal(Entry::new("plan.finding.gone", subject, "", &json!({ "finding": gone.key })))?;
     }

@@ -18,7 +18,7 @@ pub const EVERY: Span = Span::days(1);
 /// Where a round left something over, the next one follows after this.
 const MORE: Span = Span::minutes(1);
 /// For how long history is kept: notices whose finding is gone, changes of observations, closed lines of reviewed incidents, reports
-/// of sweeps. More than a year, since a repeat is looked for within one.
+/// of sweeps, what became of each target of a rollout. More than a year, since a repeat is looked for within one.
 pub const KEEP_HISTORY: Span = Span::days(400);
 /// For how long messages that are done are kept, with the attempts to deliver them.
 pub const KEEP_MESSAGES: Span = Span::days(90);
@@ -38,7 +38,7 @@ pub const BATCHES: usize = 200;
 type Prune = fn(&mut Tx<'_>, Time, i64) -> store::Result<u64>;
 
 /// What is let go of by age: in words, after how long, and how.
-const KINDS: [(&str, Span, Prune); 13] = [
+const KINDS: [(&str, Span, Prune); 14] = [
     ("messages", KEEP_MESSAGES, prune::messages),
     ("notices", KEEP_HISTORY, prune::notices),
     ("observation changes", KEEP_HISTORY, prune::changes),
@@ -46,6 +46,7 @@ const KINDS: [(&str, Span, Prune); 13] = [
     ("sweep reports", KEEP_HISTORY, prune::sweeps),
     ("join tokens", KEEP_MESSAGES, identity::prune_tokens),
     ("certificates of agents", KEEP_HISTORY, identity::prune_certificates),
+    ("targets of rollouts", KEEP_HISTORY, prune::rollout_targets),
     // What no certificate, list, budget or person can ask about any more.
     ("certificates that were never signed", KEEP_MESSAGES, authority::prune_ended),
     ("certificates that expired", KEEP_EXPIRED, authority::prune_expired),

@@ -20,6 +20,7 @@ pub(crate) use announce::announce as announce_version;
 pub use announce::{Certificate, instance};
 pub(crate) use authority::wake_issued_by;
 pub use authority::{CA, NewAuthority, Requested};
+pub(crate) use choose::cannot_ask;
 pub use crl::{EVERY, GOOD_FOR};
 pub use desk::{BATCH, Desk, MOST_WAITING};
 pub use hand::{MOST_OPEN, NewRequest};

@@ -12,12 +12,12 @@ pub(crate) use policy::leaves_behind;
 pub use policy::of_secret as policy_of;
 pub(crate) use policy::problems;
 pub use policy::title as policy_title;
-pub(crate) use read::waits;
-pub use read::{Detail, Waits, WaveDetail, detail};
+pub use read::{Detail, Waits, WaveDetail, detail, detail_of};
+pub(crate) use read::{kinds, waits};
 
 use crate::{Engine, Error, Result, Tick, assess::secret_policy, concern, intent::Intent, loops};
 use domain::{
-    Span,
+    Span, Time,
     rollout::{Kind, State},
     words::{NodeId, RolloutId, SecretId, TargetId},
 };
@@ -54,7 +54,7 @@ pub struct Begin<'a> {
 /// way when nothing of it is half-way. Says its number.
 ///
 /// # Errors
-/// `no-version`, `no-targets`, `newer-under-way`, or what [`may_go_out`] says.
+/// `no-version`, `no-targets`, `newer-under-way`, `newer-is-shown`, or what [`may_go_out`] says.
 pub fn begin(tx: &mut Tx<'_>, ask: &Begin<'_>, actor: &Actor, tick: &Tick) -> Result<RolloutId> {
     let s = secret::lock(tx, ask.secret)?.ok_or_else(|| Error::not_found("secret", &ask.secret.to_string()))?;
     may_go_out(tx, &s, ask.version, tick)?;
@@ -76,6 +76,15 @@ pub fn begin(tx: &mut Tx<'_>, ask: &Begin<'_>, actor: &Actor, tick: &Tick) -> Re
             );
             return Err(Error::refused("newer-under-way", problem));
         }
+    }
+    // Whoever shows a later version counts as served: an older one would go out past every gate.
+    if let Some(newest) = rollout::shown(tx, s.id)?.into_iter().max().filter(|newest| *newest > ask.version) {
+        let problem = format!(
+            "version {newest} of {} is served already; take back what brought it (perennial rollout list --all-states, then perennial rollout \
+             rollback ID), or store what is to be served as a newer version",
+            s.name
+        );
+        return Err(Error::refused("newer-is-shown", problem));
     }
     let id = RolloutId(tx.next_id("rollout")?);
     let row = Rollout {
@@ -134,13 +143,21 @@ pub fn may_go_out(tx: &mut Tx<'_>, s: &secret::Secret, version: i64, tick: &Tick
         return Err(Error::refused("no-version", problem));
     }
     not_revoked(tx, s, version, &["all"])?;
+    not_too_old(tx, s, version, &[], tick.now)
+}
+
+/// No certificate of a version that has one of these scopes (of any, where none is named) is below the incident threshold.
+///
+/// # Errors
+/// `version-too-old`.
+pub(crate) fn not_too_old(tx: &mut Tx<'_>, s: &secret::Secret, version: i64, scopes: &[&str], now: Time) -> Result<()> {
     let policy = secret_policy(tx, s)?;
-    for i in secret::instances(tx, s.id, Some(version))? {
-        let life = i.not_after - i.not_before + Span::seconds(1);
-        if !i.key_type.is_empty() && i.not_after - tick.now < policy.thresholds(life).incident {
+    for (not_before, not_after) in secret::validities(tx, s.id, version, scopes)? {
+        let life = not_after - not_before + Span::seconds(1);
+        if not_after - now < policy.thresholds(life).incident {
             let problem = format!(
-                "version {version} of {} ends {}, which is below its incident threshold; issue or store a newer one",
-                s.name, i.not_after
+                "version {version} of {} ends {not_after}, which is below its incident threshold; issue or store a newer one",
+                s.name
             );
             return Err(Error::refused("version-too-old", problem));
         }
@@ -238,25 +255,48 @@ impl Engine {
         })
     }
 
-    /// Lets a rollout go on that was halted.
+    /// Lets a rollout go on that was halted; where the rules did it, past that very cause. With `despite` it goes on past whatever else holds it
+    /// up as well: incidents that began at its targets, and dead ones that may not be left behind. Those stay open lines. Says at how many
+    /// targets something was passed over.
     ///
     /// # Errors
-    /// No such rollout, it has ended, or it is not halted.
-    pub fn resume_rollout(&self, id: RolloutId, reason: &str, actor: &Actor, tick: &Tick) -> Result<()> {
+    /// No such rollout, it has ended, it is not halted, nothing is in its way, or there is no reason.
+    pub fn resume_rollout(&self, id: RolloutId, despite: bool, reason: &str, actor: &Actor, tick: &Tick) -> Result<usize> {
+        if despite {
+            needs_a_reason(reason)?;
+        }
         self.store.try_write(actor, tick.now, |tx| {
+            let gone = || Error::not_found("rollout", &id.to_string());
+            let found = rollout::get(tx, id)?.ok_or_else(gone)?;
+            let s = secret::lock(tx, found.secret)?.ok_or_else(gone)?;
             let mut r = open(tx, id)?;
-            if r.halted_by.is_empty() {
+            if r.halted_by.is_empty() && !despite {
                 return Err(Error::refused(
                     "not-halted",
                     format!("rollout {id} is not halted; see what it waits for: perennial rollout show {id}"),
                 ));
             }
-            let body = json!({ "halted_by": r.halted_by, "halted_for": r.halted_reason });
+            let (who, names) =
+                if despite || r.halted_by == THE_RULES { step::blocked(tx, &r, &s, despite, tick)? } else { (Vec::new(), Vec::new()) };
+            if r.halted_by.is_empty() && who.is_empty() {
+                let problem = format!(
+                    "nothing that a person may pass over holds rollout {id} up; see what it waits for: perennial rollout show {id}"
+                );
+                return Err(Error::refused("nothing-in-the-way", problem));
+            }
+            rollout::excuse(tx, id, &who, tick.now)?;
+            if r.halted_by == THE_RULES {
+                step::tell_again(tx, &r)?;
+            }
+            let body = json!({ "halted_by": r.halted_by, "halted_for": r.halted_reason, "despite": names, "n": who.len() });
+            if despite {
+                Intent::new("despite", subject(id), body.clone()).approved(tx, reason, actor)?;
+            }
             (r.halted_by, r.halted_reason, r.halted_at) = (String::new(), String::new(), None);
             rollout::put(tx, &r)?;
             tx.journal(Entry::new("rollout.resumed", subject(id), reason, &body))?;
             timer::set_earlier(tx, loops::ROLLOUT, id.0, tick.now)?;
-            Ok(())
+            Ok(who.len())
         })
     }
 
@@ -277,7 +317,9 @@ impl Engine {
                 let problem = format!("rollout {id} is {}, and a {} one; there is nothing to take back", r.state, r.kind);
                 return Err(Error::refused("nothing-to-take-back", problem));
             }
-            let latest = rollout::of_secret(tx, r.secret, 1)?.first().map(|l| l.id);
+            // What still waits has changed nothing.
+            let began = |o: &Rollout| o.id == id || o.state != State::Waiting;
+            let latest = rollout::of_secret(tx, r.secret, 100)?.into_iter().find(began).map(|l| l.id);
             if latest != Some(id) {
                 let problem = format!("rollout {id} is not the latest of its secret; that is {}", latest.map_or(0, |l| l.0));
                 return Err(Error::refused("nothing-to-take-back", problem));

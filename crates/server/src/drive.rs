@@ -66,6 +66,12 @@ pub struct Heartbeat {
     pub client: outbound::Client,
 }
 
+/// Loops whose subject is woken by every one of its many targets: what comes within [`GATHER`] is one round, or they would keep the writer from
+/// those who take the observations in.
+const GATHERS: [&str; 3] = ["secret", "rollout", "revocation"];
+/// How long such a loop rests after a round.
+const GATHER: Duration = Duration::from_millis(200);
+
 type Step = fn(&Drive, &Tick) -> engine::Result<usize>;
 
 /// Starts the loops; they end when the set is dropped.
@@ -219,6 +225,9 @@ async fn cycle(drive: Drive, name: &'static str, rest: Duration, step: Step) {
                 // What is full goes on at once, and what others wait for is told to them.
                 if n > 0 {
                     drive.wake.notify_waiters();
+                    if GATHERS.contains(&name) {
+                        time::sleep(GATHER).await;
+                    }
                     if rest <= REST {
                         continue;
                     }

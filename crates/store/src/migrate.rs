@@ -15,6 +15,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0006_rollout", include_str!("../migrations/0006_rollout.sql")),
     ("0007_drill", include_str!("../migrations/0007_drill.sql")),
     ("0008_issuing_ages", include_str!("../migrations/0008_issuing_ages.sql")),
+    ("0009_waves", include_str!("../migrations/0009_waves.sql")),
 ];
 
 /// Key of the advisory lock that lets one process at a time change the schema ("perennia" in ASCII).

@@ -32,6 +32,9 @@ pub struct Rollout {
     pub wave: Option<String>,
     /// What it waits for, or what became of it, in words.
     pub says: String,
+    /// Whether nothing but a person gets it further: it is halted or waits for somebody, left targets behind, or was taken back and nothing newer
+    /// is on its way.
+    pub needs_a_person: bool,
     /// When it was asked for.
     pub created_at: String,
     /// When it ended.
@@ -122,6 +125,18 @@ pub struct StartRollout {
     pub reason: String,
 }
 
+/// `POST /v1/rollouts/{id}/resume`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResumeRollout {
+    /// Also past incidents that began at its targets, and past dead ones that may not be left behind.
+    #[serde(default)]
+    pub despite: bool,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
 /// `POST /v1/revocations`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -135,8 +150,15 @@ pub struct NewRevocation {
     /// Secrets: every certificate of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
-    /// By when everything is to be replaced.
-    pub deadline: String,
+    /// By when everything is to be replaced; this or `within_seconds`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<String>,
+    /// In how many seconds, by the server's clock, everything is to be replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within_seconds: Option<i64>,
+    /// Only say what it would be about.
+    #[serde(default)]
+    pub dry_run: bool,
     /// Why.
     pub reason: String,
 }
@@ -144,7 +166,7 @@ pub struct NewRevocation {
 /// A revocation as shown in lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Revocation {
-    /// Its number.
+    /// Its number; 0 where it was only tried.
     pub id: i64,
     /// What it was asked for.
     pub asked: Vec<String>,
@@ -156,8 +178,12 @@ pub struct Revocation {
     pub actor: String,
     /// When.
     pub created_at: String,
-    /// When every target was observed without what is to be replaced.
+    /// When every target was observed without what is to be replaced, or when it was withdrawn.
     pub ended_at: Option<String>,
+    /// Who withdrew it.
+    pub withdrawn_by: Option<String>,
+    /// Why.
+    pub withdrawn_for: Option<String>,
 }
 
 /// A revocation.
@@ -170,7 +196,11 @@ pub struct RevocationDetail {
     pub certificates: i64,
     /// Its incident, once a target was assessed.
     pub incident: Option<i64>,
-    /// Its secrets in the order of risk.
+    /// How many secrets it is about.
+    pub secrets_total: i64,
+    /// How many of them are replaced.
+    pub secrets_replaced: i64,
+    /// The first of its secrets, in the order of risk; the rest: `/v1/revocations/{id}/secrets`.
     pub secrets: Vec<RevokedSecret>,
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use api::v1::{NewRevocation, Reason, Revocation, RevocationDetail, RevokedSecret, Rollout, RolloutDetail, RolloutWave, StartRollout};
+use api::v1::{
+    NewRevocation, Reason, ResumeRollout, Revocation, RevocationDetail, RevokedSecret, Rollout, RolloutDetail, RolloutWave, StartRollout,
+};
 use clap::Subcommand;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pki::text::escape;
@@ -54,7 +56,7 @@ enum Command {
         #[arg(long, value_name = "SPAN", value_parser = span)]
         timeout: Option<Span>,
     },
-    /// Show its waves: which targets go when, how many at once, and for how long each is watched
+    /// Show its waves: how many targets go when, how many at once, and for how long each is watched
     Plan {
         /// Its number
         id: u64,
@@ -63,10 +65,13 @@ enum Command {
     Start(StartArgs),
     /// Send nothing more out until somebody lets it go on
     Halt(Step),
-    /// Let it go on
+    /// Let it go on; where the rules halted it, past what they halted it for
     Resume {
         /// Its number
         id: u64,
+        /// Also past incidents that began at its targets, and past dead ones that may not be left behind; needs a reason
+        #[arg(long, requires = "reason")]
+        despite: bool,
         /// Why
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
@@ -136,13 +141,25 @@ enum RevocationCommand {
         /// Why
         #[arg(long, value_name = "TEXT")]
         reason: String,
+        /// Only show what it would be about
+        #[arg(long)]
+        dry_run: bool,
     },
+    /// Withdraw one that was a mistake: its certificates are good again
+    Withdraw(Step),
     /// List them, the newest first; exit status 1 if one is open
     List {
         #[command(flatten)]
         paging: Paging,
     },
-    /// Show one with what became of each secret; exit status 1 while it is open
+    /// List its secrets in the order of risk; exit status 1 if one that is shown must still be replaced
+    Secrets {
+        /// Its number
+        id: u64,
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Show one with what became of its secrets; exit status 1 while it is open
     Show {
         /// Its number
         id: u64,
@@ -162,7 +179,7 @@ pub(super) async fn run(args: Args, session: &mut Session<'_, '_>) -> Result<Exi
         }
         Command::Show { id } => {
             let shown: RolloutDetail = session.ask(&at(id, ""), show).await?;
-            Ok(Exit::due(needs_a_person(&shown)))
+            Ok(Exit::due(shown.rollout.needs_a_person))
         }
         Command::Plan { id } => {
             session.ask(&at(id, ""), plan).await?;
@@ -183,8 +200,8 @@ pub(super) async fn run(args: Args, session: &mut Session<'_, '_>) -> Result<Exi
             session.change(&at(id, "halt"), &Reason { reason }, show).await?;
             Ok(Exit::Ok)
         }
-        Command::Resume { id, reason } => {
-            session.change(&at(id, "resume"), &Reason { reason }, show).await?;
+        Command::Resume { id, despite, reason } => {
+            session.change(&at(id, "resume"), &ResumeRollout { despite, reason }, show).await?;
             Ok(Exit::Ok)
         }
         Command::Rollback(Step { id, reason }) => {
@@ -192,12 +209,6 @@ pub(super) async fn run(args: Args, session: &mut Session<'_, '_>) -> Result<Exi
             Ok(Exit::Ok)
         }
     }
-}
-
-/// Whether nothing but a person gets it further.
-fn needs_a_person(d: &RolloutDetail) -> bool {
-    let stuck = d.waits.iter().any(|w| matches!(w.code.as_str(), "quarantine-exceeded" | "halted" | "nobody-carries"));
-    d.rollout.halted || stuck || d.rollout.state == "rolled-back" || d.rollout.left_behind > 0
 }
 
 impl Listed for Rollout {
@@ -219,7 +230,7 @@ impl Listed for Rollout {
     }
 
     fn is_due(&self) -> bool {
-        self.halted || self.says.contains("may be left behind")
+        self.needs_a_person
     }
 }
 
@@ -408,14 +419,27 @@ fn style(template: &str) -> ProgressStyle {
 
 pub(super) async fn revocation(args: RevocationArgs, session: &mut Session<'_, '_>) -> Result<Exit, Error> {
     match args.command {
-        RevocationCommand::Open { issuer, certificates, secrets, deadline, reason } => {
-            let deadline = (session.screen.now + deadline).to_string();
-            let body = NewRevocation { issuer, certificates, secrets, deadline, reason };
+        RevocationCommand::Open { issuer, certificates, secrets, deadline, reason, dry_run } => {
+            // The server's clock counts: that of this machine may be off.
+            let within_seconds = Some(deadline.as_secs());
+            let body = NewRevocation { issuer, certificates, secrets, deadline: None, within_seconds, dry_run, reason };
             session.change(&Route::to(&["revocations"]), &body, show_revocation).await?;
+            if dry_run {
+                session.screen.say("nothing was opened: this was --dry-run")?;
+            }
+            Ok(Exit::Ok)
+        }
+        RevocationCommand::Withdraw(Step { id, reason }) => {
+            let route = Route::to(&["revocations", &id.to_string(), "withdraw"]);
+            session.change(&route, &Reason { reason }, show_revocation).await?;
             Ok(Exit::Ok)
         }
         RevocationCommand::List { paging } => {
             session.list::<Revocation>(&Route::to(&["revocations"]), &paging, "nothing must be replaced by a deadline", |_| true).await
+        }
+        RevocationCommand::Secrets { id, paging } => {
+            let route = Route::to(&["revocations", &id.to_string(), "secrets"]);
+            session.list::<RevokedSecret>(&route, &paging, "it is about no secret", |_| true).await
         }
         RevocationCommand::Show { id } => {
             let route = Route::to(&["revocations", &id.to_string()]);
@@ -433,7 +457,13 @@ impl Listed for Revocation {
             Cell::new(&self.id.to_string()),
             Cell::new(&asked(self)),
             Cell::new(&moment(&self.deadline, now)),
-            if self.ended_at.is_some() { Cell::painted("over", Paint::Good) } else { Cell::painted("open", Paint::Bad) },
+            if self.withdrawn_by.is_some() {
+                Cell::new("withdrawn")
+            } else if self.ended_at.is_some() {
+                Cell::painted("over", Paint::Good)
+            } else {
+                Cell::painted("open", Paint::Bad)
+            },
             Cell::new(&self.reason),
         ]
     }
@@ -454,20 +484,42 @@ fn asked(r: &Revocation) -> String {
 fn show_revocation(d: &RevocationDetail, screen: &mut Screen<'_>) -> std::io::Result<()> {
     let r = &d.revocation;
     let mut fields = Fields::default();
+    let number = if r.id == 0 { String::from("none: it was only tried") } else { r.id.to_string() };
     fields
-        .add("revocation", &r.id.to_string())
+        .add("revocation", &number)
         .add("of", &format!("{} ({} certificates)", asked(r), d.certificates))
         .add("deadline", &moment(&r.deadline, screen.now))
         .add("said", &format!("{} by {}", moment(&r.created_at, screen.now), r.actor))
         .add("reason", &r.reason)
         .add_if("incident", d.incident.map(|i| i.to_string()).as_deref())
         .add_if("over", r.ended_at.as_deref().map(|at| moment(at, screen.now)).as_deref());
+    if let Some(by) = &r.withdrawn_by {
+        fields.add("withdrawn", &format!("by {by}: {}", r.withdrawn_for.as_deref().unwrap_or_default()));
+    }
+    fields.add("replaced", &format!("{} of {} secrets", d.secrets_replaced, d.secrets_total));
     screen.fields(&fields)?;
     let mut table = Table::new(&[Left("SECRET"), Left("STATE"), Right("STILL SERVING"), Left("ROLLOUT"), Left("SAYS")]);
     for s in &d.secrets {
         table.add(row(s));
     }
-    screen.section("secrets, in the order of risk", &table)
+    screen.section("secrets, in the order of risk", &table)?;
+    let more = d.secrets_total - i64::try_from(d.secrets.len()).unwrap_or(i64::MAX);
+    if more > 0 {
+        screen.data(&format!("and {more} more: perennial revocation secrets {}", r.id))?;
+    }
+    Ok(())
+}
+
+impl Listed for RevokedSecret {
+    const COLUMNS: &'static [Column] = &[Left("SECRET"), Left("STATE"), Right("STILL SERVING"), Left("ROLLOUT"), Left("SAYS")];
+
+    fn row(&self, _now: Time) -> Vec<Cell> {
+        row(self)
+    }
+
+    fn is_due(&self) -> bool {
+        self.done_at.is_none()
+    }
 }
 
 fn row(s: &RevokedSecret) -> Vec<Cell> {

@@ -6,7 +6,7 @@ use crate::canned::Canned;
 
 fn rollout(state: &str, observed: i64, waits: Value) -> Value {
     json!({ "id": 12, "secret": "www", "version": 3, "from_version": 2, "kind": "ordinary", "state": state, "halted": false, "targets": 4,
-        "begun": 2, "observed": observed, "left_behind": 0, "wave": "canary", "says": "every target was observed serving it",
+        "begun": 2, "observed": observed, "left_behind": 0, "wave": "canary", "needs_a_person": false, "says": "every target was observed serving it",
         "created_at": "2026-11-23T20:00:00Z", "ended_at": null, "reason": "a new version", "actor": "perennial/rules",
         "begun_at": "2026-11-23T20:00:00Z", "halted_by": null, "halted_reason": null, "halted_at": null, "policy": "standard",
         "plan": "ab12cd34ef56ab12cd34ef56ab12cd34ef56ab12cd34ef56ab12cd34ef56ab12",
@@ -30,8 +30,13 @@ fn what_it_waits_for_is_said_wave_by_wave() {
     let planned = server.run("rollout plan 12");
     assert!(planned.out.contains("25 %") && planned.out.contains("plan ab12cd34"), "{planned}");
     let stuck = waits("quarantine-exceeded", "2 of the wave canary are dead and at most 0 may be left behind: t1, t2");
-    let server = Canned::new(vec![("GET /v1/rollouts/12", 200, rollout("running", 0, stuck))]);
-    assert_eq!(server.run("rollout show 12").exit, 1, "it needs a person");
+    let mut stuck = rollout("running", 0, stuck);
+    stuck["needs_a_person"] = json!(true);
+    let server = Canned::new(vec![
+        ("GET /v1/rollouts/12", 200, stuck.clone()),
+        ("GET /v1/rollouts?open=true&limit=100", 200, json!({ "items": [stuck], "next": null })),
+    ]);
+    assert_eq!((server.run("rollout show 12").exit, server.run("rollout list").exit), (1, 1), "it needs a person");
 }
 
 #[test]
@@ -68,10 +73,12 @@ fn what_is_asked_for_is_sent() {
     let server = Canned::new(vec![
         ("POST /v1/secrets/www/rollouts/critical", 200, rollout("waiting", 0, json!([]))),
         ("POST /v1/rollouts/12/rollback", 200, rollout("waiting", 0, json!([]))),
+        ("POST /v1/rollouts/12/resume", 200, rollout("running", 0, json!([]))),
         ("GET /v1/rollouts?open=true&limit=100", 200, json!({ "items": [rollout("running", 1, json!([]))], "next": null })),
     ]);
     assert_eq!(server.run("rollout critical www --reason leaked").exit, 0);
     assert_eq!(server.run("rollout rollback 12 --reason slower").exit, 0);
+    assert_eq!(server.run("rollout resume 12 --despite --reason odd").exit, 0);
     let listed = server.run("rollout list");
     assert!(listed.out.contains("2 → 3") && listed.out.contains("1/4"), "{listed}");
 }
@@ -79,14 +86,22 @@ fn what_is_asked_for_is_sent() {
 #[test]
 fn a_revocation_is_shown_in_the_order_of_risk() {
     let one = json!({ "id": 1, "asked": ["issuer Test CA"], "deadline": "2026-11-24T20:29:53Z", "reason": "notice", "actor": "token/1",
-        "created_at": "2026-11-23T20:29:53Z", "ended_at": null, "certificates": 2, "incident": 7, "secrets": [
+        "created_at": "2026-11-23T20:29:53Z", "ended_at": null, "withdrawn_by": null, "withdrawn_for": null, "certificates": 2, "incident": 7, "secrets_total": 3,
+        "secrets_replaced": 1, "secrets": [
             { "name": "www", "rollout": 12, "detail": "rollout 12 brings version 3", "done_at": null, "still_serving": 4, "targets": ["t1"] }] });
+    let mut over = one.clone();
+    (over["ended_at"], over["withdrawn_by"], over["withdrawn_for"]) = (one["created_at"].clone(), json!("token/1"), json!("not ours"));
     let server = Canned::new(vec![
         ("POST /v1/revocations", 200, one.clone()),
+        ("POST /v1/revocations/1/withdraw", 200, over),
         ("GET /v1/revocations/1", 200, one.clone()),
+        ("GET /v1/revocations/1/secrets?limit=100", 200, json!({ "items": one["secrets"], "next": null })),
         ("GET /v1/revocations?limit=100", 200, json!({ "items": [one], "next": null })),
     ]);
     let opened = server.run("revocation open --issuer TestCA --deadline 24h --reason notice");
-    assert!(opened.out.contains("rollout 12 brings version 3"), "{opened}");
+    assert!(opened.out.contains("rollout 12 brings version 3") && opened.out.contains("and 2 more"), "{opened}");
     assert_eq!((server.run("revocation show 1").exit, server.run("revocation list").exit), (1, 1));
+    assert_eq!(server.run("revocation secrets 1").exit, 1);
+    let withdrawn = server.run("revocation withdraw 1 --reason notours");
+    assert!(withdrawn.exit == 0 && withdrawn.out.contains("not ours"), "{withdrawn}");
 }

@@ -9,7 +9,11 @@ use super::{
     patience,
     reason::{Awaited, Reason, Waiting, Why},
 };
-use crate::{Span, Time, words::word};
+use crate::{
+    Span, Time,
+    rollout::{plan::What, policy::allowed},
+    words::word,
+};
 use alloc::{format, string::String, vec, vec::Vec};
 
 word!(
@@ -26,15 +30,15 @@ word!(
 
 /// What a fault must lead to: where the policy allows its dead to be left behind in every wave, that; else the rollout stops.
 ///
-/// `waves` has, for each wave, how many of its targets the fault hits, and how many it has; of these `percent` may be quarantined,
-/// rounded down.
-pub fn expected(kind: Kind, waves: &[(u64, u64)], percent: u32) -> Option<Expected> {
+/// `waves` has, for each wave, what it is, how many of its targets the fault hits, and how many it has; of these `percent` may be quarantined
+/// ([`allowed`]).
+pub fn expected(kind: Kind, waves: &[(What, usize, usize)], percent: u32) -> Option<Expected> {
     match kind {
         Kind::Rotation | Kind::Alert => None,
         Kind::StaleReload => Some(Expected::PutBack),
         Kind::NodeDown | Kind::RegionCut => {
-            let allowed = |(hit, size): &(u64, u64)| u128::from(*hit) * 100 <= u128::from(*size) * u128::from(percent);
-            Some(if waves.iter().all(allowed) { Expected::Quarantine } else { Expected::Halt })
+            let may = |(what, hit, size): &(What, usize, usize)| *hit <= allowed(*what, *size, percent);
+            Some(if waves.iter().all(may) { Expected::Quarantine } else { Expected::Halt })
         }
     }
 }

@@ -3,12 +3,12 @@
 use super::{
     Kind,
     plan::{Plan, What},
-    policy::Policy,
+    policy::{Policy, allowed},
     reason::Reason,
 };
 use crate::{
     Span, Time,
-    words::{IncidentId, RolloutId, TargetId, word},
+    words::{IncidentId, TargetId, word},
 };
 use alloc::{
     collections::BTreeMap,
@@ -20,6 +20,10 @@ use alloc::{
 pub const SILENT_AFTER: Span = Span::minutes(10);
 /// How far a node's clock may be off.
 pub const CLOCK_TOLERANCE: Span = Span::seconds(30);
+/// How often it is decided again while the clock is not believed: nothing tells that it is again.
+pub const CLOCK_AGAIN: Span = Span::minutes(1);
+/// How often it is decided again while only a last look is waited for.
+pub const LOOK_AGAIN: Span = Span::seconds(5);
 /// A soak takes at most this part of the time that is left until something that waits for it ends, shared by the waves that are left.
 const SOAK_PART: i64 = 4;
 
@@ -54,6 +58,8 @@ pub struct Node {
     pub seen_at: Option<Time>,
     /// How far its clock is off; positive where it is ahead.
     pub clock_off: Span,
+    /// Since when a certificate exists that it may have; none where that is not known, or there is none.
+    pub ready_at: Option<Time>,
 }
 
 /// An open line of an incident at a target, which is not about a certificate that this rollout replaces.
@@ -85,12 +91,16 @@ pub struct Target {
     pub name: String,
     /// When its nodes were told.
     pub begun_at: Option<Time>,
-    /// Since when it was observed serving the version, without a break.
+    /// Since when it was observed serving the version and nothing else.
     pub observed_at: Option<Time>,
     /// When it was left behind.
     pub quarantined_at: Option<Time>,
+    /// When a person said that the rollout goes on whatever is wrong with it: what began by then stops nothing any more.
+    pub excused_at: Option<Time>,
     /// Whether every required observation of it shows the version.
     pub shows: bool,
+    /// When it was looked at last, where that look did not fail.
+    pub answered_at: Option<Time>,
     /// Until when what it serves is good, where that is known.
     pub until: Option<Time>,
     /// What of it is not answered.
@@ -102,9 +112,10 @@ pub struct Target {
 }
 
 impl Target {
-    /// Whether it was observed serving the version in its turn, and still answers.
+    /// Whether it was observed serving the version in its turn, and still answers. What was seen before its turn says nothing of it.
     pub fn serves(&self) -> bool {
-        self.begun_at.is_some() && self.shows && self.silent.is_none()
+        let seen = || self.observed_at.is_some() || self.answered_at >= self.begun_at;
+        self.begun_at.is_some() && self.shows && self.silent.is_none() && seen()
     }
 
     fn done(&self) -> bool {
@@ -115,16 +126,21 @@ impl Target {
         self.begun_at.is_some() && !self.done()
     }
 
-    /// When it counts as dead: `patience` after its turn, or after it fell silent, whichever is later.
-    fn dead_at(&self, patience: Span) -> Option<Time> {
+    /// When it counts as dead: `patience` after its turn, after its nodes could have had their certificates, or after it fell silent,
+    /// whichever is last. Not while an issuer is waited for: nobody down there can do anything about that.
+    pub fn dead_at(&self, patience: Span) -> Option<Time> {
         let begun = self.begun_at?;
+        if self.nodes.iter().any(|n| n.progress == Progress::NotIssued) {
+            return None;
+        }
+        let ready = self.nodes.iter().filter_map(|n| n.ready_at).max();
         let silent = self.silent.as_ref().and_then(|s| s.since).filter(|_| self.observed_at.is_some() || self.shows);
-        Some(silent.map_or(begun, |s| s.max(begun)) + patience)
+        Some(begun.max(ready.unwrap_or(begun)).max(silent.unwrap_or(begun)) + patience)
     }
 
-    /// What began at it after its turn.
+    /// What began at it after its turn, and after a person looked past what stood by then.
     fn new_lines(&self) -> impl Iterator<Item = &Line> {
-        self.lines.iter().filter(|l| self.begun_at.is_some_and(|b| l.opened_at >= b))
+        self.lines.iter().filter(|l| self.begun_at.is_some_and(|b| l.opened_at >= b) && self.excused_at.is_none_or(|e| l.opened_at > e))
     }
 
     fn broken(&self) -> Option<&Line> {
@@ -132,7 +148,8 @@ impl Target {
     }
 
     fn node_failed(&self) -> Option<&Node> {
-        self.nodes.iter().find(|n| matches!(n.progress, Progress::RolledBack | Progress::Failed))
+        let failed = || self.nodes.iter().find(|n| matches!(n.progress, Progress::RolledBack | Progress::Failed));
+        if self.excused_at.is_some() { None } else { failed() }
     }
 }
 
@@ -153,8 +170,6 @@ pub struct View {
     pub clock_believed: bool,
     /// A newer version of the same secret waits, perhaps critically.
     pub newer: Option<Kind>,
-    /// The rollout that this one waits for.
-    pub behind: Option<RolloutId>,
     /// The targets of the plan.
     pub targets: BTreeMap<TargetId, Target>,
     /// How many targets the service has; what shares are counted of.
@@ -225,21 +240,29 @@ pub fn decide(view: &View, now: Time) -> Decision {
         return Decision::GiveWay;
     }
     if let Some(reasons) = d.held() {
-        return Decision::Wait(reasons, None);
+        return Decision::Wait(reasons, (!view.clock_believed).then(|| now + CLOCK_AGAIN));
     }
-    if let Some(cause) = d.cause() {
+    if let Some((cause, _)) = d.cause() {
         return Decision::RollBack(cause);
     }
     let Some(at) = view.wave else { return d.begin(0) };
-    let dead = d.dead(at);
-    let (allowed, behind) = (d.allowed(at), d.quarantined(at));
-    if !dead.is_empty() && dead.len() + behind <= allowed {
-        return Decision::Quarantine(dead);
+    let excused: Vec<TargetId> = d.carried().filter(|(_, t)| t.in_flight() && t.excused_at.is_some()).map(|(id, _)| id).collect();
+    if !excused.is_empty() {
+        return Decision::Quarantine(excused);
     }
     let mut reasons = Vec::new();
-    if !dead.is_empty() {
+    // What was observed long ago may have died since.
+    for wave in 0..=at {
+        let dead = d.dead(wave);
+        let (allowed, behind) = (d.allowed(wave), d.quarantined(wave));
+        if dead.is_empty() {
+            continue;
+        }
+        if dead.len() + behind <= allowed {
+            return Decision::Quarantine(dead);
+        }
         let targets = dead.iter().filter_map(|t| view.targets.get(t)).map(|t| t.name.clone()).collect();
-        reasons.push(Reason::QuarantineExceeded { wave: d.title(at), dead: dead.len() + behind, allowed, targets });
+        reasons.push(Reason::QuarantineExceeded { wave: d.title(wave), dead: dead.len() + behind, allowed, targets });
     }
     reasons.extend(d.incidents());
     if reasons.is_empty() {
@@ -259,13 +282,30 @@ pub fn decide(view: &View, now: Time) -> Decision {
     Decision::Wait(reasons, next)
 }
 
+/// For whose sake a rollout is taken back, or stopped by the rules where it cannot be: those who broke, or could not install the version.
+pub fn culprits(view: &View, now: Time) -> Vec<TargetId> {
+    Deciding { view, now }.cause().map(|(_, who)| who).unwrap_or_default()
+}
+
+/// Those too that hold a rollout up until a person does something: where an incident began, and who is dead and may not be left behind.
+pub fn in_the_way(view: &View, now: Time) -> Vec<TargetId> {
+    let d = Deciding { view, now };
+    let mut all = culprits(view, now);
+    let stuck = |t: &Target| t.quarantined_at.is_none() && (d.is_dead(t) || t.new_lines().next().is_some());
+    all.extend(d.carried().filter(|(_, t)| stuck(t)).map(|(id, _)| id));
+    all.sort();
+    all.dedup();
+    all
+}
+
 /// Notes since when targets were observed serving the version, in the order of their numbers; says which ones changed.
 pub fn note(view: &mut View, now: Time) -> Vec<TargetId> {
     let mut changed = Vec::new();
     for (id, t) in &mut view.targets {
-        let noted = if t.serves() { t.observed_at.or(Some(now)) } else { None };
+        // Who is silent shows no other version: its watch does not begin anew.
+        let noted = if t.serves() { t.observed_at.or(Some(now)) } else { t.observed_at.filter(|_| t.shows) };
         // What is left behind stays so until it was observed; then it is a target like any other.
-        let behind = t.quarantined_at.filter(|_| noted.is_none());
+        let behind = t.quarantined_at.filter(|_| !t.serves());
         if (noted, behind) != (t.observed_at, t.quarantined_at) {
             (t.observed_at, t.quarantined_at) = (noted, behind);
             changed.push(*id);
@@ -304,19 +344,20 @@ impl Deciding<'_> {
         t.in_flight() && t.dead_at(self.view.policy.patience).is_some_and(|at| self.now >= at)
     }
 
-    /// A newer version is let by as soon as nothing is half-way: what is dead is on nobody's way. An emergency waits for nothing.
+    /// A newer version is let by as soon as nothing is half-way: what is dead is on nobody's way. An emergency waits for nothing, but that
+    /// whoever is to go back was told; a step back of which nothing is left to do ends as what it is.
     fn may_give_way(&self) -> bool {
+        let steps_back = self.view.kind == Kind::Rollback && self.view.halted.is_none();
+        let mut targets = self.view.targets.values();
         match self.view.newer {
             None => false,
+            Some(_) if steps_back && (targets.clone().any(|t| t.begun_at.is_none()) || targets.all(Target::serves)) => false,
             Some(kind) if kind.overtakes(self.view.kind) => true,
             Some(_) => self.carried().all(|(_, t)| !t.in_flight() || self.is_dead(t)),
         }
     }
 
     fn held(&self) -> Option<Vec<Reason>> {
-        if let Some(rollout) = self.view.behind {
-            return Some(alloc::vec![Reason::Behind { rollout }]);
-        }
         let mut reasons = Vec::new();
         if let Some((by, reason, since)) = &self.view.halted {
             reasons.push(Reason::Halted { by: by.clone(), reason: reason.clone(), since: *since });
@@ -327,26 +368,29 @@ impl Deciding<'_> {
         (!reasons.is_empty()).then_some(reasons)
     }
 
-    fn cause(&self) -> Option<Cause> {
+    /// Why it is taken back, and for whose sake.
+    fn cause(&self) -> Option<(Cause, Vec<TargetId>)> {
         if !self.view.policy.roll_back || self.view.kind == Kind::Rollback {
             return None;
         }
-        let at = self.view.wave?;
-        for wave in 0..=at {
+        for wave in 0..=self.view.wave? {
             match self.what(wave) {
                 Some(What::Canary) => {
-                    if let Some(cause) = self.of(wave).find_map(|(_, t)| self.canary(t)) {
-                        return Some(cause);
+                    let mut died = self.of(wave).filter_map(|(id, t)| Some((id, self.canary(t)?)));
+                    if let Some((first, cause)) = died.next() {
+                        return Some((cause, core::iter::once(first).chain(died.map(|(id, _)| id)).collect()));
                     }
                 }
                 Some(What::Others) | None => {}
                 Some(_) => {
-                    let failed: Vec<String> = self.of(wave).filter_map(|(_, t)| self.failed(t)).collect();
+                    let (who, failed): (Vec<TargetId>, Vec<String>) =
+                        self.of(wave).filter_map(|(id, t)| Some((id, self.failed(t)?))).unzip();
                     let allowed = self.allowed(wave);
                     if failed.len() > allowed
                         && let Some(first) = failed.first()
                     {
-                        return Some(Cause::TooManyFailed { wave: self.title(wave), failed: failed.len(), allowed, first: first.clone() });
+                        let cause = Cause::TooManyFailed { wave: self.title(wave), failed: failed.len(), allowed, first: first.clone() };
+                        return Some((cause, who));
                     }
                 }
             }
@@ -358,7 +402,7 @@ impl Deciding<'_> {
         t.begun_at?;
         // What was seen serving it and falls silent later is cut off; what never came up again was killed by it.
         let fell_silent = || {
-            if t.shows {
+            if t.shows || t.excused_at.is_some() {
                 return None;
             }
             let silence = t.silent.as_ref().filter(|s| s.since.is_some_and(|s| t.begun_at.is_some_and(|b| s >= b)))?;
@@ -381,12 +425,12 @@ impl Deciding<'_> {
 
     /// How many of a wave may be left behind.
     fn allowed(&self, at: usize) -> usize {
-        let size = self.view.plan.waves.get(at).map_or(0, |w| w.targets.len());
-        size.saturating_mul(self.view.policy.quarantine as usize) / 100
+        self.view.plan.waves.get(at).map_or(0, |w| allowed(w.what, w.targets.len(), self.view.policy.quarantine))
     }
 
+    /// How many of a wave were left behind by the rules; a person may leave any behind.
     fn quarantined(&self, at: usize) -> usize {
-        self.of(at).filter(|(_, t)| t.quarantined_at.is_some()).count()
+        self.of(at).filter(|(_, t)| t.quarantined_at.is_some() && t.excused_at.is_none()).count()
     }
 
     fn dead(&self, at: usize) -> Vec<TargetId> {
@@ -448,7 +492,8 @@ impl Deciding<'_> {
 
     /// Why a target that is on its way is not there.
     fn why(&self, t: &Target) -> Vec<Reason> {
-        let (Some(since), Some(until)) = (t.begun_at, t.dead_at(self.view.policy.patience)) else { return Vec::new() };
+        let Some(since) = t.begun_at else { return Vec::new() };
+        let until = t.dead_at(self.view.policy.patience).unwrap_or(self.now + self.view.policy.patience);
         let target = || t.name.clone();
         let mut reasons = Vec::new();
         for n in &t.nodes {
@@ -473,16 +518,25 @@ impl Deciding<'_> {
         reasons
     }
 
-    /// Whether the wave is still watched.
+    /// Whether the wave is still watched, or was not looked at since.
     fn soak(&self, at: usize) -> Option<Reason> {
         let wave = self.view.plan.waves.get(at)?;
         let from = self.of(at).filter_map(|(_, t)| t.observed_at.or(t.quarantined_at)).max()?;
         let waves_left = (self.view.plan.waves.len() - at) as i64;
-        let ends = self.view.targets.values().filter(|t| !t.serves()).filter_map(|t| t.until).min();
+        // What has ended already, was left behind, or is brought by others is not saved by haste.
+        let carried = (0..self.view.plan.waves.len()).filter(|w| self.what(*w) != Some(What::Others)).flat_map(|w| self.of(w));
+        let waits = carried.filter(|(_, t)| !t.serves() && t.quarantined_at.is_none());
+        let ends = waits.filter_map(|(_, t)| t.until).filter(|end| *end > self.now).min();
         let most = ends.map(|end| Span::seconds(((end - from).as_secs() / (SOAK_PART * waves_left)).max(0)));
         let soak = most.map_or(wave.soak, |m| m.min(wave.soak));
         let until = from + soak;
-        (self.now < until).then(|| Reason::Soak { wave: wave.title(), until, shortened: soak < wave.soak })
+        if self.now < until {
+            return Some(Reason::Soak { wave: wave.title(), until, shortened: soak < wave.soak });
+        }
+        // Who was not looked at since may have died of it meanwhile.
+        let unseen = |t: &Target| t.quarantined_at.is_none() && t.answered_at.is_none_or(|a| a < until);
+        let targets: Vec<String> = self.of(at).filter(|(_, t)| soak > Span::ZERO && unseen(t)).map(|(_, t)| t.name.clone()).collect();
+        (!targets.is_empty()).then(|| Reason::LastLook { wave: wave.title(), until, targets })
     }
 
     /// When time alone changes the answer.
@@ -490,7 +544,8 @@ impl Deciding<'_> {
         let patience = self.view.policy.patience;
         let dead = self.carried().filter(|(_, t)| t.in_flight()).filter_map(|(_, t)| t.dead_at(patience));
         let silent = self.carried().filter(|(_, t)| t.in_flight()).flat_map(|(_, t)| t.nodes.iter()).filter_map(|n| n.seen_at);
-        let all = dead.chain(silent.map(|s| s + SILENT_AFTER)).chain(reasons.iter().filter_map(Reason::until));
+        let look = reasons.iter().any(|r| matches!(r, Reason::LastLook { .. })).then(|| self.now + LOOK_AGAIN);
+        let all = dead.chain(silent.map(|s| s + SILENT_AFTER)).chain(reasons.iter().filter_map(Reason::until)).chain(look);
         all.filter(|t| *t > self.now).min()
     }
 }

@@ -1,5 +1,6 @@
 //! By which waves a version goes out, how much of a service is touched at once, and for how long each wave is watched.
 
+use super::plan::What;
 use crate::{Span, words::word};
 use alloc::{
     format,
@@ -17,10 +18,15 @@ pub const MAX_WAVES: usize = 20;
 pub const LONGEST_SOAK: Span = Span::days(14);
 /// The longest soak of a critical policy's wave: an emergency that waits for an hour is none.
 pub const LONGEST_CRITICAL_SOAK: Span = Span::minutes(15);
+/// The longest patience of a critical policy: a target that nobody sees holds an emergency up for so long.
+pub const LONGEST_CRITICAL_PATIENCE: Span = Span::hours(1);
 /// Most of a wave that may be quarantined, in percent.
 pub const MOST_QUARANTINED: u32 = 50;
 /// What may be quarantined where nobody says otherwise, in percent of a wave.
 pub const QUARANTINED: u32 = 2;
+/// From so many targets on one of a wave may always be left behind, where the policy lets any be: a share that rounds down to nothing would let
+/// one dead node stop everybody.
+pub const ONE_OF: usize = 10;
 
 word!(
     /// Which targets a wave takes, of those that no wave before it took.
@@ -58,12 +64,22 @@ pub struct Policy {
     pub waves: Vec<Rule>,
     /// Regions in the order in which they are taken; those that are not named follow by name.
     pub regions: Vec<String>,
-    /// How much of a wave may be quarantined, in percent, rounded down.
+    /// How much of a wave may be quarantined, in percent ([`allowed`]).
     pub quarantine: u32,
     /// How long a target may stay unobserved after its nodes were told, before it counts as dead.
     pub patience: Span,
     /// Whether it is rolled back by rule.
     pub roll_back: bool,
+}
+
+/// How many of a wave of `size` targets may be left behind, or fail, before the rollout stops: `percent`, rounded down, and one of [`ONE_OF`]
+/// or more; no canary ever, and nobody where `percent` is 0.
+pub fn allowed(what: What, size: usize, percent: u32) -> usize {
+    if what == What::Canary || percent == 0 {
+        return 0;
+    }
+    let share = size.saturating_mul(percent as usize) / 100;
+    if size >= ONE_OF { share.max(1) } else { share }
 }
 
 impl Policy {
@@ -123,8 +139,10 @@ impl Policy {
         if self.quarantine > MOST_QUARANTINED {
             problems.push(format!("{} percent may be quarantined; that is at most {MOST_QUARANTINED}", self.quarantine));
         }
-        if self.patience < Span::seconds(1) || self.patience > LONGEST_SOAK {
-            problems.push(format!("the patience of {} is not between 1 s and {LONGEST_SOAK}", self.patience));
+        let longest = if critical { LONGEST_CRITICAL_PATIENCE } else { LONGEST_SOAK };
+        if self.patience < Span::seconds(1) || self.patience > longest {
+            let which = if critical { " of a critical policy" } else { "" };
+            problems.push(format!("the patience{which} of {} is not between 1 s and {longest}", self.patience));
         }
         problems
     }

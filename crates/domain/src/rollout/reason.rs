@@ -136,6 +136,15 @@ pub enum Reason {
         /// Whether it is shorter than the policy says, because what is served elsewhere ends before.
         shortened: bool,
     },
+    /// The watch is over, and the targets of the wave are looked at once more.
+    LastLook {
+        /// Which wave.
+        wave: String,
+        /// When the watch was over.
+        until: Time,
+        /// Who was not seen since.
+        targets: Vec<String>,
+    },
 }
 
 impl Reason {
@@ -157,7 +166,13 @@ impl Reason {
             Reason::NobodyCarries { .. } => "nobody-carries",
             Reason::ShareLimit { .. } => "share-limit",
             Reason::Soak { .. } => "soak",
+            Reason::LastLook { .. } => "last-look",
         }
+    }
+
+    /// Whether nothing but a person ends it.
+    pub const fn needs_a_person(&self) -> bool {
+        matches!(self, Reason::Halted { .. } | Reason::QuarantineExceeded { .. } | Reason::NobodyCarries { .. })
     }
 
     /// The target that it is about, where it is about one.
@@ -190,6 +205,13 @@ impl Reason {
 /// How many names a sentence has room for.
 const SHOWN: usize = 3;
 
+/// Some of these names, and how many more there are.
+fn some(names: &[String]) -> String {
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = names.len().saturating_sub(SHOWN);
+    if more > 0 { alloc::format!("{shown} and {more} more") } else { shown }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -201,17 +223,18 @@ impl fmt::Display for Reason {
             }
             Reason::Behind { rollout } => write!(f, "rollout {rollout} of the same secret still has targets on their way"),
             Reason::QuarantineExceeded { wave, dead, allowed, targets } => {
-                let names = targets.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-                let more = targets.len().saturating_sub(SHOWN);
-                let more = if more > 0 { alloc::format!(" and {more} more") } else { String::new() };
                 write!(
                     f,
-                    "{dead} of the wave {wave} are dead and at most {allowed} may be left behind: {names}{more}; bring them back, or take \
-                     them out of the inventory"
+                    "{dead} of the wave {wave} are dead and at most {allowed} may be left behind: {}; bring them back, take them out of the \
+                     inventory, or go on without them (`perennial rollout resume --despite`)",
+                    some(targets)
                 )
             }
             Reason::NewIncident { incident, target, detail, since } => {
-                write!(f, "incident {incident} began at {target} on {since}, after its turn: {detail}")
+                write!(
+                    f,
+                    "incident {incident} began at {target} on {since}, after its turn: {detail}; it goes on when that is over, or with `perennial rollout resume --despite`"
+                )
             }
             Reason::NoSignal { target, since, detail, until } => {
                 write!(f, "{target} gives no signal")?;
@@ -252,6 +275,9 @@ impl fmt::Display for Reason {
             Reason::Soak { wave, until, shortened } => {
                 let why = if *shortened { ", shorter than the policy says, since what others serve ends soon" } else { "" };
                 write!(f, "every target of the wave {wave} was observed; it is watched until {until}{why}")
+            }
+            Reason::LastLook { wave, until, targets } => {
+                write!(f, "the wave {wave} was watched until {until}; before the next one these are looked at once more: {}", some(targets))
             }
         }
     }

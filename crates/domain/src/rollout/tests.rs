@@ -1,7 +1,7 @@
 use super::{
-    decide::{Cause, Decision, Line, Node, Progress, SILENT_AFTER, Silence, Target, View, decide, note},
+    decide::{Cause, Decision, Line, Node, Progress, SILENT_AFTER, Silence, Target, View, culprits, decide, in_the_way, note},
     plan::{Placed, Plan, What},
-    policy::{CRITICAL, LONGEST_CRITICAL_SOAK, Policy, Rule, STANDARD, Scope},
+    policy::{CRITICAL, LONGEST_CRITICAL_PATIENCE, LONGEST_CRITICAL_SOAK, Policy, Rule, STANDARD, Scope, allowed},
     *,
 };
 use crate::{
@@ -115,7 +115,8 @@ fn what_a_policy_may_say() {
         (|p| p.waves[0].share = 101, "is 101 percent"),
         (|p| p.waves[0].soak = LONGEST_CRITICAL_SOAK + S, "at most 15 min"),
         (|p| p.quarantine = 51, "51 percent may be quarantined"),
-        (|p| p.patience = Span::ZERO, "the patience of"),
+        (|p| p.patience = Span::ZERO, "the patience of a critical policy"),
+        (|p| p.patience = LONGEST_CRITICAL_PATIENCE + S, "is not between 1 s and 1 h"),
     ] {
         let said = with(alter);
         assert!(said.contains(wanted), "{wanted}: {said}");
@@ -128,7 +129,7 @@ fn what_a_policy_may_say() {
 }
 
 fn node(progress: Progress) -> Node {
-    Node { name: "web".into(), progress, detail: "reload: exit status 1".into(), seen_at: Some(T), clock_off: Span::ZERO }
+    Node { name: "web".into(), progress, detail: "reload: exit status 1".into(), seen_at: Some(T), clock_off: Span::ZERO, ready_at: None }
 }
 
 fn target(id: i64) -> Target {
@@ -137,7 +138,10 @@ fn target(id: i64) -> Target {
         begun_at: None,
         observed_at: None,
         quarantined_at: None,
+        excused_at: None,
         shows: false,
+        // Looked at all the time, where a case does not say otherwise.
+        answered_at: Some(T + Span::days(1000)),
         until: Some(T + Span::days(90)),
         silent: None,
         lines: vec![],
@@ -161,18 +165,7 @@ fn view(wave: Option<usize>) -> View {
     };
     let plan = Plan::first(2, &policy, &all);
     let targets = all.iter().map(|p| (p.id, target(p.id.0))).collect();
-    let mut v = View {
-        kind: Kind::Ordinary,
-        policy,
-        wave,
-        halted: None,
-        clock_believed: true,
-        newer: None,
-        behind: None,
-        targets,
-        total: 51,
-        plan,
-    };
+    let mut v = View { kind: Kind::Ordinary, policy, wave, halted: None, clock_believed: true, newer: None, targets, total: 51, plan };
     for id in v.plan.waves.iter().take(wave.map_or(0, |w| w + 1)).flat_map(|w| w.targets.clone()) {
         let t = v.targets.get_mut(&id).expect("planned");
         (t.begun_at, t.observed_at, t.shows) = (Some(T), Some(T), true);
@@ -392,6 +385,92 @@ fn each_reason_and_each_threshold_at_one_second_before_and_after() {
             T,
             "wait new-incident next None",
         ),
+        (
+            "a watch ends with a look: −1",
+            |v| at(v, 1).answered_at = Some(T + HOUR - S),
+            Some(0),
+            T + HOUR,
+            "wait last-look next Some(3605)",
+        ),
+        ("0", |v| at(v, 1).answered_at = Some(T + HOUR), Some(0), T + HOUR, "advance 1 50"),
+        ("a look that failed is none", |v| at(v, 1).answered_at = None, Some(0), T + HOUR, "wait last-look next Some(3605)"),
+        (
+            "where nothing is watched nothing is looked at twice",
+            |v| {
+                v.plan.waves[0].soak = Span::ZERO;
+                at(v, 1).answered_at = Some(T - S);
+            },
+            Some(0),
+            T,
+            "advance 1 50",
+        ),
+        (
+            "seen before its turn",
+            |v| (at(v, 1).observed_at, at(v, 1).answered_at) = (None, Some(T - S)),
+            Some(0),
+            T,
+            "wait told next Some(600)",
+        ),
+        (
+            "what has ended already hurries nobody",
+            |v| {
+                not_yet(v, 9).begun_at = None;
+                at(v, 9).until = Some(T - S);
+            },
+            Some(0),
+            T,
+            "wait soak next Some(3600)",
+        ),
+        (
+            "nor what was left behind",
+            |v| {
+                let t = not_yet(v, 9);
+                (t.quarantined_at, t.until) = (Some(T), Some(T + S + S));
+            },
+            Some(1),
+            T,
+            "wait soak next Some(3600)",
+        ),
+        (
+            "the issuer is waited for: nobody is dead of that",
+            |v| not_yet(v, 9).nodes[0] = Node { seen_at: Some(T + Span::days(1)), ..node(Progress::NotIssued) },
+            Some(1),
+            T + Span::days(1),
+            "wait not-issued next Some(87000)",
+        ),
+        (
+            "patience counts from when it could have had it −1",
+            |v| not_yet(v, 9).nodes[0].ready_at = Some(T + HOUR),
+            Some(1),
+            T + HOUR + PATIENCE - S,
+            "wait node-silent next Some(5400)",
+        ),
+        ("0", |v| not_yet(v, 9).nodes[0].ready_at = Some(T + HOUR), Some(1), T + HOUR + PATIENCE, "quarantine [TargetId(9)]"),
+        (
+            "who died in an earlier wave is said",
+            |v| at(v, 1).silent = Some(Silence { since: Some(T + S), detail: "refused".into() }),
+            Some(1),
+            T + PATIENCE + S,
+            "wait quarantine-exceeded node-silent no-signal next None",
+        ),
+        (
+            "a step back tells everybody before anything else goes on",
+            |v| (v.kind, v.newer) = (Kind::Rollback, Some(Kind::Critical)),
+            None,
+            T,
+            "advance 0 1",
+        ),
+        (
+            "and then makes way",
+            |v| {
+                (v.kind, v.newer) = (Kind::Rollback, Some(Kind::Critical));
+                not_yet(v, 9);
+            },
+            Some(1),
+            T,
+            "give way",
+        ),
+        ("or is done", |v| (v.kind, v.newer) = (Kind::Rollback, Some(Kind::Critical)), Some(1), T + HOUR, "done 0"),
         ("halted", |v| v.halted = Some(("ann".into(), "look".into(), T)), Some(0), T + HOUR, "wait halted next None"),
         (
             "halted while the canary dies",
@@ -403,8 +482,7 @@ fn each_reason_and_each_threshold_at_one_second_before_and_after() {
             T,
             "wait halted next None",
         ),
-        ("clock", |v| v.clock_believed = false, Some(0), T + HOUR, "wait clock-not-believed next None"),
-        ("behind", |v| v.behind = Some(RolloutId(3)), None, T, "wait behind next None"),
+        ("clock", |v| v.clock_believed = false, Some(0), T + HOUR, "wait clock-not-believed next Some(3660)"),
         ("a newer one, nothing on its way", |v| v.newer = Some(Kind::Ordinary), Some(0), T, "give way"),
         (
             "a newer one",
@@ -470,6 +548,71 @@ fn each_reason_and_each_threshold_at_one_second_before_and_after() {
         let mut v = view(*wave);
         alter(&mut v);
         assert_eq!(said(&v, *now), *wanted, "{what}");
+    }
+}
+
+#[test]
+fn one_failed_look_does_not_begin_a_watch_anew_and_silence_holds_it() {
+    let mut v = view(Some(0));
+    // A single failure is no silence: the latest look counts as none, and what was seen stands.
+    at(&mut v, 1).answered_at = None;
+    assert_eq!(note(&mut v, T + S), []);
+    assert_eq!(said(&v, T + S), "wait soak next Some(3600)");
+    at(&mut v, 1).silent = Some(Silence { since: Some(T + S), detail: "refused".into() });
+    assert_eq!(note(&mut v, T + S + S), []);
+    assert_eq!(said(&v, T + SILENT_AFTER), "wait node-silent no-signal next Some(1801)");
+    let t = at(&mut v, 1);
+    (t.silent, t.answered_at) = (None, Some(T + HOUR));
+    assert_eq!(note(&mut v, T + HOUR), []);
+    assert_eq!(said(&v, T + HOUR), "advance 1 50", "it is watched from when it was first seen");
+}
+
+#[test]
+fn a_person_goes_on_past_what_stands_and_not_past_what_comes() {
+    let mut v = view(Some(0));
+    at(&mut v, 1).lines.push(line(T + S, true));
+    assert_eq!((said(&v, T + S).as_str(), culprits(&v, T + S)), ("canary died", vec![TargetId(1)]));
+    at(&mut v, 1).excused_at = Some(T + S);
+    assert_eq!((said(&v, T + S).as_str(), culprits(&v, T + S)), ("wait soak next Some(3600)", vec![]));
+    at(&mut v, 1).lines.push(line(T + S + S, true));
+    assert_eq!(said(&v, T + S + S), "canary died");
+
+    // Who could not install it is left behind at once, whatever the policy allows.
+    let mut v = view(Some(0));
+    not_yet(&mut v, 1).nodes[0].progress = Progress::RolledBack;
+    assert_eq!(culprits(&v, T), [TargetId(1)]);
+    at(&mut v, 1).excused_at = Some(T);
+    assert_eq!(said(&v, T), "quarantine [TargetId(1)]");
+    at(&mut v, 1).quarantined_at = Some(T);
+    assert_eq!(said(&v, T + HOUR), "advance 1 50");
+
+    // The dead and new incidents hold it up, and are no reason to go back.
+    let mut v = view(Some(1));
+    not_yet(&mut v, 9);
+    not_yet(&mut v, 10);
+    at(&mut v, 11).lines.push(line(T, false));
+    assert_eq!(culprits(&v, T + PATIENCE), []);
+    let who = in_the_way(&v, T + PATIENCE);
+    assert_eq!(who, [TargetId(9), TargetId(10), TargetId(11)]);
+    who.iter().for_each(|id| at(&mut v, id.0).excused_at = Some(T + PATIENCE));
+    assert_eq!(said(&v, T + PATIENCE), "quarantine [TargetId(9), TargetId(10)]");
+    [9, 10].into_iter().for_each(|id| at(&mut v, id).quarantined_at = Some(T + PATIENCE));
+    assert_eq!(said(&v, T + HOUR + PATIENCE), "done 2");
+}
+
+#[test]
+fn how_many_of_a_wave_may_be_left_behind() {
+    for (what, size, percent, wanted) in [
+        (What::Region, 9, 2, 0),
+        (What::Region, 10, 2, 1),
+        (What::Region, 49, 2, 1),
+        (What::Region, 149, 2, 2),
+        (What::Region, 3, 34, 1),
+        (What::Region, 1000, 0, 0),
+        (What::Canary, 1000, 50, 0),
+        (What::All, 10, 1, 1),
+    ] {
+        assert_eq!(allowed(what, size, percent), wanted, "{what} {size} {percent}");
     }
 }
 
@@ -561,6 +704,10 @@ fn every_reason_is_a_sentence_that_names_what_it_is_about() {
         (Reason::NobodyCarries { target }, &["no agent is known behind www"]),
         (Reason::ShareLimit { wave: "canary".into(), waiting: 3, limit: 2 }, &["3 more of the wave canary", "at most 2"]),
         (Reason::Soak { wave: "canary".into(), until, shortened: true }, &["canary", "08:00:01Z", "shorter than the policy"]),
+        (
+            Reason::LastLook { wave: "canary".into(), until, targets: ["a", "b", "c", "d"].map(String::from).to_vec() },
+            &["canary", "08:00:01Z", "a, b, c and 1 more"],
+        ),
     ] {
         let text = reason.to_string();
         for word in words {

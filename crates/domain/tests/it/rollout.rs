@@ -6,7 +6,7 @@ use domain::{
         Decision, Kind, Placed, Plan, Policy, decide,
         decide::{Line, Node, Progress, Silence, Target, View, note},
         plan::What,
-        policy::{Rule, Scope},
+        policy::{Rule, Scope, allowed},
     },
     words::{IncidentId, TargetId},
 };
@@ -52,6 +52,8 @@ enum Event {
     Claims(Progress),
     Incident(bool),
     Closed,
+    /// All are looked at, and answer.
+    Looked,
 }
 
 fn events() -> impl Strategy<Value = Vec<(usize, Event, i64)>> {
@@ -62,6 +64,7 @@ fn events() -> impl Strategy<Value = Vec<(usize, Event, i64)>> {
         2 => prop::sample::select(Progress::ALL).prop_map(Event::Claims),
         1 => any::<bool>().prop_map(Event::Incident),
         1 => Just(Event::Closed),
+        3 => Just(Event::Looked),
     ];
     prop::collection::vec((0..60usize, event, 0i64..40), 0..200)
 }
@@ -72,7 +75,9 @@ fn view(plan: Plan, policy: Policy, all: &[Placed]) -> View {
         begun_at: None,
         observed_at: None,
         quarantined_at: None,
+        excused_at: None,
         shows: false,
+        answered_at: None,
         until: None,
         silent: None,
         lines: vec![],
@@ -83,6 +88,7 @@ fn view(plan: Plan, policy: Policy, all: &[Placed]) -> View {
                 detail: String::new(),
                 seen_at: Some(NOW),
                 clock_off: Span::ZERO,
+                ready_at: None,
             })
             .collect(),
     };
@@ -93,7 +99,6 @@ fn view(plan: Plan, policy: Policy, all: &[Placed]) -> View {
         halted: None,
         clock_believed: true,
         newer: None,
-        behind: None,
         targets: all.iter().map(|p| (p.id, target(p))).collect::<BTreeMap<_, _>>(),
         total: all.len(),
         plan,
@@ -101,14 +106,18 @@ fn view(plan: Plan, policy: Policy, all: &[Placed]) -> View {
 }
 
 fn happens(v: &mut View, at: usize, event: &Event, now: Time) {
+    if matches!(event, Event::Looked) {
+        v.targets.values_mut().for_each(|t| t.answered_at = Some(now));
+    }
     let Some(t) = v.targets.values_mut().nth(at) else { return };
     match event {
-        Event::Shows(it) => t.shows = *it,
+        Event::Shows(it) => (t.shows, t.answered_at) = (*it, Some(now)),
         Event::Silent(true) => t.silent = Some(Silence { since: Some(now), detail: String::new() }),
         Event::Silent(false) => t.silent = None,
         Event::Claims(it) => t.nodes.iter_mut().for_each(|n| n.progress = *it),
         Event::Incident(broken) => t.lines.push(Line { incident: IncidentId(1), opened_at: now, broken: *broken, detail: String::new() }),
         Event::Closed => t.lines.clear(),
+        Event::Looked => {}
     }
 }
 
@@ -136,7 +145,7 @@ fn act(v: &mut View, decision: &Decision, now: Time) -> bool {
 fn holds(v: &View, decision: &Decision) {
     let waves = &v.plan.waves;
     let finished = |w: usize| waves[w].targets.iter().all(|id| v.targets[id].serves() || v.targets[id].quarantined_at.is_some());
-    let allowed = |w: usize| waves[w].targets.len() * v.policy.quarantine as usize / 100;
+    let allowed = |w: usize| allowed(waves[w].what, waves[w].targets.len(), v.policy.quarantine);
     let behind = |w: usize| waves[w].targets.iter().filter(|id| v.targets[id].quarantined_at.is_some()).count();
     for w in 0..waves.len() {
         assert!(behind(w) <= allowed(w), "more left behind than the policy allows");

@@ -12,7 +12,7 @@ use domain::{
         reason::{Reason, Waiting, Why},
         schedule::Run as Ended,
     },
-    rollout::State,
+    rollout::{State, plan::What},
     schedule::LEASE,
     words::{RolloutId, TargetId},
 };
@@ -339,13 +339,13 @@ fn stands(tx: &mut Tx<'_>, r: &rollout::Rollout, waits: &[rollouts::Waits]) -> R
 fn came(tx: &mut Tx<'_>, run: &Run, r: &rollout::Rollout, live: &[&Part], waits: &[rollouts::Waits], now: Time) -> Result<Came> {
     let hit = drill::hit(tx, run.id)?;
     let hit_parts: Vec<&&Part> = live.iter().filter(|p| hit.contains_key(&p.target)).collect();
-    let mut waves: BTreeMap<i64, (u64, u64)> = BTreeMap::new();
+    let mut waves: Vec<(What, usize, usize)> = rollouts::kinds(tx, r)?.into_iter().map(|what| (what, 0, 0)).collect();
     for p in live {
-        let wave = waves.entry(p.wave).or_default();
-        wave.0 += u64::from(hit.contains_key(&p.target));
-        wave.1 += 1;
+        if let Some(wave) = usize::try_from(p.wave).ok().and_then(|w| waves.get_mut(w)) {
+            wave.1 += usize::from(hit.contains_key(&p.target));
+            wave.2 += 1;
+        }
     }
-    let waves: Vec<(u64, u64)> = waves.into_values().collect();
     let (percent, patience) = rollouts::leaves_behind(&r.policy)?;
     let stuck = waits.iter().any(|w| w.code == "quarantine-exceeded");
     let failed: BTreeSet<&str> = waits.iter().filter(|w| w.code == "node-failed").filter_map(|w| w.target.as_deref()).collect();

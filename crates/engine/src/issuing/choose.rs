@@ -98,6 +98,17 @@ pub(crate) fn end(tx: &mut Tx<'_>, id: SecretId) -> Result<Option<Time>> {
     Ok(secret::first_end(tx, id, s.newest_version)?.map(|(_, end)| end))
 }
 
+/// Whether none of a secret's issuers can be asked now: each fails, wants us to wait, or has no room in its budget or no CA.
+pub(crate) fn cannot_ask(tx: &mut Tx<'_>, secret: SecretId, now: Time) -> Result<bool> {
+    let Some(i) = issuance::get(tx, secret)?.filter(|i| !i.issued_by.is_empty()) else { return Ok(false) };
+    let all = match choose(tx, &i, "", now) {
+        Ok(all) => all,
+        Err(Error::Refused(_)) => return Ok(true),
+        Err(other) => return Err(other),
+    };
+    Ok(all.iter().all(|choice| choice.not_before.is_some() || choice.failing))
+}
+
 /// When an issuer's budget has room again; none where it has room now.
 pub(crate) fn room(tx: &mut Tx<'_>, issuer: &Issuer, now: Time) -> Result<Option<Time>> {
     let Some((orders, window)) = issuer.budget else { return Ok(None) };

@@ -96,6 +96,13 @@ fn ask_anew(engine: &Engine, node: &str, id: SecretId, version: i64, request: &[
     })
 }
 
+/// Whether an order of an intent is open, or has come and is not stored.
+pub(super) fn is_under_way(tx: &mut store::Tx<'_>, id: SecretId, number: i64, intent: i64) -> store::Result<bool> {
+    let ours = |o: &order::Order| o.version == number && o.intent == intent;
+    let waits = |o: &order::Order| matches!(o.state, OrderState::Open | OrderState::Issued);
+    Ok(order::of_secret(tx, id, 20)?.iter().find(|o| ours(o)).is_some_and(waits))
+}
+
 /// A renewal asks whose key is born in the store. Says when the renewal looks again.
 #[expect(clippy::too_many_arguments, reason = "each is asked for by name at its one call")]
 pub(super) fn for_store(
@@ -241,7 +248,7 @@ impl Engine {
     ///
     /// # Errors
     /// What concerns the database as a whole.
-    pub(super) fn left_for_later(&self, of: &str, claim: &Claim, written: Result<()>, tick: &Tick) -> Result<()> {
+    pub(crate) fn left_for_later(&self, of: &str, claim: &Claim, written: Result<()>, tick: &Tick) -> Result<()> {
         match written {
             Err(error) if !error.is_of_the_database() => {
                 tracing::error!(r#loop = of, subject = claim.subject, %error, "left for later, the others go on");

@@ -179,10 +179,12 @@ impl Engine {
             return Ok(Some(tick.now + Span::seconds(1)));
         }
         let choice = self.choice(&s, &i, "", tick)?;
-        if let Some(then) = self.waits(&choice, id, tick)? {
+        // What was ordered is not asked for again: that nobody may be asked now holds back nothing that has come.
+        let ordered = self.store.read(|tx| orders::is_under_way(tx, id, number, row.id))?;
+        if !ordered && let Some(then) = self.waits(&choice, id, tick)? {
             return Ok(Some(then));
         }
-        if choice.issuer.kind == IssuerKind::Acme {
+        if ordered || choice.issuer.kind == IssuerKind::Acme {
             return orders::for_store(self, &s, &i, &choice.issuer, number, row, random, tick);
         }
         let scopes = self.store.try_read(|tx| plan::scopes(tx, &s))?;

@@ -114,18 +114,7 @@ fn allowed(tx: &mut Tx<'_>, s: &secret::Secret, version: i64, scopes: &[&str], n
         return Err(Error::not_found("version", &format!("{version} of {}", s.name)));
     }
     crate::rollouts::not_revoked(tx, s, version, scopes)?;
-    let policy = crate::assess::secret_policy(tx, s)?;
-    for i in secret::instances_of(tx, s.id, version, scopes)? {
-        let life = i.not_after - i.not_before + domain::Span::seconds(1);
-        if i.not_after - now < policy.thresholds(life).incident {
-            let problem = format!(
-                "version {version} of {} ends {}, which is below its incident threshold; issue or store a newer one",
-                s.name, i.not_after
-            );
-            return Err(Error::refused("version-too-old", problem));
-        }
-    }
-    Ok(())
+    crate::rollouts::not_too_old(tx, s, version, scopes, now)
 }
 
 /// Decides for what nothing was decided yet: a node that is new gets what its region has, or else the newest version. What stands

@@ -2,7 +2,11 @@
 
 use super::view;
 use crate::{Error, Result};
-use domain::{Span, Time, rollout::plan::What, words::RolloutId};
+use domain::{
+    Span, Time,
+    rollout::{State, plan::What},
+    words::RolloutId,
+};
 use serde_json::Value;
 use store::{
     StoreError, Tx,
@@ -27,6 +31,8 @@ pub struct Detail {
     pub left_behind: (i64, Vec<String>),
     /// The rollout that takes it back, where one does.
     pub taken_back_by: Option<RolloutId>,
+    /// Whether nothing but a person gets it further.
+    pub needs_a_person: bool,
 }
 
 /// One wave.
@@ -55,6 +61,8 @@ pub struct Waits {
     pub until: Option<Time>,
     /// The sentence.
     pub text: String,
+    /// Whether nothing but a person ends it.
+    pub needs_a_person: bool,
 }
 
 /// How many targets that were left behind are named.
@@ -66,6 +74,15 @@ const NAMED: usize = 100;
 /// No such rollout.
 pub fn detail(tx: &mut Tx<'_>, id: RolloutId) -> Result<Detail> {
     let r = rollout::get(tx, id)?.ok_or_else(|| Error::not_found("rollout", &id.to_string()))?;
+    detail_of(tx, r)
+}
+
+/// The same of a row that was read.
+///
+/// # Errors
+/// What the database says.
+pub fn detail_of(tx: &mut Tx<'_>, r: Rollout) -> Result<Detail> {
+    let id = r.id;
     let name = secret::get(tx, r.secret)?.map(|s| s.name).unwrap_or_default();
     let mut waves = Vec::new();
     if let Some(hash) = r.plan {
@@ -82,9 +99,20 @@ pub fn detail(tx: &mut Tx<'_>, id: RolloutId) -> Result<Detail> {
     }
     let behind = rollout::left_behind(tx, id)?;
     let some = behind.iter().take(NAMED).cloned().collect();
-    let taken_back_by = rollout::of_secret(tx, r.secret, 100)?.into_iter().find(|o| o.takes_back == id.0).map(|o| o.id);
+    let taken_back_by = rollout::taken_back_by(tx, id)?;
     let waits = waits(&r)?;
-    Ok(Detail { secret: name, waves, waits, left_behind: (behind.len() as i64, some), taken_back_by, rollout: r })
+    let stuck = r.state.is_open() && (r.halted_at.is_some() || waits.iter().any(|w| w.needs_a_person));
+    // Nobody waits for what was taken back once something newer began.
+    let latest = |o: &Rollout| o.id == id || o.takes_back == id.0;
+    let needs_a_person =
+        stuck || !behind.is_empty() || (r.state == State::RolledBack && rollout::of_secret(tx, r.secret, 1)?.first().is_some_and(latest));
+    Ok(Detail { secret: name, waves, waits, left_behind: (behind.len() as i64, some), taken_back_by, needs_a_person, rollout: r })
+}
+
+/// What each of its waves is.
+pub(crate) fn kinds(tx: &mut Tx<'_>, r: &Rollout) -> Result<Vec<What>> {
+    let Some(hash) = r.plan else { return Ok(Vec::new()) };
+    Ok(view::waves(&rollout::plan(tx, r.id, &hash)?.1)?.iter().map(|w| w.what).collect())
 }
 
 /// What a rollout waits for, as it was kept.
@@ -97,6 +125,7 @@ pub(crate) fn waits(r: &Rollout) -> Result<Vec<Waits>> {
             target: v["target"].as_str().map(str::to_owned),
             until: v["until"].as_i64().map(Time::from_unix),
             text: v["text"].as_str()?.to_owned(),
+            needs_a_person: v["person"].as_bool().unwrap_or(false),
         })
     };
     Ok(all.iter().map(one).collect::<Option<Vec<_>>>().ok_or_else(corrupt)?)

@@ -1,13 +1,16 @@
 //! One step of a rollout: take its row → load → decide → commit what was decided, with journal, findings and next due.
 
 use super::{THE_RULES, settled, subject, view};
-use crate::{Engine, Error, Result, Tick, assess::team_of, concern, look::wake_vantages, loops, nodes, rollouts::policy, rules};
+use crate::{Engine, Error, Result, Tick, assess::team_of, concern, loops, nodes, rollouts::policy, rules};
 use domain::{
     Span, Time,
     concern::Concern,
     finding::Code,
     policy::Level,
-    rollout::{Decision, Kind, Plan, Reason, State, decide, decide::View, decide::note},
+    rollout::{
+        Decision, Kind, Plan, Reason, State, decide,
+        decide::{View, culprits, in_the_way, note},
+    },
     schedule,
     words::{RolloutId, TargetId},
 };
@@ -17,7 +20,7 @@ use store::{
     Actor, Tx,
     journal::Entry,
     model::{
-        rollout::{self, Rollout},
+        rollout::{self, Part, Rollout},
         secret, target,
     },
     timer,
@@ -26,7 +29,7 @@ use store::{
 /// How many rollouts one round looks at.
 const BATCH: i64 = 50;
 /// Most targets whose nodes are told in one transaction; the rest follow in the next.
-const TOLD_AT_ONCE: usize = 200;
+const TOLD_AT_ONCE: usize = 500;
 /// Most reasons that are kept with a rollout.
 pub(super) const REASONS_KEPT: usize = 50;
 /// Most names in an entry of the journal.
@@ -35,7 +38,7 @@ const NAMES_JOURNALED: usize = 50;
 const AT_LEAST: Span = Span::hours(6);
 /// How often a target that is on its way is looked at.
 const LOOK_EVERY: Span = Span::minutes(1);
-/// How often a target of a wave that soaks is looked at.
+/// How often a target of a wave that soaks is looked at, at least; four times in a soak that is shorter.
 const WATCH_EVERY: Span = Span::minutes(5);
 /// How often one step decides: each time something is done the next is asked for, and nothing is done more than a few times.
 const MOST_DECISIONS: usize = 16;
@@ -44,11 +47,12 @@ pub(super) fn once(engine: &Engine, tick: &Tick) -> Result<usize> {
     let now = tick.now;
     let claims = engine.store.write(&rules(), now, |tx| timer::claim(tx, loops::ROLLOUT, now, &engine.holder, schedule::LEASE, BATCH))?;
     for claim in &claims {
-        engine.store.try_write(&rules(), now, |tx| {
+        let done = engine.store.try_write(&rules(), now, |tx| {
             let next = one(tx, RolloutId(claim.subject), tick)?;
             timer::done(tx, loops::ROLLOUT, claim, next)?;
             Ok::<_, Error>(())
-        })?;
+        });
+        engine.left_for_later(loops::ROLLOUT, claim, done, tick)?;
     }
     Ok(claims.len())
 }
@@ -69,7 +73,7 @@ fn one(tx: &mut Tx<'_>, id: RolloutId, tick: &Tick) -> Result<Option<Time>> {
             }
             start(tx, &mut r, &s, tick)?;
         }
-        State::Running => replan(tx, &mut r, tick)?,
+        State::Running => {}
         State::Done | State::RolledBack | State::Superseded => return after(tx, &mut r, &s, tick),
     }
     if s.retired_at.is_some() {
@@ -77,7 +81,11 @@ fn one(tx: &mut Tx<'_>, id: RolloutId, tick: &Tick) -> Result<Option<Time>> {
         settled(tx, r.id, tick)?;
         return Ok(None);
     }
-    decided(tx, r, &s, tick)
+    let mut parts = rollout::parts(tx, r.id)?;
+    if replan(tx, &mut r, &parts, tick)? {
+        parts = rollout::parts(tx, r.id)?;
+    }
+    decided(tx, r, &s, &parts, tick)
 }
 
 /// Puts the first plan in place.
@@ -95,11 +103,12 @@ fn start(tx: &mut Tx<'_>, r: &mut Rollout, s: &secret::Secret, tick: &Tick) -> R
     r.state = State::Running;
     r.begun_at = Some(tick.now);
     if r.takes_back == 0 {
-        r.from_version = rollout::shown(tx, r.secret)?.into_iter().find(|v| *v < r.version).unwrap_or(0);
+        r.from_version = before(tx, r, s, tick)?;
     }
     rollout::put(tx, r)?;
+    // Whoever was left behind is a target of this one.
+    rollout::forget_left_behind(tx, r.secret, r.id, false)?;
     for earlier in rollout::of_secret(tx, r.secret, 20)?.into_iter().filter(|o| o.id < r.id && o.id.0 != r.takes_back) {
-        // Whoever was left behind is a target of this one.
         settled(tx, earlier.id, tick)?;
     }
     let body = json!({ "secret": s.name, "version": r.version, "from": r.from_version, "plan": plan.hash().to_string(),
@@ -108,17 +117,31 @@ fn start(tx: &mut Tx<'_>, r: &mut Rollout, s: &secret::Secret, tick: &Tick) -> R
     Ok(())
 }
 
-/// Puts a plan in place that follows from the current one, where the inventory has other targets by now.
-fn replan(tx: &mut Tx<'_>, r: &mut Rollout, tick: &Tick) -> Result<()> {
+/// What its targets go back to, if they have to: what most of them show, where that may still be brought anywhere; 0 where nobody knows.
+fn before(tx: &mut Tx<'_>, r: &Rollout, s: &secret::Secret, tick: &Tick) -> Result<i64> {
+    let older: Vec<i64> = rollout::shown(tx, r.secret)?.into_iter().filter(|v| *v < r.version).collect();
+    for version in &older {
+        match super::may_go_out(tx, s, *version, tick) {
+            Ok(()) => return Ok(*version),
+            Err(Error::Refused(_)) => {}
+            Err(other) => return Err(other),
+        }
+    }
+    // Where none may, whoever wants to go back is told why not.
+    Ok(older.first().copied().unwrap_or(0))
+}
+
+/// Puts a plan in place that follows from the current one, where the inventory has other targets by now. Says whether it had.
+fn replan(tx: &mut Tx<'_>, r: &mut Rollout, parts: &[Part], tick: &Tick) -> Result<bool> {
     let policy = policy::parse(&r.policy)?;
     let mut placed = rollout::placed(tx, r.secret)?;
-    let current = view::current_plan(tx, r)?;
+    let current = view::plan(tx, r, parts)?;
     if r.takes_back != 0 {
         let ours: BTreeSet<TargetId> = current.targets().collect();
         placed.retain(|p| ours.contains(&p.id));
     }
     let begun = r.wave.map_or(0, |w| usize::try_from(w + 1).unwrap_or_default());
-    let Some(next) = current.next(begun, &policy, &placed) else { return Ok(()) };
+    let Some(next) = current.next(begun, &policy, &placed) else { return Ok(false) };
     let still: BTreeSet<TargetId> = next.targets().collect();
     for gone in current.targets().filter(|t| !still.contains(t)) {
         rollout::drop_part(tx, r.id, gone)?;
@@ -126,7 +149,7 @@ fn replan(tx: &mut Tx<'_>, r: &mut Rollout, tick: &Tick) -> Result<()> {
     put_plan(tx, r, &next, tick)?;
     let body = json!({ "plan": next.hash().to_string(), "parent": next.parent.map(|p| p.to_string()), "targets": still.len() });
     tx.journal(Entry::new("rollout.planned", subject(r.id), "the inventory has other targets", &body))?;
-    Ok(())
+    Ok(true)
 }
 
 fn put_plan(tx: &mut Tx<'_>, r: &mut Rollout, plan: &Plan, tick: &Tick) -> Result<()> {
@@ -144,8 +167,8 @@ fn put_plan(tx: &mut Tx<'_>, r: &mut Rollout, plan: &Plan, tick: &Tick) -> Resul
 }
 
 /// Decides until there is something to wait for.
-fn decided(tx: &mut Tx<'_>, mut r: Rollout, s: &secret::Secret, tick: &Tick) -> Result<Option<Time>> {
-    let mut view = view::load(tx, &r, s, tick)?;
+fn decided(tx: &mut Tx<'_>, mut r: Rollout, s: &secret::Secret, parts: &[Part], tick: &Tick) -> Result<Option<Time>> {
+    let mut view = view::load(tx, &r, s, parts, tick)?;
     let seen = note(&mut view, tick.now);
     keep(tx, &r, &view, &seen)?;
     for _ in 0..MOST_DECISIONS {
@@ -153,8 +176,8 @@ fn decided(tx: &mut Tx<'_>, mut r: Rollout, s: &secret::Secret, tick: &Tick) -> 
             Decision::Advance { wave, targets } => {
                 let all = targets.len();
                 let some: Vec<TargetId> = targets.into_iter().take(TOLD_AT_ONCE).collect();
-                advance(tx, &mut r, s, &mut view, wave, &some, tick)?;
-                if all > some.len() {
+                advance(tx, &mut r, s, &mut view, parts, (wave, &some), tick)?;
+                if all > some.len() && r.halted_at.is_none() {
                     rollout::put(tx, &r)?;
                     return Ok(Some(tick.now));
                 }
@@ -174,7 +197,7 @@ fn decided(tx: &mut Tx<'_>, mut r: Rollout, s: &secret::Secret, tick: &Tick) -> 
             Decision::Wait(reasons, next) => {
                 say(tx, &mut r, &reasons, tick)?;
                 let again = concerns(tx, &r, s, &view, &reasons, tick)?;
-                let look = look(tx, &r, &view, tick)?;
+                let look = look(tx, &r, &view, parts, &reasons, tick)?;
                 let latest = tick.now + AT_LEAST;
                 return Ok([next, again, look, Some(latest)].into_iter().flatten().min());
             }
@@ -210,24 +233,39 @@ fn decided(tx: &mut Tx<'_>, mut r: Rollout, s: &secret::Secret, tick: &Tick) -> 
 }
 
 /// Whoever is on its way is looked at every minute, whatever its nodes say: a report may be lost. So are the first wave and the one that
-/// soaks, less often: nobody would see them die. Says when to look again.
-fn look(tx: &mut Tx<'_>, r: &Rollout, view: &View, tick: &Tick) -> Result<Option<Time>> {
+/// soaks, less often, and once at the end of the soak: nobody would see them die. Says when to look again.
+fn look(tx: &mut Tx<'_>, r: &Rollout, view: &View, parts: &[Part], reasons: &[Reason], tick: &Tick) -> Result<Option<Time>> {
+    let soaks_until = reasons.iter().find_map(|reason| match reason {
+        Reason::Soak { until, .. } | Reason::LastLook { until, .. } => Some(*until),
+        _ => None,
+    });
+    let soak = view.wave.and_then(|w| view.plan.waves.get(w)).map_or(Span::ZERO, |w| w.soak);
+    let watch = if soak > Span::ZERO { Span::seconds((soak.as_secs() / 4).max(1)).min(WATCH_EVERY) } else { WATCH_EVERY };
     let mut next = None;
-    for p in rollout::parts(tx, r.id)? {
-        let every = match (p.begun_at, p.observed_at) {
-            _ if p.quarantined_at.is_some() => continue,
-            (Some(begun), None) if tick.now < begun + view.policy.patience => LOOK_EVERY,
+    for p in parts {
+        let Some(t) = view.targets.get(&p.target) else { continue };
+        let current = r.wave == Some(p.wave);
+        let every = match (t.begun_at, t.observed_at) {
+            _ if t.quarantined_at.is_some() => continue,
+            (Some(_), None) if t.dead_at(view.policy.patience).is_none_or(|dead| tick.now < dead) => LOOK_EVERY,
+            (Some(_), Some(_)) if current => watch,
             // What dies of it late dies among the first.
-            (Some(_), Some(_)) if r.wave == Some(p.wave) || p.wave == 0 => WATCH_EVERY,
+            (Some(_), Some(_)) if p.wave == 0 => WATCH_EVERY,
             _ => continue,
         };
-        let due = p.looked_at.map_or(tick.now, |at| at + every);
-        if due <= tick.now
-            && let Some(t) = target::get(tx, p.target)?
-        {
-            wake_vantages(tx, &t, tick.now)?;
+        let mut due = p.looked_at.max(t.begun_at).map_or(tick.now, |at| at + every);
+        let last = soaks_until.filter(|until| current && p.looked_at.is_none_or(|at| at < *until));
+        // Instead of two looks in a row.
+        if let Some(last) = last.filter(|last| due.max(tick.now) + every >= *last) {
+            due = last;
         }
-        let due = due.max(tick.now + LOOK_EVERY);
+        // The last look of a soak is asked for before, so that it is there when the soak ends.
+        if due <= tick.now || Some(due) == last {
+            for vantage in &p.vantages {
+                timer::set_earlier(tx, &loops::observe(vantage), p.target.0, due.max(tick.now))?;
+            }
+        }
+        let due = due.max(tick.now + every.min(LOOK_EVERY));
         next = Some(next.map_or(due, |n: Time| n.min(due)));
     }
     Ok(next)
@@ -253,8 +291,8 @@ fn advance(
     r: &mut Rollout,
     s: &secret::Secret,
     view: &mut View,
-    wave: usize,
-    targets: &[TargetId],
+    parts: &[Part],
+    (wave, targets): (usize, &[TargetId]),
     tick: &Tick,
 ) -> Result<()> {
     let new_wave = r.wave != Some(wave as i64);
@@ -264,56 +302,66 @@ fn advance(
         store::model::release::wake_carriers(tx, r.secret, loops::RELEASE, tick.now)?;
         view.wave = Some(wave);
     }
-    let mut told = BTreeSet::new();
-    for carrier in rollout::nodes_of(tx, r.id, r.secret, targets)? {
-        if !told.insert(carrier.node) {
-            continue;
-        }
-        match nodes::desire(tx, carrier.node, r.secret, r.version, Some(r.id), tick) {
-            Ok(_) => {}
-            // It left meanwhile: what it leaves behind is seen by looking.
-            Err(Error::NotFound { .. }) => {}
-            Err(Error::Refused(no)) if matches!(no.code, "node-retired" | "not-to-have") => {}
-            Err(Error::Refused(no)) => {
-                halt(tx, r, THE_RULES, &no.problems.join("; "), tick)?;
-                view.halted = r.halted_at.map(|at| (r.halted_by.clone(), pki::text::escape(&r.halted_reason), at));
-                rollout::put(tx, r)?;
-                return Ok(());
+    let wanted: BTreeSet<TargetId> = targets.iter().copied().collect();
+    let (mut told, mut refused) = (BTreeSet::new(), None);
+    // What has no node is waited for, by looking. A target of which one node was told is on its way.
+    let (mut on_their_way, mut left) = (BTreeSet::new(), BTreeSet::new());
+    for carrier in rollout::nodes_of(tx, r.id, r.secret, wave as i64, &wanted)? {
+        if refused.is_none() && !told.contains(&carrier.node) {
+            match nodes::desire(tx, carrier.node, r.secret, r.version, Some(r.id), tick) {
+                Ok(_) => {
+                    told.insert(carrier.node);
+                }
+                // It left meanwhile: what it leaves behind is seen by looking.
+                Err(Error::NotFound { .. }) => continue,
+                Err(Error::Refused(no)) if matches!(no.code, "node-retired" | "not-to-have") => continue,
+                Err(Error::Refused(no)) => refused = Some(no.problems.join("; ")),
+                Err(other) => return Err(other),
             }
-            Err(other) => return Err(other),
         }
+        let of = if told.contains(&carrier.node) { &mut on_their_way } else { &mut left };
+        of.insert(carrier.target);
     }
-    for id in targets {
+    let begun: BTreeSet<TargetId> = wanted.iter().copied().filter(|t| on_their_way.contains(t) || !left.contains(t)).collect();
+    for id in &begun {
         if let Some(t) = view.targets.get_mut(id) {
             t.begun_at = Some(tick.now);
-            t.nodes = Vec::new();
-        }
-        if let Some(t) = target::get(tx, *id)? {
-            wake_vantages(tx, &t, tick.now)?;
         }
     }
-    keep(tx, r, view, targets)?;
-    // What nodes say is read again: those that are told now have said nothing yet.
-    for c in rollout::carriers(tx, r.id, r.secret)?.into_iter().filter(|c| targets.contains(&c.target)) {
-        let node = view::node(tx, r, &c)?;
-        if let Some(t) = view.targets.get_mut(&c.target) {
-            t.nodes.push(node);
+    // Who shows it already is looked at in its turn; whoever is to install it says when there is something to see.
+    for p in parts.iter().filter(|p| begun.contains(&p.target) && p.shows >= r.version) {
+        for vantage in &p.vantages {
+            timer::set_earlier(tx, &loops::observe(vantage), p.target.0, tick.now)?;
         }
+    }
+    let begun: Vec<TargetId> = begun.into_iter().collect();
+    keep(tx, r, view, &begun)?;
+    // What nodes say is read again: those that are told now have said nothing yet.
+    view::said(tx, r, &mut view.targets, Some(&wanted), tick)?;
+    if let Some(problem) = refused {
+        halt(tx, r, THE_RULES, &problem, tick)?;
+        view.halted = r.halted_at.map(|at| (r.halted_by.clone(), pki::text::escape(&r.halted_reason), at));
     }
     rollout::put(tx, r)?;
     let title = view.plan.waves.get(wave).map(domain::rollout::Wave::title).unwrap_or_default();
-    let body = json!({ "secret": s.name, "version": r.version, "wave": title, "begins": new_wave, "targets": names(view, targets),
-        "n": targets.len(), "nodes": told.len() });
+    let body = json!({ "secret": s.name, "version": r.version, "wave": title, "begins": new_wave, "targets": names(view, &begun),
+        "n": begun.len(), "nodes": told.len() });
     tx.journal(Entry::new("rollout.advanced", subject(r.id), "", &body))?;
     Ok(())
 }
 
 /// Keeps what is waited for, since when, and journals it where the kinds of reasons changed.
 fn say(tx: &mut Tx<'_>, r: &mut Rollout, reasons: &[Reason], tick: &Tick) -> Result<()> {
-    let kept: Vec<_> = reasons
-        .iter()
+    // What only a person ends is never cut off.
+    let mut sorted: Vec<&Reason> = reasons.iter().collect();
+    sorted.sort_by_key(|reason| !reason.needs_a_person());
+    let kept: Vec<_> = sorted
+        .into_iter()
         .take(REASONS_KEPT)
-        .map(|reason| json!({ "code": reason.code(), "target": reason.target(), "until": reason.until().map(Time::unix), "text": reason.to_string() }))
+        .map(|reason| {
+            json!({ "code": reason.code(), "target": reason.target(), "until": reason.until().map(Time::unix), "text": reason.to_string(),
+                "person": reason.needs_a_person() })
+        })
         .collect();
     let mut codes: Vec<&str> = reasons.iter().map(Reason::code).collect();
     codes.dedup();
@@ -336,6 +384,27 @@ pub(super) fn halt(tx: &mut Tx<'_>, r: &mut Rollout, by: &str, reason: &str, tic
     wake_drill(tx, r, tick)
 }
 
+/// What was told to some of its nodes only, when the rules halted it, is told again: to all of them.
+pub(super) fn tell_again(tx: &mut Tx<'_>, r: &Rollout) -> Result<()> {
+    for c in rollout::carriers(tx, r.id, r.secret)?.iter().filter(|c| c.version != r.version) {
+        rollout::mark(tx, r.id, c.target, None, None, None)?;
+    }
+    Ok(())
+}
+
+/// Who stands in the way of a rollout, and the names of some: for whose sake the rules halted it, or whatever a person may pass over.
+pub(super) fn blocked(tx: &mut Tx<'_>, r: &Rollout, s: &secret::Secret, all: bool, tick: &Tick) -> Result<(Vec<TargetId>, Vec<String>)> {
+    if r.state != State::Running {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let parts = rollout::parts(tx, r.id)?;
+    let mut view = view::load(tx, r, s, &parts, tick)?;
+    note(&mut view, tick.now);
+    let who = if all { in_the_way(&view, tick.now) } else { culprits(&view, tick.now) };
+    let names = names(&view, &who);
+    Ok((who, names))
+}
+
 fn end(tx: &mut Tx<'_>, r: &mut Rollout, state: State, words: &str, tick: &Tick) -> Result<()> {
     (r.state, r.ended_at, r.decided_at) = (state, Some(tick.now), Some(tick.now));
     (r.said, r.reasons, r.more) = (words.to_owned(), String::from("[]"), 0);
@@ -355,6 +424,7 @@ fn wake_drill(tx: &mut Tx<'_>, r: &Rollout, tick: &Tick) -> Result<()> {
 /// A newer one takes its place.
 pub(super) fn supersede(tx: &mut Tx<'_>, mut r: Rollout, by: RolloutId, tick: &Tick) -> Result<()> {
     end(tx, &mut r, State::Superseded, &format!("rollout {by} takes its place"), tick)?;
+    rollout::forget_left_behind(tx, r.secret, r.id, true)?;
     settled(tx, r.id, tick)?;
     timer::clear(tx, loops::ROLLOUT, r.id.0)?;
     Ok(())
@@ -368,17 +438,28 @@ fn follow(tx: &mut Tx<'_>, r: &Rollout, tick: &Tick) -> Result<()> {
 
 /// Ends a rollout and begins the one that takes its targets back. Says which.
 pub(super) fn take_back(tx: &mut Tx<'_>, mut r: Rollout, s: &secret::Secret, why: &str, actor: &Actor, tick: &Tick) -> Result<RolloutId> {
+    if r.begun_at.is_none() || r.wave.is_none() {
+        // Nobody was told anything.
+        end(tx, &mut r, State::RolledBack, why, tick)?;
+        settled(tx, r.id, tick)?;
+        follow(tx, &r, tick)?;
+        return Ok(r.id);
+    }
     if r.from_version == 0 {
         return Err(Error::refused("no-version-before", format!("nobody knows what was served before rollout {}", r.id)));
     }
     super::may_go_out(tx, s, r.from_version, tick)?;
-    let begun = r.begun_at.is_some() && r.wave.is_some();
+    if rollout::carriers(tx, r.id, r.secret)?.is_empty() {
+        let problem = format!(
+            "no agent is known behind any target of rollout {} that was told: a release or a person has to bring version {} back",
+            r.id, r.from_version
+        );
+        return Err(Error::refused("nobody-carries", problem));
+    }
     end(tx, &mut r, State::RolledBack, why, tick)?;
+    rollout::forget_left_behind(tx, r.secret, r.id, true)?;
     let said = taken_back(tx, &r, s, why)?;
     concern::replace(tx, &subject(r.id), &[said], tick.now)?;
-    if !begun {
-        return Ok(r.id);
-    }
     let id = RolloutId(tx.next_id("rollout")?);
     let mut policy = domain::rollout::Policy::critical();
     policy.name = String::from("rollback");
@@ -410,13 +491,19 @@ pub(super) fn take_back(tx: &mut Tx<'_>, mut r: Rollout, s: &secret::Secret, why
         ..r.clone()
     };
     rollout::insert(tx, &row)?;
-    for waiting in rollout::open_of(tx, r.secret)?.into_iter().filter(|o| o.id != id && o.state == State::Waiting) {
-        // What waited for the one that went wrong waits for its end as a newer one.
-        timer::set_earlier(tx, loops::ROLLOUT, waiting.id.0, tick.now)?;
-    }
     timer::set(tx, loops::ROLLOUT, id.0, tick.now)?;
     let body = json!({ "secret": s.name, "version": row.version, "kind": "rollback", "takes_back": r.id.0 });
     tx.journal(Entry::new("rollout.created", subject(id), why, &body))?;
+    // What waited for the one that went wrong goes after the step back: rollouts of a secret go in the order of their numbers.
+    for waiting in rollout::open_of(tx, r.secret)?.into_iter().filter(|o| o.id < id && o.state == State::Waiting) {
+        let again =
+            Rollout { id: RolloutId(tx.next_id("rollout")?), said: String::new(), reasons: String::from("[]"), more: 0, ..waiting.clone() };
+        rollout::insert(tx, &again)?;
+        supersede(tx, waiting, again.id, tick)?;
+        timer::set(tx, loops::ROLLOUT, again.id.0, tick.now)?;
+        let body = json!({ "secret": s.name, "version": again.version, "kind": again.kind.as_str(), "revocation": again.revocation, "behind": id.0 });
+        tx.journal(Entry::new("rollout.created", subject(again.id), &again.reason, &body))?;
+    }
     Ok(id)
 }
 
@@ -429,10 +516,12 @@ fn after(tx: &mut Tx<'_>, r: &mut Rollout, s: &secret::Secret, tick: &Tick) -> R
         }
         return Ok(None);
     }
-    for gone in rollout::parts(tx, r.id)?.iter().filter(|p| p.retired && p.quarantined_at.is_some()) {
+    let mut parts = rollout::parts(tx, r.id)?;
+    for gone in parts.iter_mut().filter(|p| p.retired && p.quarantined_at.is_some()) {
         rollout::mark(tx, r.id, gone.target, gone.begun_at, None, None)?;
+        (gone.observed_at, gone.quarantined_at) = (None, None);
     }
-    let mut view = view::load(tx, r, s, tick)?;
+    let mut view = view::load(tx, r, s, &parts, tick)?;
     let seen = note(&mut view, tick.now);
     keep(tx, r, &view, &seen)?;
     concerns(tx, r, s, &view, &[], tick)

@@ -69,7 +69,7 @@ fn what_was_taken_back_is_not_handed_out_again() {
     let fetch = Fetch { secret: "www".into(), version: 1, generation, instance: None };
     assert!(f.w.engine.fetch(&agent, &fetch, &f.w.tick()).is_ok());
     assert_eq!(f.w.engine.manifest_of("a1").unwrap().1.len(), 1);
-    f.w.engine.open_revocation(&revocations::ask(&f, "Test Issuing"), "the CA says so", &person(), &f.w.tick()).unwrap();
+    f.w.engine.open_revocation(&revocations::ask(&f, "Test Issuing"), false, "the CA says so", &person(), &f.w.tick()).unwrap();
     assert_eq!(code(f.w.engine.fetch(&agent, &fetch, &f.w.tick())), "version-revoked");
     assert_eq!(f.w.engine.manifest_of("a1").unwrap().1.len(), 0, "nor by hand");
 }
@@ -127,7 +127,7 @@ fn the_owner_of_a_key_hears_of_more_machines_that_get_it() {
 #[test]
 fn a_failed_install_stands_in_the_journal_of_the_incident_that_it_would_end() {
     let mut f = Fleet::new(&small(), "");
-    f.w.engine.open_revocation(&revocations::ask(&f, "Test Issuing"), "the CA says so", &person(), &f.w.tick()).unwrap();
+    f.w.engine.open_revocation(&revocations::ask(&f, "Test Issuing"), false, "the CA says so", &person(), &f.w.tick()).unwrap();
     f.run(MINUTE, MINUTE);
     let agent = join(&f.w, "a1");
     let report = |state: &str| {

@@ -45,9 +45,9 @@ keys = "store"
 "#;
 
 /// Answers what the test says; by default it issues.
-struct Script {
-    ca: Ca,
-    next: Mutex<VecDeque<ports::Answer>>,
+pub(crate) struct Script {
+    pub(crate) ca: Ca,
+    pub(crate) next: Mutex<VecDeque<ports::Answer>>,
     asked: Mutex<Vec<(String, String, String)>>,
     window: Mutex<Option<(Time, Time)>>,
     replaces: Mutex<Vec<String>>,
@@ -55,7 +55,7 @@ struct Script {
 }
 
 impl Script {
-    fn new() -> Script {
+    pub(crate) fn new() -> Script {
         Script {
             ca: Ca::new(t("2020-01-01T00:00:00Z"), t("2040-01-01T00:00:00Z")),
             next: Mutex::default(),
@@ -123,7 +123,7 @@ fn fails(detail: &str, fault: Fault, retry_after: Option<Span>) -> ports::Answer
     ports::Answer::Failed { terminal: false, detail: detail.into(), problems: vec![], retry_after, fault }
 }
 
-fn turn(w: &World, script: &Script) {
+pub(crate) fn turn(w: &World, script: &Script) {
     for n in 0..30 {
         let mut done = w.engine.renew_once(&mut *entropy(50 + n), &w.tick()).unwrap();
         done += w.engine.orders_once(script, &mut *entropy(500 + n), &w.tick()).unwrap();

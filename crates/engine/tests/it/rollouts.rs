@@ -314,14 +314,14 @@ fn a_person_halts_resumes_and_takes_back() {
     f.run(Span::minutes(2), MINUTE);
     let (id, tick) = (f.latest().id, f.w.tick());
     assert_eq!(code(f.w.engine.halt_rollout(id, " ", &person(), &tick)), "reason-missing");
-    assert_eq!(code(f.w.engine.resume_rollout(id, "", &person(), &tick)), "not-halted");
+    assert_eq!(code(f.w.engine.resume_rollout(id, false, "", &person(), &tick)), "not-halted");
     f.w.engine.halt_rollout(id, "the deploy of the day", &person(), &tick).unwrap();
     f.run(Span::hours(2), MINUTE);
     assert_eq!(f.says(), "running: canary 1/1; halted");
     assert_eq!(f.told_all(), "1: a1 b1 u1 a2 b2 u2 a3 b3 u3; 2: c1");
     let text = &f.show(id).waits[0].text;
     assert!(text.contains("test/operator") && text.contains("the deploy of the day"), "{text}");
-    f.w.engine.resume_rollout(id, "", &person(), &f.w.tick()).unwrap();
+    f.w.engine.resume_rollout(id, false, "", &person(), &f.w.tick()).unwrap();
     f.run(MINUTE, MINUTE);
     assert_eq!(f.says(), "running: canary 1/1, stamp eu-1 3/3; soak");
     let back = f.w.engine.roll_back(id, "it is slower", &person(), &f.w.tick()).unwrap();
@@ -330,6 +330,145 @@ fn a_person_halts_resumes_and_takes_back() {
     assert_eq!((f.latest().id, f.latest().state), (back, State::Done), "{}", f.says());
     assert_eq!(code(f.w.engine.roll_back(id, "again", &person(), &f.w.tick())), "nothing-to-take-back");
     assert_eq!(f.journal("intent.approved"), 2, "halting and taking back are intents");
+}
+
+#[test]
+fn an_older_version_than_what_is_served_does_not_go_out_past_every_gate() {
+    let mut f = Fleet::new(&small(), "");
+    f.store(Span::days(90));
+    f.run(Span::hours(2), MINUTE);
+    assert_eq!((f.latest().version, f.latest().state), (2, State::Done));
+    let start = |f: &Fleet, kind| code(f.w.engine.start_rollout("www", Some(1), kind, "back", &person(), &f.w.tick()));
+    assert_eq!(start(&f, Kind::Ordinary), "newer-is-shown");
+    assert_eq!(start(&f, Kind::Critical), "newer-is-shown");
+    // The way back is one that is observed.
+    f.w.engine.roll_back(f.latest().id, "it is slower", &person(), &f.w.tick()).unwrap();
+    f.run(Span::minutes(5), MINUTE);
+    assert_eq!(f.told_all(), "1: c1 a1 b1 u1 a2 b2 u2 a3 b3 u3");
+    assert_eq!((f.latest().kind, f.latest().state), (Kind::Rollback, State::Done));
+}
+
+#[test]
+fn a_watch_ends_with_a_look_and_one_failure_does_not_begin_it_anew() {
+    let mut f = Fleet::new(&small(), "");
+    f.store(Span::days(90));
+    f.run(Span::minutes(3), MINUTE);
+    assert_eq!(f.says(), "running: canary 1/1; soak");
+    // One handshake of its watch fails.
+    let good = f.versions[1].clone();
+    let failure = || Err(domain::observation::Failure { blame: domain::words::Blame::Network, retry: true, detail: "reset".into() });
+    f.w.net.script(&address(0), [failure(), Ok(good)].into());
+    f.w.engine.look_now(f.w.target("c1").facts.id, &person(), &f.w.tick()).unwrap();
+    f.w.settle();
+    assert_eq!(f.w.findings("c1"), ["unreachable (info)"]);
+    f.run(Span::minutes(8), MINUTE);
+    assert_eq!(f.told_all(), "1: b1 u1 b2 u2 b3 u3; 2: c1 a1 a2 a3", "ten minutes after it was observed first: {}", f.says());
+    // What dies at the end of its watch is seen before others follow.
+    f.run(Span::minutes(9), MINUTE);
+    assert_eq!(f.says(), "running: canary 1/1, stamp eu-1 3/3; soak");
+    f.cut.insert("a1".into());
+    f.run(Span::minutes(2), MINUTE);
+    assert_eq!(f.told_all(), "1: b1 u1 b2 u2 b3 u3; 2: c1 a1 a2 a3", "{}", f.says());
+    f.cut.clear();
+    f.run(Span::hours(1), MINUTE);
+    assert_eq!(f.latest().state, State::Done, "{}", f.says());
+}
+
+#[test]
+fn a_person_goes_on_past_what_the_rules_stopped_for_and_past_an_incident() {
+    let mut f = Fleet::new(&small(), "");
+    f.run(Span::days(67), Span::hours(6));
+    f.store(Span::days(90));
+    f.run(Span::minutes(2), MINUTE);
+    // Too late to go back: the canary that breaks halts it.
+    f.w.now = f.w.now + Span::days(1);
+    let stranger = Ca::new(f.w.now - Span::days(1), f.w.now + Span::days(30));
+    let theirs = stranger.leaf(&["c1.example"], f.w.now - Span::days(1), f.w.now + Span::days(30)).0;
+    f.serves_instead.insert("c1".into(), theirs);
+    f.w.engine.halt_rollout(f.latest().id, "look", &person(), &f.w.tick()).unwrap();
+    f.run(Span::minutes(6), MINUTE);
+    let id = f.latest().id;
+    f.w.engine.resume_rollout(id, false, "", &person(), &f.w.tick()).unwrap();
+    f.run(MINUTE, MINUTE);
+    assert_eq!(f.show(id).rollout.halted_by, "the rules", "{}", f.says());
+    assert_eq!(f.w.engine.resume_rollout(id, false, "one odd machine", &person(), &f.w.tick()).unwrap(), 1);
+    f.run(Span::hours(2), MINUTE);
+    assert_eq!(f.latest().state, State::Done, "{} {:?}", f.says(), f.show(id).waits);
+    assert_eq!(f.show(id).left_behind, (1, vec!["c1".into()]), "as an open line");
+    assert_eq!(code(f.w.engine.resume_rollout(id, true, " ", &person(), &f.w.tick())), "reason-missing");
+}
+
+#[test]
+fn more_dead_ones_than_allowed_are_left_behind_by_a_person_alone() {
+    let mut f = Fleet::new(&small(), "");
+    f.deaf.extend(["a1".into(), "a2".into()]);
+    f.store(Span::days(90));
+    f.run(Span::hours(3), MINUTE);
+    assert_eq!(f.says(), "running: canary 1/1, stamp eu-1 1/3; quarantine-exceeded node-silent");
+    let id = f.latest().id;
+    assert_eq!(f.w.engine.resume_rollout(id, true, "both are being replaced", &person(), &f.w.tick()).unwrap(), 2);
+    f.run(Span::hours(1), MINUTE);
+    assert_eq!(f.latest().state, State::Done, "{}", f.says());
+    assert_eq!(f.show(id).left_behind.0, 2);
+    assert_eq!(f.concerns(id), ["left-behind/a1", "left-behind/a2"]);
+    assert_eq!(code(f.w.engine.resume_rollout(id, true, "again", &person(), &f.w.tick())), "rollout-ended");
+}
+
+#[test]
+fn what_is_taken_back_goes_back_before_what_waits_behind_it() {
+    let mut f = Fleet::new(&small(), "");
+    f.store(Span::days(90));
+    f.run(Span::minutes(12), MINUTE);
+    f.deaf.insert("b1".into());
+    f.run(Span::minutes(10), MINUTE);
+    f.store(Span::days(91));
+    f.run(MINUTE, MINUTE);
+    let (all, tick) = (f.all(), f.w.tick());
+    assert_eq!((all[0].state, all[1].state), (State::Waiting, State::Running), "{}", f.says());
+    let back = f.w.engine.roll_back(all[1].id, "it is slower", &person(), &tick).unwrap();
+    f.deaf.clear();
+    f.run(MINUTE, MINUTE);
+    let all = f.all();
+    let told: Vec<_> = all.iter().take(4).map(|r| (r.version, r.kind, r.state)).collect();
+    let wanted = [
+        (3, Kind::Ordinary, State::Running),
+        (1, Kind::Rollback, State::Done),
+        (3, Kind::Ordinary, State::Superseded),
+        (2, Kind::Ordinary, State::RolledBack),
+    ];
+    assert!(told == wanted && all[1].id == back, "{told:#?}");
+    f.run(Span::hours(2), MINUTE);
+    assert_eq!(f.told_all(), "3: c1 a1 b1 u1 a2 b2 u2 a3 b3 u3");
+}
+
+#[test]
+fn going_back_is_to_what_most_targets_had() {
+    let mut f = Fleet::new(&small(), "");
+    f.store(Span::days(90));
+    f.run(Span::minutes(3), MINUTE);
+    assert_eq!(f.told_all(), "1: a1 b1 u1 a2 b2 u2 a3 b3 u3; 2: c1");
+    // The canary alone has version 2 when version 3 takes over.
+    f.store(Span::days(91));
+    f.run(Span::minutes(3), MINUTE);
+    assert_eq!((f.latest().version, f.latest().from_version), (3, 1), "{}", f.says());
+}
+
+#[test]
+fn one_damaged_row_does_not_hold_up_the_others() {
+    let mut f = Fleet::new(&small(), "");
+    f.store(Span::days(90));
+    f.run(Span::minutes(2), MINUTE);
+    let (now, bad) = (f.w.now, f.latest().id);
+    let damage = |tx: &mut store::Tx<'_>| {
+        tx.execute("UPDATE rollout SET policy = 'x' WHERE id = $1", &[bad.0.into()])?;
+        store::timer::set(tx, engine::loops::ROLLOUT, bad.0, now)?;
+        store::timer::set(tx, engine::loops::ROLLOUT, 999, now)
+    };
+    f.w.engine.store().write(&person(), now, damage).unwrap();
+    assert_eq!(f.w.engine.rollouts_once(&f.w.tick()).unwrap(), 2);
+    let due = |id| f.w.engine.store().read(|tx| store::timer::get(tx, engine::loops::ROLLOUT, id)).unwrap();
+    assert!(due(bad.0).is_some_and(|t| t > now), "it is tried again later");
+    assert_eq!(due(999), None, "and the other one was done");
 }
 
 #[test]
@@ -347,7 +486,7 @@ fn nobody_goes_back_to_what_is_below_its_incident_threshold() {
     assert_eq!(code(f.w.engine.roll_back(id, "no", &person(), &f.w.tick())), "version-too-old");
     assert_eq!(f.latest().state, State::Running, "nothing was changed");
     // By rule it halts, and says so.
-    f.w.engine.resume_rollout(id, "", &person(), &f.w.tick()).unwrap();
+    f.w.engine.resume_rollout(id, false, "", &person(), &f.w.tick()).unwrap();
     let stranger = Ca::new(f.w.now - Span::days(1), f.w.now + Span::days(30));
     f.serves_instead.insert("c1".into(), stranger.leaf(&["c1.example"], f.w.now - Span::days(1), f.w.now + Span::days(30)).0);
     f.run(Span::minutes(6), MINUTE);
@@ -387,7 +526,7 @@ fn an_emergency_goes_the_same_way_faster_and_waits_for_nothing() {
     assert_eq!(code(f.w.engine.start_rollout("www", None, Kind::Critical, "", &person(), &f.w.tick())), "reason-missing");
     let id = f.w.engine.start_rollout("www", None, Kind::Critical, "the key leaked", &person(), &f.w.tick()).unwrap();
     f.deaf.clear();
-    f.run(Span::minutes(6), MINUTE);
+    f.run(Span::minutes(6), Span::seconds(15));
     assert_eq!(f.says(), "done: canary 1/1, region eu 6/6, all 3/3; ");
     assert_eq!((f.latest().id, f.all()[1].state), (id, State::Superseded));
 }

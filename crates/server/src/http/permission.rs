@@ -193,7 +193,7 @@ impl Action {
             Action::Revoke => "revoke a certificate",
             Action::Certify => "make or renew a CA",
             Action::Rollout => "start, halt, resume or take back a rollout",
-            Action::Emergency => "start an emergency",
+            Action::Emergency => "start or end an emergency",
             Action::Drill => "run or end a drill",
         }
     }

@@ -2,7 +2,7 @@
 
 use api::v1;
 use axum::extract::State;
-use domain::{Fingerprint, Time, rollout::Kind, words::RolloutId};
+use domain::{Fingerprint, Span, Time, rollout::Kind, words::RolloutId};
 use engine::{
     revocations::{self, Ask},
     rollouts::{self, Detail},
@@ -35,11 +35,11 @@ pub(crate) struct Query {
 
 /// `GET /v1/rollouts`: the newest first.
 pub(crate) async fn list(State(shared): State<Shared>, caller: Caller, Asked(q): Asked<Query>) -> Answer<v1::Page<v1::Rollout>> {
-    let paging = Paging::new("rollouts", q.after.as_deref(), q.limit)?.at_most(MAX_PAGE);
+    let paging = Paging::within("rollouts", q.after.as_deref(), q.limit, MAX_PAGE)?;
     let work = move |call: &Call| {
         let rows = call.read(|tx| {
             let found = rollout::page(tx, q.open == Some(true), paging.first().map(RolloutId), paging.limit)?;
-            found.iter().map(|r| Ok(rollouts::detail(tx, r.id)?)).collect::<Result<Vec<_>, Problem>>()
+            found.into_iter().map(|r| Ok(rollouts::detail_of(tx, r)?)).collect::<Result<Vec<_>, Problem>>()
         })?;
         paging.page(&rows, |d| Cursor(d.rollout.id.0, 0, String::new()), |d| Ok(line(d)))
     };
@@ -80,46 +80,38 @@ async fn begin(shared: Shared, caller: Caller, name: String, body: v1::StartRoll
     shared.run(caller, scope, work).await.map(json)
 }
 
-pub(crate) async fn halt(
-    State(shared): State<Shared>,
-    caller: Caller,
-    Id(id): Id,
-    Json(body): Json<v1::Reason>,
-) -> Answer<v1::RolloutDetail> {
-    reason(&body.reason)?;
-    let work = move |permitted: &Permitted, call: &Call| {
-        call.engine().halt_rollout(RolloutId(id), &body.reason, &permitted.actor(), &call.tick)?;
-        detail(call, RolloutId(id))
-    };
-    shared.run(caller, Scope::Rollout(id), work).await.map(json)
+pub(crate) async fn halt(s: State<Shared>, caller: Caller, id: Id, Json(body): Json<v1::Reason>) -> Answer<v1::RolloutDetail> {
+    step(s, caller, id, body.reason, |call, id, reason, by| {
+        call.engine().halt_rollout(id, reason, by, &call.tick)?;
+        Ok(id)
+    })
+    .await
 }
 
-pub(crate) async fn resume(
-    State(shared): State<Shared>,
-    caller: Caller,
-    Id(id): Id,
-    Json(body): Json<v1::Reason>,
-) -> Answer<v1::RolloutDetail> {
-    reason(&body.reason)?;
-    let work = move |permitted: &Permitted, call: &Call| {
-        call.engine().resume_rollout(RolloutId(id), &body.reason, &permitted.actor(), &call.tick)?;
-        detail(call, RolloutId(id))
-    };
-    shared.run(caller, Scope::Rollout(id), work).await.map(json)
+pub(crate) async fn resume(s: State<Shared>, caller: Caller, id: Id, Json(body): Json<v1::ResumeRollout>) -> Answer<v1::RolloutDetail> {
+    let despite = body.despite;
+    step(s, caller, id, body.reason, move |call, id, reason, by| {
+        call.engine().resume_rollout(id, despite, reason, by, &call.tick)?;
+        Ok(id)
+    })
+    .await
 }
 
 /// `POST /v1/rollouts/{id}/rollback`: what takes it back.
-pub(crate) async fn rollback(
+pub(crate) async fn rollback(s: State<Shared>, caller: Caller, id: Id, Json(body): Json<v1::Reason>) -> Answer<v1::RolloutDetail> {
+    step(s, caller, id, body.reason, |call, id, reason, by| Ok(call.engine().roll_back(id, reason, by, &call.tick)?)).await
+}
+
+/// Something that a person does with a rollout; answers with the one that is named by what was done.
+async fn step(
     State(shared): State<Shared>,
     caller: Caller,
     Id(id): Id,
-    Json(body): Json<v1::Reason>,
+    why: String,
+    does: impl Fn(&Call, RolloutId, &str, &store::Actor) -> Result<RolloutId, Problem> + Send + 'static,
 ) -> Answer<v1::RolloutDetail> {
-    reason(&body.reason)?;
-    let work = move |permitted: &Permitted, call: &Call| {
-        let back = call.engine().roll_back(RolloutId(id), &body.reason, &permitted.actor(), &call.tick)?;
-        detail(call, back)
-    };
+    reason(&why)?;
+    let work = move |permitted: &Permitted, call: &Call| detail(call, does(call, RolloutId(id), &why, &permitted.actor())?);
     shared.run(caller, Scope::Rollout(id), work).await.map(json)
 }
 
@@ -192,6 +184,7 @@ fn line(d: &Detail) -> v1::Rollout {
         left_behind: d.left_behind.0,
         wave: begun.map(|w| w.title.clone()),
         says,
+        needs_a_person: d.needs_a_person,
         created_at: r.created_at.to_string(),
         ended_at: r.ended_at.map(|t| t.to_string()),
     }
@@ -229,15 +222,53 @@ pub(crate) async fn open(
     Json(body): Json<v1::NewRevocation>,
 ) -> Answer<v1::RevocationDetail> {
     reason(&body.reason)?;
-    let deadline: Time = convert::time("deadline", &body.deadline)?;
+    let at = body.deadline.as_deref().map(|d| convert::time("deadline", d)).transpose()?;
+    if at.is_some() && body.within_seconds.is_some() {
+        return Err(Problem::bad("bad-revocation", "a deadline is a moment or a time from now, not both: deadline or within_seconds"));
+    }
+    let within = body.within_seconds.map(Span::seconds);
+    if within.is_some_and(|w| w <= Span::ZERO || w > revocations::FURTHEST) {
+        return Err(Problem::bad("bad-revocation", "within_seconds is a time from now, of 90 days at most"));
+    }
     let bad = |_| Problem::bad("bad-revocation", "a certificate is named by its SHA-256: 64 hexadecimal digits");
     let certificates = body.certificates.iter().map(|c| Fingerprint::parse(c)).collect::<Result<Vec<_>, _>>().map_err(bad)?;
-    let ask = Ask { issuer: body.issuer, certificates, secrets: body.secrets, deadline: Some(deadline) };
     let work = move |permitted: &Permitted, call: &Call| {
-        let id = call.engine().open_revocation(&ask, &body.reason, &permitted.actor(), &call.tick)?;
+        let deadline: Option<Time> = at.or(within.map(|w| call.tick.now + w));
+        let ask = Ask { issuer: body.issuer.clone(), certificates: certificates.clone(), secrets: body.secrets.clone(), deadline };
+        let opened = call.engine().open_revocation(&ask, body.dry_run, &body.reason, &permitted.actor(), &call.tick)?;
+        Ok(shown(opened))
+    };
+    shared.run(caller, Scope::Store, work).await.map(json)
+}
+
+/// `POST /v1/revocations/{id}/withdraw`.
+pub(crate) async fn withdraw(
+    State(shared): State<Shared>,
+    caller: Caller,
+    Id(id): Id,
+    Json(body): Json<v1::Reason>,
+) -> Answer<v1::RevocationDetail> {
+    reason(&body.reason)?;
+    let work = move |permitted: &Permitted, call: &Call| {
+        call.engine().withdraw_revocation(id, &body.reason, &permitted.actor(), &call.tick)?;
         revocation_detail(call, id)
     };
     shared.run(caller, Scope::Store, work).await.map(json)
+}
+
+/// `GET /v1/revocations/{id}/secrets`: in the order of risk.
+pub(crate) async fn revoked_secrets(
+    State(shared): State<Shared>,
+    caller: Caller,
+    Id(id): Id,
+    Asked(q): Asked<Revocations>,
+) -> Answer<v1::Page<v1::RevokedSecret>> {
+    let paging = Paging::new("revoked-secrets", q.after.as_deref(), q.limit)?;
+    let work = move |call: &Call| {
+        let rows = call.read(|tx| Ok(revocations::secrets(tx, id, paging.first(), paging.limit)?))?;
+        paging.page(&rows, |(_, a, ..)| Cursor(a.place, 0, String::new()), |one| Ok(revoked_secret(one.clone())))
+    };
+    shared.run(caller, Scope::Store, move |_, call| work(call)).await.map(json)
 }
 
 fn revoked(r: &revocation::Revocation) -> v1::Revocation {
@@ -249,26 +280,33 @@ fn revoked(r: &revocation::Revocation) -> v1::Revocation {
         actor: pki::text::escape(&r.actor),
         created_at: r.created_at.to_string(),
         ended_at: r.ended_at.map(|t| t.to_string()),
+        withdrawn_by: (!r.withdrawn_by.is_empty()).then(|| pki::text::escape(&r.withdrawn_by)),
+        withdrawn_for: (!r.withdrawn_by.is_empty()).then(|| pki::text::escape(&r.withdrawn_for)),
     }
 }
 
 fn revocation_detail(call: &Call, id: i64) -> Result<v1::RevocationDetail, Problem> {
-    let d = call.read(|tx| Ok(revocations::detail(tx, id)?))?;
-    Ok(v1::RevocationDetail {
+    Ok(shown(call.read(|tx| Ok(revocations::detail(tx, id)?))?))
+}
+
+fn shown(d: revocations::Detail) -> v1::RevocationDetail {
+    v1::RevocationDetail {
         revocation: revoked(&d.revocation),
         certificates: d.certificates,
         incident: d.incident,
-        secrets: d
-            .secrets
-            .into_iter()
-            .map(|(name, a, still_serving, targets)| v1::RevokedSecret {
-                name,
-                rollout: (a.rollout != 0).then_some(a.rollout),
-                detail: pki::text::escape(&a.detail),
-                done_at: a.done_at.map(|t| t.to_string()),
-                still_serving,
-                targets,
-            })
-            .collect(),
-    })
+        secrets_total: d.count.0,
+        secrets_replaced: d.count.1,
+        secrets: d.secrets.into_iter().map(revoked_secret).collect(),
+    }
+}
+
+fn revoked_secret((name, a, still_serving, targets): revocations::One) -> v1::RevokedSecret {
+    v1::RevokedSecret {
+        name,
+        rollout: (a.rollout != 0).then_some(a.rollout),
+        detail: pki::text::escape(&a.detail),
+        done_at: a.done_at.map(|t| t.to_string()),
+        still_serving,
+        targets,
+    }
 }

@@ -419,9 +419,14 @@ pub(crate) static ROUTES: &[Route] = &[
     write("/v1/rollouts/{id}/halt", Action::Rollout, "Send nothing more out", schema::<v1::Reason>, schema::<v1::RolloutDetail>, || {
         post(rollouts::halt)
     }),
-    write("/v1/rollouts/{id}/resume", Action::Rollout, "Let it go on", schema::<v1::Reason>, schema::<v1::RolloutDetail>, || {
-        post(rollouts::resume)
-    }),
+    write(
+        "/v1/rollouts/{id}/resume",
+        Action::Rollout,
+        "Let it go on, past what stopped it",
+        schema::<v1::ResumeRollout>,
+        schema::<v1::RolloutDetail>,
+        || post(rollouts::resume),
+    ),
     write(
         "/v1/rollouts/{id}/rollback",
         Action::Rollout,
@@ -444,6 +449,17 @@ pub(crate) static ROUTES: &[Route] = &[
     read("/v1/revocations/{id}", "One of these, with what became of each secret", &[], schema::<v1::RevocationDetail>, || {
         get(rollouts::revocation)
     }),
+    read("/v1/revocations/{id}/secrets", "All of its secrets, in the order of risk", PAGED, page::<v1::RevokedSecret>, || {
+        get(rollouts::revoked_secrets)
+    }),
+    write(
+        "/v1/revocations/{id}/withdraw",
+        Action::Emergency,
+        "Withdraw one that was a mistake",
+        schema::<v1::Reason>,
+        schema::<v1::RevocationDetail>,
+        || post(rollouts::withdraw),
+    ),
     read("/v1/expiring", "Stored certificates that end soon", &["within", "after", "limit"], page::<v1::Ending>, || {
         get(findings::expiring)
     }),

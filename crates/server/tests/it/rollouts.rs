@@ -65,6 +65,9 @@ fn a_rollout_is_started_watched_halted_resumed_and_taken_back_by_whoever_may() {
     world.engine.rollouts_once(&world.tick()).unwrap();
     assert_eq!(world.get(&viewer, "/v1/rollouts?open=true").good()["items"][0]["halted"], true);
     world.post(&owner, "/v1/rollouts/1/resume", &json!({ "reason": "" })).good();
+    let despite = |reason: &str| world.post(&owner, "/v1/rollouts/1/resume", &json!({ "despite": true, "reason": reason })).code().1;
+    assert_eq!((despite(""), despite("x")), ("reason-missing".into(), "nothing-in-the-way".into()));
+    assert_eq!(world.get(&viewer, "/v1/rollouts?limit=101").code().0, 400, "no list gives fewer than it is asked for");
     // Nobody was ever seen serving anything, so there is nothing to go back to.
     assert_eq!(world.post(&owner, "/v1/rollouts/1/rollback", &json!({ "reason": "x" })).code().1, "no-version-before");
     assert_eq!(world.post(&owner, "/v1/secrets/www/rollouts/critical", &json!({})).code().1, "reason-missing");
@@ -80,6 +83,10 @@ fn a_revocation_is_an_admins() {
     let deadline = (world.now() + Span::hours(24)).to_string();
     let ask = json!({ "issuer": "Test CA", "deadline": deadline, "reason": "the CA says so" });
     assert_eq!(world.post(&owner, "/v1/revocations", &ask).code(), (403, "forbidden".into()));
+    let within = json!({ "issuer": "Test CA", "within_seconds": 86400, "dry_run": true, "reason": "a try" });
+    let tried = world.post(&world.admin, "/v1/revocations", &within).good();
+    assert_eq!((&tried["id"], &tried["deadline"], &tried["secrets_total"]), (&json!(0), &json!(deadline), &json!(1)));
+    assert_eq!(world.get(&owner, "/v1/revocations").good()["items"], json!([]), "nothing was opened");
     let opened = world.post(&world.admin, "/v1/revocations", &ask).good();
     assert_eq!((&opened["id"], &opened["certificates"], &opened["secrets"][0]["name"]), (&json!(1), &json!(1), &json!("www")));
     world.engine.revocations_once(&world.tick()).unwrap();
@@ -91,7 +98,15 @@ fn a_revocation_is_an_admins() {
         (json!({ "issuer": "Nobody", "deadline": deadline, "reason": "x" }), "nothing-affected"),
         (json!({ "certificates": ["ab"], "deadline": deadline, "reason": "x" }), "bad-revocation"),
         (json!({ "issuer": "Test CA", "deadline": "soon", "reason": "x" }), "bad-time"),
+        (json!({ "issuer": "Test CA", "deadline": deadline, "within_seconds": 60, "reason": "x" }), "bad-revocation"),
+        (json!({ "issuer": "Test CA", "within_seconds": -1, "reason": "x" }), "bad-revocation"),
     ] {
         assert_eq!(world.post(&world.admin, "/v1/revocations", &bad).code().1, code);
     }
+    assert_eq!(world.get(&owner, "/v1/revocations/1/secrets").good()["items"][0]["name"], "www");
+    let why = json!({ "reason": "it was not ours" });
+    assert_eq!(world.post(&owner, "/v1/revocations/1/withdraw", &why).code().0, 403);
+    let withdrawn = world.post(&world.admin, "/v1/revocations/1/withdraw", &why).good();
+    assert_eq!(withdrawn["withdrawn_for"], "it was not ours");
+    assert_eq!(world.post(&world.admin, "/v1/revocations/1/withdraw", &why).code().1, "revocation-ended");
 }

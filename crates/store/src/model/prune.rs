@@ -68,6 +68,18 @@ pub fn sweeps(tx: &mut Tx<'_>, before: Time, limit: i64) -> Result<u64> {
     )
 }
 
+/// Deletes what became of each target of rollouts that ended before a moment and have a successor that was not taken back: what production
+/// has, and what brought it there, stays known.
+pub fn rollout_targets(tx: &mut Tx<'_>, before: Time, limit: i64) -> Result<u64> {
+    tx.execute(
+        "DELETE FROM rollout_target WHERE (rollout_id, target_id) IN (SELECT p.rollout_id, p.target_id FROM rollout r \
+         JOIN rollout_target p ON p.rollout_id = r.id WHERE r.ended_at < $1 AND EXISTS (SELECT 1 FROM rollout n \
+         WHERE n.secret_id = r.secret_id AND n.id > r.id AND n.state <> 'rolled-back' AND n.state <> 'waiting') \
+         ORDER BY p.rollout_id, p.target_id LIMIT $2)",
+        &[before.into(), limit.into()],
+    )
+}
+
 /// Nothing that was observed names the chain, and nobody has presented it since a moment.
 const UNUSED: &str = "kept_at < $2 AND NOT EXISTS (SELECT 1 FROM observation o WHERE o.good_chain = chain.hash) \
                       AND NOT EXISTS (SELECT 1 FROM observation_change c WHERE c.chain = chain.hash)";

@@ -23,11 +23,15 @@ pub struct Revocation {
     pub actor: String,
     /// When.
     pub created_at: Time,
-    /// When every target was observed without what is to be replaced.
+    /// When every target was observed without what is to be replaced, or when it was withdrawn.
     pub ended_at: Option<Time>,
+    /// Who withdrew it, empty for nobody.
+    pub withdrawn_by: String,
+    /// Why.
+    pub withdrawn_for: String,
 }
 
-const COLUMNS: &str = "id, asked, deadline_at, reason, actor, created_at, ended_at";
+const COLUMNS: &str = "id, asked, deadline_at, reason, actor, created_at, ended_at, withdrawn_by, withdrawn_for";
 
 fn from_row(r: &Row) -> Result<Revocation> {
     Ok(Revocation {
@@ -38,13 +42,15 @@ fn from_row(r: &Row) -> Result<Revocation> {
         actor: r.text(4)?.into(),
         created_at: r.time(5)?,
         ended_at: r.opt_time(6)?,
+        withdrawn_by: r.text(7)?.into(),
+        withdrawn_for: r.text(8)?.into(),
     })
 }
 
 /// Adds a revocation.
 pub fn insert(tx: &mut Tx<'_>, r: &Revocation) -> Result<()> {
     tx.execute(
-        &format!("INSERT INTO revocation ({COLUMNS}, generation) VALUES ($1,$2,$3,$4,$5,$6,$7,0)"),
+        &format!("INSERT INTO revocation ({COLUMNS}, generation) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,0)"),
         &[
             r.id.into(),
             list_column(&r.asked).into(),
@@ -53,6 +59,8 @@ pub fn insert(tx: &mut Tx<'_>, r: &Revocation) -> Result<()> {
             (&r.actor).into(),
             r.created_at.into(),
             r.ended_at.into(),
+            (&r.withdrawn_by).into(),
+            (&r.withdrawn_for).into(),
         ],
     )?;
     Ok(())
@@ -81,11 +89,18 @@ pub fn end(tx: &mut Tx<'_>, id: i64, now: Time) -> Result<()> {
     Ok(())
 }
 
-/// Adds a leaf that is to be replaced.
+/// It was a mistake: nothing of it is to be replaced any more.
+pub fn withdraw(tx: &mut Tx<'_>, id: i64, by: &str, reason: &str, now: Time) -> Result<()> {
+    let sql = "UPDATE revocation SET withdrawn_by = $2, withdrawn_for = $3, withdrawn_at = $4, ended_at = $4 WHERE id = $1";
+    tx.execute(sql, &[id.into(), by.into(), reason.into(), now.into()])?;
+    Ok(())
+}
+
+/// Adds a leaf that is to be replaced, of a version of a secret; 0 for one that was only seen.
 pub fn insert_leaf(tx: &mut Tx<'_>, id: i64, leaf: &Fingerprint, secret: SecretId, version: i64) -> Result<()> {
     tx.execute(
         "INSERT INTO revoked_leaf (revocation_id, leaf, secret_id, version) VALUES ($1,$2,$3,$4) \
-         ON CONFLICT (revocation_id, leaf) DO UPDATE SET version = $4",
+         ON CONFLICT (revocation_id, secret_id, version, leaf) DO NOTHING",
         &[id.into(), (*leaf.as_bytes()).into(), secret.0.into(), version.into()],
     )?;
     Ok(())
@@ -94,24 +109,55 @@ pub fn insert_leaf(tx: &mut Tx<'_>, id: i64, leaf: &Fingerprint, secret: SecretI
 /// The leaves of a revocation, with the secret and version that each is of.
 pub fn leaves(tx: &mut Tx<'_>, id: i64) -> Result<Vec<(Fingerprint, SecretId, i64)>> {
     let sql = "SELECT leaf, secret_id, version FROM revoked_leaf WHERE revocation_id = $1 ORDER BY secret_id, version, leaf";
-    let leaf = |r: &Row| {
-        let leaf = fingerprint(r, 0)?.ok_or_else(|| StoreError::Corrupt { what: String::from("a revoked leaf") })?;
-        Ok((leaf, SecretId(r.int(1)?), r.int(2)?))
-    };
+    let leaf = |r: &Row| Ok((leaf(r)?, SecretId(r.int(1)?), r.int(2)?));
     tx.query(sql, &[id.into()])?.iter().map(leaf).collect()
 }
 
-/// The revocations that a leaf is of: number, deadline and reason, the earliest deadline first.
+/// The leaves of a revocation that are of one secret, each once.
+pub fn leaves_of(tx: &mut Tx<'_>, id: i64, secret: SecretId) -> Result<BTreeSet<Fingerprint>> {
+    let sql = "SELECT DISTINCT leaf FROM revoked_leaf WHERE revocation_id = $1 AND secret_id = $2 ORDER BY leaf";
+    tx.query(sql, &[id.into(), secret.0.into()])?.iter().map(leaf).collect()
+}
+
+fn leaf(r: &Row) -> Result<Fingerprint> {
+    fingerprint(r, 0)?.ok_or_else(|| StoreError::Corrupt { what: String::from("a revoked leaf") })
+}
+
+/// How many certificates a revocation is about.
+pub fn count_leaves(tx: &mut Tx<'_>, id: i64) -> Result<i64> {
+    tx.query_one("SELECT COUNT(DISTINCT leaf) FROM revoked_leaf WHERE revocation_id = $1", &[id.into()])?.int(0)
+}
+
+/// The revocations that a leaf is of and that were not withdrawn: number, deadline and reason, the earliest deadline first.
 pub fn of_leaf(tx: &mut Tx<'_>, leaf: &Fingerprint) -> Result<Vec<(i64, Time, String)>> {
-    let sql = "SELECT v.id, v.deadline_at, v.reason FROM revoked_leaf l JOIN revocation v ON v.id = l.revocation_id WHERE l.leaf = $1 \
-               ORDER BY v.deadline_at, v.id";
+    let sql = "SELECT DISTINCT v.id, v.deadline_at, v.reason FROM revoked_leaf l JOIN revocation v ON v.id = l.revocation_id \
+               WHERE l.leaf = $1 AND v.withdrawn_at IS NULL ORDER BY v.deadline_at, v.id";
     tx.query(sql, &[(*leaf.as_bytes()).into()])?.iter().map(|r| Ok((r.int(0)?, r.time(1)?, r.text(2)?.to_owned()))).collect()
 }
 
-/// The revocation that a version is of, where it is of one.
+/// The revocation that a version is of, where it is of one that was not withdrawn: by its number, or since one of its certificates is of it.
 pub fn of_version(tx: &mut Tx<'_>, secret: SecretId, version: i64) -> Result<Option<i64>> {
-    let sql = "SELECT revocation_id FROM revoked_leaf WHERE secret_id = $1 AND version = $2 ORDER BY revocation_id LIMIT 1";
-    tx.query_opt(sql, &[secret.0.into(), version.into()])?.map(|r| r.int(0)).transpose()
+    let by_number = "SELECT MIN(v.id) FROM revoked_leaf l JOIN revocation v ON v.id = l.revocation_id AND v.withdrawn_at IS NULL \
+                     WHERE l.secret_id = $1 AND l.version = $2";
+    if let Some(id) = tx.query_one(by_number, &[secret.0.into(), version.into()])?.opt_int(0)? {
+        return Ok(Some(id));
+    }
+    let by_leaf = "SELECT MIN(v.id) FROM instance i JOIN revoked_leaf l ON l.leaf = i.leaf \
+                   JOIN revocation v ON v.id = l.revocation_id AND v.withdrawn_at IS NULL WHERE i.secret_id = $1 AND i.version = $2";
+    tx.query_one(by_leaf, &[secret.0.into(), version.into()])?.opt_int(0)
+}
+
+/// The newest version of a secret that a revocation is of which was not withdrawn; 0 for none.
+pub fn newest_revoked(tx: &mut Tx<'_>, secret: SecretId) -> Result<i64> {
+    let sql = "SELECT MAX(l.version) FROM revoked_leaf l JOIN revocation v ON v.id = l.revocation_id AND v.withdrawn_at IS NULL \
+               WHERE l.secret_id = $1";
+    Ok(tx.query_one(sql, &[secret.0.into()])?.opt_int(0)?.unwrap_or_default())
+}
+
+/// How many targets still answer with something of a revocation, of whichever secret.
+pub fn open_lines(tx: &mut Tx<'_>, id: i64) -> Result<i64> {
+    let sql = "SELECT COUNT(*) FROM incident i JOIN incident_line l ON l.incident_id = i.id AND l.closed_at IS NULL WHERE i.subject = $1";
+    tx.query_one(sql, &[format!("revocation/{id}").as_str().into()])?.int(0)
 }
 
 /// A secret of a revocation.
@@ -127,6 +173,8 @@ pub struct Affected {
     pub rollout: i64,
     /// What is waited for.
     pub detail: String,
+    /// When its issuer was asked for a new one.
+    pub asked_at: Option<Time>,
     /// When all of its targets were observed without what is to be replaced.
     pub done_at: Option<Time>,
 }
@@ -134,28 +182,48 @@ pub struct Affected {
 /// Writes what became of a secret.
 pub fn put_affected(tx: &mut Tx<'_>, id: i64, a: &Affected) -> Result<()> {
     tx.execute(
-        "INSERT INTO revocation_secret (revocation_id, secret_id, place, version, rollout_id, detail, done_at) \
-         VALUES ($1,$2,$3,$4,$5,$6,$7) ON CONFLICT (revocation_id, secret_id) DO UPDATE SET rollout_id = $5, detail = $6, done_at = $7",
-        &[id.into(), a.secret.0.into(), a.place.into(), a.version.into(), a.rollout.into(), (&a.detail).into(), a.done_at.into()],
+        "INSERT INTO revocation_secret (revocation_id, secret_id, place, version, rollout_id, detail, done_at, asked_at) \
+         VALUES ($1,$2,$3,$4,$5,$6,$7,$8) ON CONFLICT (revocation_id, secret_id) \
+         DO UPDATE SET rollout_id = $5, detail = $6, done_at = $7, asked_at = $8",
+        &[
+            id.into(),
+            a.secret.0.into(),
+            a.place.into(),
+            a.version.into(),
+            a.rollout.into(),
+            (&a.detail).into(),
+            a.done_at.into(),
+            a.asked_at.into(),
+        ],
     )?;
     Ok(())
 }
 
-/// The secrets of a revocation, in the order of risk.
-pub fn affected(tx: &mut Tx<'_>, id: i64) -> Result<Vec<Affected>> {
-    let sql = "SELECT secret_id, place, version, rollout_id, detail, done_at FROM revocation_secret WHERE revocation_id = $1 \
-               ORDER BY place, secret_id";
-    let row = |r: &Row| {
-        Ok(Affected {
-            secret: SecretId(r.int(0)?),
-            place: r.int(1)?,
-            version: r.int(2)?,
-            rollout: r.int(3)?,
-            detail: r.text(4)?.into(),
-            done_at: r.opt_time(5)?,
-        })
-    };
-    tx.query(sql, &[id.into()])?.iter().map(row).collect()
+const AFFECTED: &str = "secret_id, place, version, rollout_id, detail, done_at, asked_at FROM revocation_secret WHERE revocation_id = $1";
+
+fn affected_row(r: &Row) -> Result<Affected> {
+    Ok(Affected {
+        secret: SecretId(r.int(0)?),
+        place: r.int(1)?,
+        version: r.int(2)?,
+        rollout: r.int(3)?,
+        detail: r.text(4)?.into(),
+        done_at: r.opt_time(5)?,
+        asked_at: r.opt_time(6)?,
+    })
+}
+
+/// Secrets of a revocation behind a place, in the order of risk; only those that are still to be replaced, where that is asked.
+pub fn affected(tx: &mut Tx<'_>, id: i64, only_open: bool, after: Option<i64>, limit: i64) -> Result<Vec<Affected>> {
+    let open = if only_open { "AND done_at IS NULL" } else { "" };
+    let sql = format!("SELECT {AFFECTED} {open} AND place > $2 ORDER BY place, secret_id LIMIT $3");
+    tx.query(&sql, &[id.into(), after.unwrap_or(-1).into(), limit.into()])?.iter().map(affected_row).collect()
+}
+
+/// How many secrets a revocation has, and how many of them are replaced.
+pub fn count_affected(tx: &mut Tx<'_>, id: i64) -> Result<(i64, i64)> {
+    let row = tx.query_one("SELECT COUNT(*), COUNT(done_at) FROM revocation_secret WHERE revocation_id = $1", &[id.into()])?;
+    Ok((row.int(0)?, row.int(1)?))
 }
 
 /// Wakes a loop for every open revocation that a secret is part of.
@@ -201,8 +269,7 @@ pub fn observed(tx: &mut Tx<'_>) -> Result<Vec<(SecretId, Fingerprint, Vec<u8>)>
 pub fn all_replaced(tx: &mut Tx<'_>, secret: SecretId, since: Time, leaves: &BTreeSet<Fingerprint>, replacement: bool) -> Result<bool> {
     if replacement {
         // The oldest version that is none of these: what targets show is settled by the same evidence as their lines.
-        let sql = "SELECT MAX(version) FROM revoked_leaf WHERE secret_id = $1";
-        let revoked = tx.query_one(sql, &[secret.0.into()])?.opt_int(0)?.unwrap_or_default();
+        let revoked = newest_revoked(tx, secret)?;
         let behind = "SELECT COUNT(*) FROM target WHERE secret_id = $1 AND retired_at IS NULL AND (required = 0 OR shows <= $2)";
         if tx.query_one(behind, &[secret.0.into(), revoked.into()])?.int(0)? > 0 {
             return Ok(false);

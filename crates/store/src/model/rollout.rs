@@ -1,14 +1,16 @@
 //! Rollouts: versions on their way, their plans, and what became of each target.
 
-use super::{fingerprint, served, word};
+use super::{fingerprint, list, served, word};
 use crate::{Result, Row, StoreError, Tx, Value};
 use domain::{
     Fingerprint, Time,
     finding::Code,
+    policy::Level,
     rollout::{Kind, Placed, State},
     target::Served,
     words::{IncidentId, NodeId, RolloutId, SecretId, TargetId},
 };
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A rollout as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -228,6 +230,8 @@ pub struct Part {
     pub observed_at: Option<Time>,
     /// When it was left behind.
     pub quarantined_at: Option<Time>,
+    /// When a person said that the rollout goes on whatever is wrong with it.
+    pub excused_at: Option<Time>,
     /// The target's name.
     pub name: String,
     /// The oldest version that it shows.
@@ -238,12 +242,14 @@ pub struct Part {
     pub retired: bool,
     /// When it was last looked at.
     pub looked_at: Option<Time>,
+    /// Who dials it: vantages; nobody, where it is attested or read by an agent.
+    pub vantages: Vec<String>,
 }
 
 /// The targets of a rollout, wave by wave, in the order in which they are told.
 pub fn parts(tx: &mut Tx<'_>, id: RolloutId) -> Result<Vec<Part>> {
     let sql = "SELECT p.target_id, p.wave, p.begun_at, p.observed_at, p.quarantined_at, t.name, t.shows, t.served_kind, t.served_until, \
-               t.retired_at, t.observed_at FROM rollout_target p JOIN target t ON t.id = p.target_id WHERE p.rollout_id = $1 \
+               t.retired_at, t.observed_at, p.excused_at, t.kind, t.vantages, t.optional_vantages FROM rollout_target p JOIN target t ON t.id = p.target_id WHERE p.rollout_id = $1 \
                ORDER BY p.wave, p.place, p.target_id";
     let mut all = Vec::new();
     tx.for_each(sql, &[id.0.into()], |r| {
@@ -258,6 +264,11 @@ pub fn parts(tx: &mut Tx<'_>, id: RolloutId) -> Result<Vec<Part>> {
             served: served(r.int(7)?, r.opt_int(8)?),
             retired: r.opt_int(9)?.is_some(),
             looked_at: r.opt_time(10)?,
+            excused_at: r.opt_time(11)?,
+            vantages: match r.text(12)? {
+                "endpoint" => list(r.text(13)?)?.into_iter().chain(list(r.text(14)?)?).collect(),
+                _ => Vec::new(),
+            },
         });
         Ok(())
     })?;
@@ -300,6 +311,23 @@ pub fn mark(
         "UPDATE rollout_target SET begun_at = $3, observed_at = $4, quarantined_at = $5 WHERE rollout_id = $1 AND target_id = $2",
         &[id.0.into(), target.0.into(), begun.into(), observed.into(), behind.into()],
     )?;
+    Ok(())
+}
+
+/// From now on what is wrong with these targets stops the rollout no more.
+pub fn excuse(tx: &mut Tx<'_>, id: RolloutId, targets: &[TargetId], now: Time) -> Result<()> {
+    for target in targets {
+        let sql = "UPDATE rollout_target SET excused_at = $3 WHERE rollout_id = $1 AND target_id = $2";
+        tx.execute(sql, &[id.0.into(), target.0.into(), now.into()])?;
+    }
+    Ok(())
+}
+
+/// Nobody waits any more for whom rollouts of a secret before this one left behind, nor for whom it did itself where `this` too.
+pub fn forget_left_behind(tx: &mut Tx<'_>, secret: SecretId, id: RolloutId, this: bool) -> Result<()> {
+    let sql = "UPDATE rollout_target SET quarantined_at = NULL WHERE quarantined_at IS NOT NULL AND rollout_id IN \
+               (SELECT id FROM rollout WHERE secret_id = $1 AND (id < $2 OR ($3 = 1 AND id = $2)))";
+    tx.execute(sql, &[secret.0.into(), id.0.into(), i64::from(this).into()])?;
     Ok(())
 }
 
@@ -349,6 +377,8 @@ pub struct Carrier {
     pub node: NodeId,
     /// Its name.
     pub name: String,
+    /// Its region, empty for none.
+    pub region: String,
     /// When it was last heard of.
     pub seen_at: Option<Time>,
     /// By how many seconds its clock is ahead.
@@ -369,18 +399,18 @@ pub struct Carrier {
     pub detail: String,
 }
 
-/// The nodes behind the targets of a rollout that were told and that were not observed, in the order of (target, node).
+/// The nodes behind the targets of a rollout that were told, in the order of (target, node).
 pub fn carriers(tx: &mut Tx<'_>, id: RolloutId, secret: SecretId) -> Result<Vec<Carrier>> {
     let sql = format!("{CARRIERS} WHERE p.rollout_id = $2 AND p.begun_at IS NOT NULL ORDER BY p.target_id, n.id");
     tx.query(&sql, &[secret.0.into(), id.0.into()])?.iter().map(carrier).collect()
 }
 
-/// The nodes that carry a secret to these targets of a rollout, in the order of (node, target): whoever takes their rows does so in one
-/// order.
-pub fn nodes_of(tx: &mut Tx<'_>, id: RolloutId, secret: SecretId, targets: &[TargetId]) -> Result<Vec<Carrier>> {
-    let sql = format!("{CARRIERS} WHERE p.rollout_id = $2 ORDER BY n.id, p.target_id");
+/// The nodes that carry a secret to these targets of a wave of a rollout, in the order of (node, target): whoever takes their rows does so in
+/// one order.
+pub fn nodes_of(tx: &mut Tx<'_>, id: RolloutId, secret: SecretId, wave: i64, targets: &BTreeSet<TargetId>) -> Result<Vec<Carrier>> {
+    let sql = format!("{CARRIERS} WHERE p.rollout_id = $2 AND p.wave = $3 ORDER BY n.id, p.target_id");
     let mut all = Vec::new();
-    tx.for_each(&sql, &[secret.0.into(), id.0.into()], |r| {
+    tx.for_each(&sql, &[secret.0.into(), id.0.into(), wave.into()], |r| {
         if targets.contains(&TargetId(r.int(0)?)) {
             all.push(carrier(&r)?);
         }
@@ -390,7 +420,7 @@ pub fn nodes_of(tx: &mut Tx<'_>, id: RolloutId, secret: SecretId, targets: &[Tar
 }
 
 const CARRIERS: &str = "SELECT p.target_id, n.id, n.name, n.seen_at, n.clock_off, s.version, s.desired_at, s.fetched_at, s.installed_at, \
-     s.failed_at, s.state, s.detail FROM rollout_target p JOIN target_node tn ON tn.target_id = p.target_id \
+     s.failed_at, s.state, s.detail, n.region FROM rollout_target p JOIN target_node tn ON tn.target_id = p.target_id \
      JOIN node n ON n.id = tn.node_id AND n.retired_at IS NULL JOIN node_secret s ON s.node_id = n.id AND s.secret_id = $1";
 
 fn carrier(r: &Row) -> Result<Carrier> {
@@ -407,6 +437,7 @@ fn carrier(r: &Row) -> Result<Carrier> {
         failed_at: r.opt_time(9)?,
         state: r.text(10)?.into(),
         detail: r.text(11)?.into(),
+        region: r.text(12)?.into(),
     })
 }
 
@@ -448,14 +479,30 @@ pub fn lines(tx: &mut Tx<'_>, id: RolloutId, secret: SecretId, version: i64) -> 
     tx.query(sql, &[id.0.into(), secret.0.into(), version.into()])?.iter().map(line).collect()
 }
 
-/// What of a rollout's targets is not answered: target, since when, and what is missing. In the order of (target, key).
-pub fn silences(tx: &mut Tx<'_>, id: RolloutId) -> Result<Vec<(TargetId, Option<Time>, String)>> {
+/// What of a rollout's targets is not answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Silence {
+    /// The target.
+    pub target: TargetId,
+    /// What it asks for: for information where a single look failed.
+    pub level: Level,
+    /// Since when, where known.
+    pub since: Option<Time>,
+    /// What is missing.
+    pub detail: String,
+}
+
+/// What of the targets of a rollout that were told is not answered, in the order of (target, key).
+pub fn silences(tx: &mut Tx<'_>, id: RolloutId) -> Result<Vec<Silence>> {
     let codes = [Code::Unreachable, Code::NotObserved, Code::NeverObserved, Code::NoRoute].map(|c| format!("'{c}'")).join(", ");
     let sql = format!(
-        "SELECT f.target_id, f.since, f.detail FROM rollout_target p JOIN finding f ON f.target_id = p.target_id \
+        "SELECT f.target_id, f.level, f.since, f.detail FROM rollout_target p JOIN finding f ON f.target_id = p.target_id \
          WHERE p.rollout_id = $1 AND p.begun_at IS NOT NULL AND f.code IN ({codes}) ORDER BY f.target_id, f.key"
     );
-    tx.query(&sql, &[id.0.into()])?.iter().map(|r| Ok((TargetId(r.int(0)?), r.opt_time(1)?, r.text(2)?.to_owned()))).collect()
+    let silence = |r: &Row| -> Result<Silence> {
+        Ok(Silence { target: TargetId(r.int(0)?), level: word(r, 1, Level::parse)?, since: r.opt_time(2)?, detail: r.text(3)?.to_owned() })
+    };
+    tx.query(&sql, &[id.0.into()])?.iter().map(silence).collect()
 }
 
 /// How many targets of a wave there are, were told, were observed, and were left behind.
@@ -528,15 +575,49 @@ pub fn left_behind(tx: &mut Tx<'_>, id: RolloutId) -> Result<Vec<String>> {
     tx.query(sql, &[id.0.into()])?.iter().map(|r| Ok(r.text(0)?.to_owned())).collect()
 }
 
-/// Whether a certificate of a version exists that a node may have: its own, its region's, or everybody's.
-pub fn has_certificate_for(tx: &mut Tx<'_>, secret: SecretId, version: i64, node: &str) -> Result<bool> {
-    let sql = "SELECT 1 FROM instance i WHERE i.secret_id = $1 AND i.version = $2 AND (i.scope = 'all' OR i.scope = $3 \
-               OR i.scope = (SELECT region FROM node WHERE name = $3)) ORDER BY i.id LIMIT 1";
-    Ok(tx.query_opt(sql, &[secret.0.into(), version.into(), node.into()])?.is_some())
+/// For whom certificates of a version exist, and who waits for an issuer. A scope is a node's name, a region's, or "all".
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Issued {
+    /// What there is a certificate for; since when, where it was made for a key that was born there.
+    pub scopes: BTreeMap<String, Option<Time>>,
+    /// What an issuer was asked for and has not answered.
+    pub asked: BTreeSet<String>,
 }
 
-/// What the versions of a secret that its targets show are, the newest first.
+/// For whom certificates of a version exist, and who waits for an issuer.
+pub fn issued(tx: &mut Tx<'_>, secret: SecretId, version: i64) -> Result<Issued> {
+    let params = [secret.0.into(), version.into()];
+    let mut all = Issued::default();
+    tx.for_each("SELECT DISTINCT scope FROM instance WHERE secret_id = $1 AND version = $2 ORDER BY scope", &params, |r| {
+        all.scopes.insert(r.text(0)?.to_owned(), None);
+        Ok(())
+    })?;
+    let made = "SELECT scope, MAX(done_at) FROM (SELECT scope, done_at FROM issued WHERE secret_id = $1 AND version = $2 AND state = 'signed' \
+                UNION ALL SELECT scope, done_at FROM signing_order WHERE secret_id = $1 AND version = $2 AND state = 'issued') made \
+                GROUP BY scope ORDER BY scope";
+    tx.for_each(made, &params, |r| {
+        if let Some(at) = all.scopes.get_mut(r.text(0)?) {
+            *at = r.opt_time(1)?;
+        }
+        Ok(())
+    })?;
+    let asked = "SELECT DISTINCT scope FROM signing_order WHERE secret_id = $1 AND version = $2 AND state = 'open' ORDER BY scope";
+    tx.for_each(asked, &params, |r| {
+        all.asked.insert(r.text(0)?.to_owned());
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+/// The versions of a secret that its targets with agents show, what most of them show first: of as many the newest.
 pub fn shown(tx: &mut Tx<'_>, secret: SecretId) -> Result<Vec<i64>> {
-    let sql = "SELECT DISTINCT shows FROM target WHERE secret_id = $1 AND retired_at IS NULL AND shows > 0 ORDER BY shows DESC";
+    let sql = "SELECT shows FROM target t WHERE secret_id = $1 AND retired_at IS NULL AND shows > 0 \
+               GROUP BY shows ORDER BY COUNT((SELECT MIN(node_id) FROM target_node n WHERE n.target_id = t.id)) DESC, COUNT(*) DESC, shows DESC";
     tx.query(sql, &[secret.0.into()])?.iter().map(|r| r.int(0)).collect()
+}
+
+/// The rollout that takes another one back, where one does.
+pub fn taken_back_by(tx: &mut Tx<'_>, id: RolloutId) -> Result<Option<RolloutId>> {
+    let sql = "SELECT id FROM rollout WHERE takes_back = $1 AND takes_back <> 0 ORDER BY id DESC LIMIT 1";
+    tx.query_opt(sql, &[id.0.into()])?.map(|r| Ok(RolloutId(r.int(0)?))).transpose()
 }

@@ -451,6 +451,25 @@ pub fn instances_of(tx: &mut Tx<'_>, secret: SecretId, version: i64, scopes: &[&
     tx.query(&sql, &params)?.iter().map(instance).collect()
 }
 
+/// The leaves of a version, in their order.
+pub fn leaves_of(tx: &mut Tx<'_>, secret: SecretId, version: i64) -> Result<Vec<Fingerprint>> {
+    let sql = "SELECT DISTINCT leaf FROM instance WHERE secret_id = $1 AND version = $2 AND key_type <> '' ORDER BY leaf";
+    let leaf = |r: &Row| fingerprint(r, 0)?.ok_or_else(|| StoreError::Corrupt { what: String::from("an instance without a leaf") });
+    tx.query(sql, &[secret.0.into(), version.into()])?.iter().map(leaf).collect()
+}
+
+/// From when until when the certificates of a version are valid that have one of these scopes, or of any where none is named; each span
+/// once, what ends first is first.
+pub fn validities(tx: &mut Tx<'_>, secret: SecretId, version: i64, scopes: &[&str]) -> Result<Vec<(Time, Time)>> {
+    let mut params = vec![secret.0.into(), version.into()];
+    let only = if scopes.is_empty() { String::new() } else { format!("AND scope IN ({})", super::places(&mut params, scopes)) };
+    let sql = format!(
+        "SELECT DISTINCT not_before, not_after FROM instance WHERE secret_id = $1 AND version = $2 AND key_type <> '' {only} \
+         ORDER BY not_after, not_before"
+    );
+    tx.query(&sql, &params)?.iter().map(|r| Ok((r.time(0)?, r.time(1)?))).collect()
+}
+
 /// Whether a secret has a version, with instances or without.
 pub fn has_version(tx: &mut Tx<'_>, secret: SecretId, number: i64) -> Result<bool> {
     let sql = "SELECT number FROM version WHERE secret_id = $1 AND number = $2";

@@ -19,6 +19,7 @@ mod paths;
 mod peers;
 mod planned;
 mod releases;
+mod rollouts;
 mod timers;
 mod transactions;
 
@@ -100,5 +101,8 @@ conformance![
     issuing::what_is_intended_is_signed_once_and_revoked_once,
     issuing::orders_and_requests_come_back_and_held_keys_move_with_the_kek,
     issuing::what_nobody_can_ask_about_any_more_goes,
+    rollouts::a_rollout_comes_back_as_it_was,
+    rollouts::what_became_of_each_target,
+    rollouts::what_must_be_replaced_and_what_became_of_it,
     kill::nothing_answered_is_lost,
 ];

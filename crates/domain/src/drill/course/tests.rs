@@ -197,18 +197,21 @@ fn afterwards_everything_ends_on_one_version() {
 #[test]
 fn the_policy_says_what_is_expected_of_the_dead() {
     use Expected::{Halt, Quarantine};
+    let region = |hit, size| (What::Region, hit, size);
     for (waves, percent, want) in [
-        (&[(1, 50)][..], 2, Quarantine),
-        (&[(1, 49)], 2, Halt),
-        (&[(2, 100)], 2, Quarantine),
-        (&[(3, 100)], 2, Halt),
-        (&[(1, 1)], 0, Halt),
-        (&[(0, 3), (1, 50)], 2, Quarantine),
-        (&[(1, 3), (0, 50)], 2, Halt),
+        (&[region(1, 50)][..], 2, Quarantine),
+        (&[region(1, 10)], 2, Quarantine),
+        (&[region(1, 9)], 2, Halt),
+        (&[(What::Canary, 1, 50)], 2, Halt),
+        (&[region(2, 100)], 2, Quarantine),
+        (&[region(3, 100)], 2, Halt),
+        (&[region(1, 50)], 0, Halt),
+        (&[region(0, 3), region(1, 50)], 2, Quarantine),
+        (&[region(1, 3), region(0, 50)], 2, Halt),
     ] {
         assert_eq!(expected(Kind::NodeDown, waves, percent), Some(want), "{waves:?}");
         assert_eq!(expected(Kind::RegionCut, waves, percent), Some(want), "{waves:?}");
     }
-    assert_eq!(expected(Kind::StaleReload, &[(1, 1)], 0), Some(Expected::PutBack));
-    assert_eq!(expected(Kind::Rotation, &[(1, 1)], 0), None);
+    assert_eq!(expected(Kind::StaleReload, &[region(1, 1)], 0), Some(Expected::PutBack));
+    assert_eq!(expected(Kind::Rotation, &[region(1, 1)], 0), None);
 }
