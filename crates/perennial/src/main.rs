@@ -6,6 +6,7 @@ mod clock;
 mod demo;
 mod examples;
 mod release;
+mod replay;
 mod restore;
 mod scan;
 mod serve;
@@ -47,6 +48,7 @@ enum Command {
     #[command(flatten)]
     Operate(client::Command),
     Vantage(vantage::Args),
+    Replay(replay::Args),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Command::Release(args) => release::run(args),
         Command::Operate(command) => cli::run(command),
         Command::Vantage(args) => vantage::run(args),
+        Command::Replay(args) => replay::run(&args),
     }
 }
 

@@ -19,6 +19,8 @@ use crate::time::Time;
 pub struct Authority {
     certificate: Certificate,
     key: PrivateKey,
+    /// Whether serial numbers follow from what is signed.
+    repeats: bool,
 }
 
 /// What may be said about an authority beyond name and dates.
@@ -112,10 +114,30 @@ impl Authority {
     /// See [`BuildError`].
     pub fn new_with(subject: &str, not_before: Time, not_after: Time, options: &AuthorityOptions) -> Result<Self, BuildError> {
         let key = PrivateKey::generate(options.key_type).map_err(|_| BuildError::Entropy)?;
+        Self::root(subject, key, not_before, not_after, options, false)
+    }
+
+    /// A self-signed root of which everything follows from the arguments, and so does everything that it issues with keys that repeat
+    /// ([`PrivateKey::ed25519_of`]). For simulations alone: its serial numbers hold no randomness.
+    ///
+    /// # Errors
+    /// See [`BuildError`].
+    pub fn repeatable(subject: &str, seed: &[u8; 32], not_before: Time, not_after: Time) -> Result<Self, BuildError> {
+        Self::root(subject, PrivateKey::ed25519_of(seed)?, not_before, not_after, &AuthorityOptions::default(), true)
+    }
+
+    fn root(
+        subject: &str,
+        key: PrivateKey,
+        not_before: Time,
+        not_after: Time,
+        options: &AuthorityOptions,
+        repeats: bool,
+    ) -> Result<Self, BuildError> {
         let name = self::subject(Some(subject), None);
-        let issuer = Signing { key: &key, name: &name, identifier: None };
+        let issuer = Signing { key: &key, name: &name, identifier: None, repeats };
         let certificate = issuer.authority(&name, &key, not_before, not_after, options)?;
-        Ok(Self { certificate, key })
+        Ok(Self { certificate, key, repeats })
     }
 
     /// Takes up an authority that was built before and stored.
@@ -130,7 +152,7 @@ impl Authority {
         if !certificate.is_ca() {
             return refuse("it is no CA certificate");
         }
-        Ok(Self { certificate, key })
+        Ok(Self { certificate, key, repeats: false })
     }
 
     /// An authority below this one, with an ECDSA P-256 key.
@@ -153,9 +175,24 @@ impl Authority {
         options: &AuthorityOptions,
     ) -> Result<Self, BuildError> {
         let key = PrivateKey::generate(options.key_type).map_err(|_| BuildError::Entropy)?;
+        self.intermediate_for(key, subject, not_before, not_after, options)
+    }
+
+    /// An authority below this one, for a key that exists.
+    ///
+    /// # Errors
+    /// See [`BuildError`].
+    pub fn intermediate_for(
+        &self,
+        key: PrivateKey,
+        subject: &str,
+        not_before: Time,
+        not_after: Time,
+        options: &AuthorityOptions,
+    ) -> Result<Self, BuildError> {
         let certificate =
             self.signing(|issuer| issuer.authority(&self::subject(Some(subject), None), &key, not_before, not_after, options))?;
-        Ok(Self { certificate, key })
+        Ok(Self { certificate, key, repeats: self.repeats })
     }
 
     /// Another certificate for another authority's name and key, signed by this one.
@@ -212,7 +249,12 @@ impl Authority {
 
     fn signing<T>(&self, work: impl FnOnce(&Signing<'_>) -> Result<T, BuildError>) -> Result<T, BuildError> {
         let identifier = subject_key_identifier(&self.certificate);
-        work(&Signing { key: &self.key, name: self.certificate.subject_der(), identifier: identifier.as_deref() })
+        work(&Signing {
+            key: &self.key,
+            name: self.certificate.subject_der(),
+            identifier: identifier.as_deref(),
+            repeats: self.repeats,
+        })
     }
 
     /// Its own certificate.
@@ -252,7 +294,7 @@ pub fn acme_challenge(name: &str, digest: &[u8; 32], not_before: Time, not_after
         constraints: None,
         more: &identifier.into_bytes(),
     };
-    let issuer = Signing { key: &key, name: &subject, identifier: None };
+    let issuer = Signing { key: &key, name: &subject, identifier: None, repeats: false };
     let certificate = issuer.sign(&key, not_before, not_after, &content)?;
     Ok((certificate, key))
 }
@@ -278,6 +320,8 @@ struct Signing<'a> {
     name: &'a [u8],
     /// `None` for one that signs itself.
     identifier: Option<&'a [u8]>,
+    /// Whether the serial number follows from what is signed.
+    repeats: bool,
 }
 
 /// What differs from one certificate to the next.
@@ -319,7 +363,14 @@ impl Signing<'_> {
     fn sign(&self, key: &PrivateKey, not_before: Time, not_after: Time, content: &Content<'_>) -> Result<Certificate, BuildError> {
         // RFC 5280 §4.1.2.2: positive, at most 20 octets; CA/Browser Forum BR §7.1: at least 64 random bits.
         let mut serial = [0; 16];
-        SystemRandom::new().fill(&mut serial).map_err(|_| BuildError::Entropy)?;
+        if self.repeats {
+            let parts = [self.key.spki_der(), content.subject, key.spki_der(), content.names];
+            let dates = [not_before.unix().to_be_bytes(), not_after.unix().to_be_bytes()].concat();
+            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &[&parts.concat(), &dates[..]].concat());
+            serial.copy_from_slice(&digest.as_ref()[..16]);
+        } else {
+            SystemRandom::new().fill(&mut serial).map_err(|_| BuildError::Entropy)?;
+        }
         serial[0] = serial[0] & 0x7f | 0x40;
         let signer = Signer::new(self.key)?;
         let usages: Vec<&[u8]> = content.usages.iter().map(|usage| usage.identifier()).collect();

@@ -147,6 +147,18 @@ impl PrivateKey {
         Self::from_der(&pkcs8)
     }
 
+    /// The Ed25519 key of a seed (RFC 8032 §5.1.5): the same seed is the same key. For simulations, which must repeat; a seed that
+    /// anybody can guess is a key that anybody has.
+    ///
+    /// # Errors
+    /// The cryptographic library refuses the seed.
+    pub fn ed25519_of(seed: &[u8; 32]) -> Result<Self, KeyError> {
+        // RFC 8410 §7: PKCS#8 version 1 without the public half.
+        const PREFIX: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+        let pkcs8 = Zeroizing::new([PREFIX.as_slice(), seed].concat());
+        Self::from_der(&pkcs8)
+    }
+
     fn from_parts(algorithm: &[u8], key: &[u8], pkcs8: Zeroizing<Vec<u8>>) -> Result<Self, KeyError> {
         let mut parameters = Reader::new(algorithm);
         let oid = parameters.tagged(der::OID).ok_or(KeyError::Unrecognised)?.value;
