@@ -58,10 +58,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "scan",
         "perennial scan example.com smtp://mail.example.com:25\nperennial scan --file targets.txt --json\nperennial scan tls://www.example.com:443@192.0.2.7 --at 2027-01-01",
     ),
-    (
-        "replay",
-        "perennial replay --all\nperennial replay outage.toml --trace\nperennial replay --all --without D4,D5 --json",
-    ),
+    ("replay", "perennial replay --all\nperennial replay outage.toml --trace\nperennial replay --all --without D4,D5 --json"),
     (
         "adopt",
         "perennial adopt --from nginx:/etc/nginx/nginx.conf --out fleet.toml\nperennial adopt --from list:targets.txt --owner web --out fleet.toml",

@@ -249,12 +249,7 @@ impl Authority {
 
     fn signing<T>(&self, work: impl FnOnce(&Signing<'_>) -> Result<T, BuildError>) -> Result<T, BuildError> {
         let identifier = subject_key_identifier(&self.certificate);
-        work(&Signing {
-            key: &self.key,
-            name: self.certificate.subject_der(),
-            identifier: identifier.as_deref(),
-            repeats: self.repeats,
-        })
+        work(&Signing { key: &self.key, name: self.certificate.subject_der(), identifier: identifier.as_deref(), repeats: self.repeats })
     }
 
     /// Its own certificate.

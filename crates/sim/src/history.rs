@@ -175,7 +175,11 @@ impl World<'_> {
             }
             Act::Channel { team, works } => {
                 self.log(&format!("{team} hears {}", if *works { "again" } else { "nothing" }));
-                if *works { self.people.deaf.remove(team) } else { self.people.deaf.insert(team.clone()) };
+                if *works {
+                    self.people.deaf.remove(team)
+                } else {
+                    self.people.deaf.insert(team.clone())
+                };
                 Ok(())
             }
         }
@@ -186,8 +190,7 @@ impl World<'_> {
         let chain: String = made.chain.iter().map(pki::Certificate::to_pem).collect();
         let key = Some(made.key.expose_pkcs8().to_vec().into());
         let instances = vec![Incoming { scope: "all".into(), chain: chain.into_bytes(), key, password: None }];
-        let import =
-            Import { name: secret, instances, accept_change: true, roots: None, reason: "the scenario says so", dry_run: false };
+        let import = Import { name: secret, instances, accept_change: true, roots: None, reason: "the scenario says so", dry_run: false };
         let tick = self.tick();
         let prepared = self.engine.prepare(import, &tick);
         let prepared = self.refused(secret, prepared)?;
@@ -311,12 +314,7 @@ impl Authority for Nobody {
         let failed = |order: &Ordered| Answered {
             account: order.account.clone(),
             url: String::new(),
-            answer: engine::ports::Answer::Failed {
-                terminal: false,
-                detail: "no answer".into(),
-                problems: Vec::new(),
-                retry_after: None,
-            },
+            answer: engine::ports::Answer::Failed { terminal: false, detail: "no answer".into(), problems: Vec::new(), retry_after: None },
         };
         orders.iter().map(failed).collect()
     }

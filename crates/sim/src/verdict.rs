@@ -48,7 +48,10 @@ fn judge(scenario: &Scenario, history: &History, control: &History, lead: Option
             failures.push(format!("the control breaks at {at}, and production broke at {}", outage.at));
         }
         Some(_) if control.worst.0 < outage.reach_percent => {
-            failures.push(format!("the control turns away the clients of {} % of all targets, and it were {} %", control.worst.0, outage.reach_percent));
+            failures.push(format!(
+                "the control turns away the clients of {} % of all targets, and it were {} %",
+                control.worst.0, outage.reach_percent
+            ));
         }
         Some(_) => {}
     }

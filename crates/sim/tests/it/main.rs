@@ -33,8 +33,11 @@ fn without_the_releases_detector_2013_happens_again() {
 #[test]
 fn one_seed_is_one_history() {
     let scenario = azure();
-    let (one, same, other) =
-        (replay(&scenario, &without(&[])).unwrap(), replay(&scenario, &without(&[])).unwrap(), replay(&scenario, &Options::default()).unwrap());
+    let (one, same, other) = (
+        replay(&scenario, &without(&[])).unwrap(),
+        replay(&scenario, &without(&[])).unwrap(),
+        replay(&scenario, &Options::default()).unwrap(),
+    );
     assert_eq!(one.history.log, same.history.log);
     assert_eq!(one.history.journal, same.history.journal, "the store's own record is the same to the byte");
     assert_ne!(one.history.journal.1, other.history.journal.1, "another seed has other keys");
