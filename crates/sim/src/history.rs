@@ -11,7 +11,7 @@ use crate::{
 use domain::{Span, Time, release::Status, words::ReleaseId};
 use engine::{
     Engine, Tick,
-    ports::{Answered, Authority, Ordered, Question, Suggestion},
+    ports::{Answer, Answered, Authority, Fault, Ordered, Question, Suggestion},
     releases::{Delay, Found, New, Thing, When},
     vault::{Import, Incoming},
 };
@@ -310,14 +310,20 @@ fn people() -> Actor {
 struct Nobody;
 
 impl Authority for Nobody {
-    fn order(&self, orders: &[Ordered], _now: Time) -> Vec<Answered> {
-        let failed = |order: &Ordered| Answered {
-            account: order.account.clone(),
-            url: String::new(),
-            answer: engine::ports::Answer::Failed { terminal: false, detail: "no answer".into(), problems: Vec::new(), retry_after: None },
-        };
-        orders.iter().map(failed).collect()
+    fn order(&self, orders: &[Ordered], _now: Time, answer: &mut dyn FnMut(usize, Answered)) {
+        for (place, order) in orders.iter().enumerate() {
+            let failed = Answer::Failed {
+                terminal: false,
+                fault: Fault::Issuer,
+                detail: "no answer".into(),
+                problems: Vec::new(),
+                retry_after: None,
+            };
+            answer(place, Answered { account: order.account.clone(), url: String::new(), answer: failed });
+        }
     }
+
+    fn abandon(&self, _order: &Ordered, _now: Time) {}
 
     fn suggest(&self, questions: &[Question], _now: Time) -> Vec<Suggestion> {
         questions.iter().map(|_| Suggestion { window: None, retry_after: None, explanation: "no answer".into() }).collect()
