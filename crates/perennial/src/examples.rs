@@ -43,6 +43,8 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     ("revocation list", "perennial revocation list"),
     ("revocation show", "perennial revocation show 2"),
+    ("revocation secrets", "perennial revocation secrets 2 --all"),
+    ("revocation withdraw", "perennial revocation withdraw 2 --reason \"the CA took its notice back\""),
     ("drill list", "perennial drill list"),
     ("drill schedule", "perennial drill schedule"),
     ("drill show", "perennial drill show 3"),

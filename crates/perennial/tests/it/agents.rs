@@ -222,7 +222,9 @@ fn observed(world: &World, config: &str, leaf: &str, test: &str, methods: impl F
         command.arg("--ca").arg(&ca).output().unwrap()
     };
     let output = observe(&token);
-    assert_eq!(output.status.code(), Some(0), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    // It looks at whatever listens on this machine, and says by 1 if something of that is due: other tests have listeners, too.
+    let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{told}");
     let read = ("agent-read".to_owned(), leaf.to_owned());
     assert!(methods().contains(&read), "{:?}", methods());
     // What it reads is not what production was seen to serve: nothing but a look from outside says that.

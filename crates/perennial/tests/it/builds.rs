@@ -160,7 +160,10 @@ fn a_build_that_would_take_production_back_ends_with_3() {
     let old = world.paper.leaf("old", &[NAME], Span::days(80));
     let new = world.paper.leaf("new", &[NAME], Span::days(89));
     let served = listener::serve(&old.chain, &old.key);
-    let inventory = secret("shop") + &target("shop", "shop-a", served, NAME).replace("\n\n", "\nnodes = [\"web-1\"]\n\n");
+    let policy = "[[rollout_policy]]\nname = \"at-once\"\n[[rollout_policy.wave]]\nof = \"all\"\n\n";
+    let inventory = policy.to_owned()
+        + &secret("shop").replace("\n\n", "\nrollout = \"at-once\"\n\n")
+        + &target("shop", "shop-a", served, NAME).replace("\n\n", "\nnodes = [\"web-1\"]\n\n");
     let inventory = inventory + "[[region]]\nname = \"eu\"\n\n[[node]]\nname = \"web-1\"\nregion = \"eu\"\nsecrets = [\"shop\"]\n\n";
     world.apply(&world.fleet("{ channel = \"log\" }", &inventory));
     world.import("shop", &old);

@@ -1,5 +1,7 @@
 //! Scenarios: what passes, what must fail, and that a history repeats.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use sim::{Detector, Options, Scenario, corpus, replay};
 use std::collections::BTreeSet;
 
