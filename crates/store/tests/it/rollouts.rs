@@ -203,7 +203,7 @@ pub(crate) fn what_became_of_each_target(database: &Database) {
         since: at,
         ..Finding::new(Code::Unreachable, Level::Info, Subject::Target(TargetId(2), Code::Unreachable), "reset".into())
     };
-    write(&store, |tx| finding::replace(tx, WWW, Some(TargetId(2)), &[silent.clone()]));
+    write(&store, |tx| finding::replace(tx, WWW, Some(TargetId(2)), std::slice::from_ref(&silent)));
     let said = write(&store, |tx| rollout::silences(tx, id));
     assert_eq!(said.iter().map(|s| (s.target.0, s.level, s.since)).collect::<Vec<_>>(), [(2, Level::Info, at)]);
     assert_eq!(write(&store, |tx| rollout::lines(tx, id, WWW, 2)), []);
