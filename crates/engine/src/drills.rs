@@ -37,8 +37,6 @@ use store::{
 
 /// How long a drill waits for its turn, where another one is on its way in the same service.
 const TURN: Span = Span::minutes(15);
-/// When it is tried again with a drill where something went wrong.
-const LATER: Span = Span::minutes(1);
 /// How many drills one round looks at.
 const BATCH: i64 = 100;
 /// How many of a secret's rotations are looked at for what they have proven.
@@ -62,18 +60,9 @@ impl Engine {
                 timer::done(tx, loops::DRILL, claim, next)?;
                 Ok(())
             });
-            self.or_later(loops::DRILL, claim, done, tick)?;
+            self.left_for_later(loops::DRILL, claim, done, tick)?;
         }
         Ok(claims.len())
-    }
-
-    /// What went wrong with one drill holds no other one up: it is logged, and that one is tried again later.
-    fn or_later(&self, name: &str, claim: &timer::Claim, done: Result<()>, tick: &Tick) -> Result<()> {
-        if let Err(error) = done {
-            tracing::error!(subject = claim.subject, %error, "{name}: failed, and is tried again in {LATER}");
-            self.store.write(&rules(), tick.now, |tx| timer::done(tx, name, claim, Some(tick.now + LATER)))?;
-        }
-        Ok(())
     }
 }
 

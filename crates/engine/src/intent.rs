@@ -21,6 +21,17 @@ pub struct Intent {
     content: Value,
 }
 
+/// What is decided on purpose is decided for a reason.
+///
+/// # Errors
+/// `reason-missing`.
+pub(crate) fn needs_a_reason(reason: &str) -> crate::Result<()> {
+    if reason.trim().is_empty() {
+        return Err(crate::Error::refused("reason-missing", "this needs a reason: --reason \"…\""));
+    }
+    Ok(())
+}
+
 impl Intent {
     /// To do `what` (`retire`, `prune`, `force`, `restore`, `issue`) to a subject such as `target/www`, as `content` says.
     pub fn new(what: &'static str, subject: impl Into<String>, content: Value) -> Intent {

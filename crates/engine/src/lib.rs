@@ -26,6 +26,7 @@ pub mod inventory;
 pub mod issuing;
 pub mod judge;
 pub mod keys;
+mod later;
 pub mod look;
 pub mod message;
 pub mod nodes;

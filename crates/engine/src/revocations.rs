@@ -5,7 +5,7 @@ use crate::{
     Engine, Error, Result, Tick,
     assess::team_of,
     concern,
-    intent::Intent,
+    intent::{Intent, needs_a_reason},
     issuing, judge, loops,
     rollouts::{self, Begin},
     rules,
@@ -97,9 +97,7 @@ impl Engine {
     /// # Errors
     /// `bad-revocation`, `nothing-affected`, no such secret, or there is no reason.
     pub fn open_revocation(&self, ask: &Ask, dry_run: bool, reason: &str, actor: &Actor, tick: &Tick) -> Result<Detail> {
-        if reason.trim().is_empty() {
-            return Err(Error::refused("reason-missing", "this needs a reason: --reason \"…\""));
-        }
+        needs_a_reason(reason)?;
         let bad = |problem: String| Error::refused("bad-revocation", problem);
         let deadline = ask.deadline.ok_or_else(|| bad(String::from("by when is everything to be replaced? --deadline 24h")))?;
         if deadline <= tick.now || deadline > tick.now + FURTHEST {
@@ -143,9 +141,7 @@ impl Engine {
     /// # Errors
     /// No such revocation, it is over, or there is no reason.
     pub fn withdraw_revocation(&self, id: i64, reason: &str, actor: &Actor, tick: &Tick) -> Result<()> {
-        if reason.trim().is_empty() {
-            return Err(Error::refused("reason-missing", "this needs a reason: --reason \"…\""));
-        }
+        needs_a_reason(reason)?;
         self.store.try_write(actor, tick.now, |tx| {
             let r = revocation::lock(tx, id)?.ok_or_else(|| Error::not_found("revocation", &id.to_string()))?;
             if let Some(ended) = r.ended_at {

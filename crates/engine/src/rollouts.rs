@@ -15,7 +15,13 @@ pub use policy::title as policy_title;
 pub use read::{Detail, Waits, WaveDetail, detail, detail_of};
 pub(crate) use read::{kinds, waits};
 
-use crate::{Engine, Error, Result, Tick, assess::secret_policy, concern, intent::Intent, loops};
+use crate::{
+    Engine, Error, Result, Tick,
+    assess::secret_policy,
+    concern,
+    intent::{Intent, needs_a_reason},
+    loops,
+};
 use domain::{
     Span, Time,
     rollout::{Kind, State},
@@ -334,13 +340,6 @@ impl Engine {
     pub fn rollouts_once(&self, tick: &Tick) -> Result<usize> {
         step::once(self, tick)
     }
-}
-
-fn needs_a_reason(reason: &str) -> Result<()> {
-    if reason.trim().is_empty() {
-        return Err(Error::refused("reason-missing", "this needs a reason: --reason \"…\""));
-    }
-    Ok(())
 }
 
 fn known(tx: &mut Tx<'_>, name: &str) -> Result<secret::Secret> {

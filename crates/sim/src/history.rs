@@ -141,6 +141,7 @@ impl World<'_> {
                 let changed = self.net.some(secret, regions.as_deref(), percent.unwrap_or(100));
                 let n = changed.len();
                 changed.into_iter().for_each(|place| place.serves = Some(certificate.clone()));
+                self.somewhere(n, secret)?;
                 self.log(&format!("serve {secret} {certificate} at {n}"));
                 Ok(())
             }
@@ -148,6 +149,7 @@ impl World<'_> {
                 let changed = self.net.some(secret, regions.as_deref(), 100);
                 let n = changed.len();
                 changed.into_iter().for_each(|place| place.serves = None);
+                self.somewhere(n, secret)?;
                 self.log(&format!("silence {secret} at {n}"));
                 Ok(())
             }
@@ -183,6 +185,14 @@ impl World<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// What changes nothing is a mistake in the story.
+    fn somewhere(&self, n: usize, secret: &str) -> Result<()> {
+        if n == 0 {
+            return Err(Error::Scenario(format!("{}: no target of `{secret}` stands there", self.now)));
+        }
+        Ok(())
     }
 
     fn store(&mut self, secret: &str, certificate: &str) -> Result<()> {

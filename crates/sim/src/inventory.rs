@@ -38,6 +38,15 @@ pub(crate) fn of(scenario: &Scenario, certificates: &Certificates) -> Result<(Fl
         let place = if first.line <= own { format!("line {} of the inventory", first.line) } else { String::from("a spread") };
         Error::Scenario(format!("{place}: {}", first.message))
     })?;
+    // What names nobody would never be told, and a `[[never]]` that never fails proves nothing.
+    for told in scenario.told() {
+        if let Some(team) = told.team.as_ref().filter(|team| !fleet.teams.iter().any(|t| t.name == **team)) {
+            return Err(Error::Scenario(format!("no team of the inventory is called `{team}`")));
+        }
+        if let Some(secret) = told.secret.as_ref().filter(|secret| !fleet.secrets.iter().any(|s| s.name == **secret)) {
+            return Err(Error::Scenario(format!("no secret of the inventory is called `{secret}`")));
+        }
+    }
     Ok((fleet, places))
 }
 

@@ -389,13 +389,21 @@ impl Scenario {
                 return Some((name, format!("no [[certificate]] is called `{name}`")));
             }
         }
-        let told = self.reaction.iter().map(|r| &r.to).chain(self.expect.iter().map(|e| &e.told)).chain(&self.never);
-        for code in told.filter_map(|told| told.code.as_deref()) {
-            if domain::finding::Code::parse(code).is_none() {
+        for told in self.told() {
+            if let Some(code) = told.code.as_deref().filter(|code| domain::finding::Code::parse(code).is_none()) {
                 return Some((code, format!("`{code}` is no rule; docs/scenarios.md lists them")));
+            }
+            let is_kind = |kind: &&str| serde_json::from_value::<engine::message::Kind>((*kind).into()).is_ok();
+            if let Some(kind) = told.kind.as_deref().filter(|kind| !is_kind(kind)) {
+                return Some((kind, format!("`{kind}` is no kind of message; docs/scenarios.md lists them")));
             }
         }
         None
+    }
+
+    /// Everything that is said of what is told.
+    pub(crate) fn told(&self) -> impl Iterator<Item = &Told> {
+        self.reaction.iter().map(|r| &r.to).chain(self.expect.iter().map(|e| &e.told)).chain(&self.never)
     }
 
     /// How many targets it has.

@@ -50,7 +50,7 @@ impl Engine {
         let claims = self.store.write(&rules(), now, |tx| timer::claim(tx, loops::DRILL_RUN, now, &self.holder, LEASE, BATCH))?;
         for claim in &claims {
             let done = self.drill_run(claim, tick);
-            self.or_later(loops::DRILL_RUN, claim, done, tick)?;
+            self.left_for_later(loops::DRILL_RUN, claim, done, tick)?;
         }
         Ok(claims.len())
     }

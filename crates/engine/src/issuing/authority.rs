@@ -65,68 +65,74 @@ impl Engine {
         let serial = serial(random);
         let requested = self.store.try_write(actor, tick.now, |tx| {
             let sealer = self.sealer(tx)?;
-                tx.turn(&format!("issuer {}", new.issuer))?;
-                let issuer = issuance::issuer(tx, &new.issuer)?.ok_or_else(|| Error::not_found("issuer", &new.issuer))?;
-                if issuer.kind != IssuerKind::Internal {
-                    let problem = format!("{} is an ACME issuer; only an internal one has a CA here", new.issuer);
-                    return Err(Error::refused("wrong-kind", problem));
-                }
-                let all = authority::of_issuer(tx, &new.issuer)?;
-                if let Some(waits) = all.iter().find(|a| a.state == AuthorityState::Requested) {
-                    let problem = format!(
-                        "the request of {} made {} still waits for its root: sign it with `perennial ca sign`, or drop it with `perennial ca renew {} --drop`",
-                        waits.subject, waits.created_at, new.issuer
-                    );
-                    return Err(Error::refused("request-waits", problem));
-                }
-                let kept = all.iter().find(|a| a.state == AuthorityState::Kept && a.not_after > tick.now);
-                if new.keep_root && kept.is_some() {
-                    return Err(Error::refused("root-exists", format!("{} has a root in the store already; use `perennial ca renew`", new.issuer)));
-                }
-                // The root has no limits of its own, and must not be taken for the CA whose place this one takes.
+            tx.turn(&format!("issuer {}", new.issuer))?;
+            let issuer = issuance::issuer(tx, &new.issuer)?.ok_or_else(|| Error::not_found("issuer", &new.issuer))?;
+            if issuer.kind != IssuerKind::Internal {
+                let problem = format!("{} is an ACME issuer; only an internal one has a CA here", new.issuer);
+                return Err(Error::refused("wrong-kind", problem));
+            }
+            let all = authority::of_issuer(tx, &new.issuer)?;
+            if let Some(waits) = all.iter().find(|a| a.state == AuthorityState::Requested) {
+                let problem = format!(
+                    "the request of {} made {} still waits for its root: sign it with `perennial ca sign`, or drop it with \
+                         `perennial ca renew {} --drop`",
+                    waits.subject, waits.created_at, new.issuer
+                );
+                return Err(Error::refused("request-waits", problem));
+            }
+            let kept = all.iter().find(|a| a.state == AuthorityState::Kept && a.not_after > tick.now);
+            if new.keep_root && kept.is_some() {
+                let problem = format!("{} has a root in the store already; use `perennial ca renew`", new.issuer);
+                return Err(Error::refused("root-exists", problem));
+            }
+            // The root has no limits of its own, and must not be taken for the CA whose place this one takes.
             let before = all.iter().find(|a| a.role == AuthorityRole::Issuing && !a.permitted.is_empty());
-            let names = if new.permitted.is_empty() { before.map(|a| a.permitted.clone()).unwrap_or_default() } else { new.permitted.clone() };
+            let names =
+                if new.permitted.is_empty() { before.map(|a| a.permitted.clone()).unwrap_or_default() } else { new.permitted.clone() };
             if names.is_empty() {
-                let problem = format!("a CA may certify what it is limited to, and {} has no limits yet; name them with --permit", new.issuer);
+                let problem =
+                    format!("a CA may certify what it is limited to, and {} has no limits yet; name them with --permit", new.issuer);
                 return Err(Error::refused("bad-names", problem));
             }
-                let number = all.iter().filter(|a| a.role == AuthorityRole::Issuing).count() + 1;
-                let subject = format!("{} issuing CA {number}", new.issuer);
-                let csr = csr::build(&key, Some(&subject), &[]).map_err(|e| Error::refused("bad-name", e.to_string()))?;
-                let id = tx.next_id("authority")?;
-                let held = hold(tx, &sealer, CA_KEY, id, &key, random, tick.now)?;
-                let mut root_id = 0;
-                if let Some(key) = &root {
-                    let certificate = pki::ca::root(&new.issuer, key, serial, tick.now).map_err(|e| Error::refused("not-issued", e.to_string()))?;
-                    root_id = tx.next_id("authority")?;
-                    let held = hold(tx, &sealer, CA_KEY, root_id, key, random, tick.now)?;
-                    let row = root_row(root_id, &new.issuer, AuthorityState::Kept, &certificate, held, tick.now);
-                    authority::insert(tx, &row)?;
-                }
-                let none = Fingerprint::from_bytes([0; 32]);
-                let row = authority::Authority {
-                    id,
-                    issuer: new.issuer.clone(),
-                    role: AuthorityRole::Issuing,
-                    state: AuthorityState::Requested,
-                    subject: pki::text::escape(&subject),
-                    certificate: Vec::new(),
-                    fingerprint: none,
-                    key: key.spki_fingerprint(),
-                    held,
-                    csr: csr.clone(),
-                    root: root_id,
-                    permitted: names.clone(),
-                    not_before: tick.now,
-                    not_after: tick.now,
-                    created_at: tick.now,
-                    crl_number: 1,
-                };
+            let number = all.iter().filter(|a| a.role == AuthorityRole::Issuing).count() + 1;
+            let subject = format!("{} issuing CA {number}", new.issuer);
+            let csr = csr::build(&key, Some(&subject), &[]).map_err(|e| Error::refused("bad-name", e.to_string()))?;
+            let id = tx.next_id("authority")?;
+            let held = hold(tx, &sealer, CA_KEY, id, &key, random, tick.now)?;
+            let mut root_id = 0;
+            if let Some(key) = &root {
+                let certificate =
+                    pki::ca::root(&new.issuer, key, serial, tick.now).map_err(|e| Error::refused("not-issued", e.to_string()))?;
+                root_id = tx.next_id("authority")?;
+                let held = hold(tx, &sealer, CA_KEY, root_id, key, random, tick.now)?;
+                let row = root_row(root_id, &new.issuer, AuthorityState::Kept, &certificate, held, tick.now);
                 authority::insert(tx, &row)?;
-                let body = json!({ "authority": id, "subject": subject, "permitted": names, "key": row.key.to_string(), "root_kept": root_id != 0 });
-                tx.journal(Entry::new("authority.requested", format!("issuer/{}", new.issuer), &new.reason, &body))?;
-                let by_kept = root_id != 0 || kept.is_some();
-                Ok(Requested { id, subject, csr, permitted: names, done: by_kept })
+            }
+            let none = Fingerprint::from_bytes([0; 32]);
+            let row = authority::Authority {
+                id,
+                issuer: new.issuer.clone(),
+                role: AuthorityRole::Issuing,
+                state: AuthorityState::Requested,
+                subject: pki::text::escape(&subject),
+                certificate: Vec::new(),
+                fingerprint: none,
+                key: key.spki_fingerprint(),
+                held,
+                csr: csr.clone(),
+                root: root_id,
+                permitted: names.clone(),
+                not_before: tick.now,
+                not_after: tick.now,
+                created_at: tick.now,
+                crl_number: 1,
+            };
+            authority::insert(tx, &row)?;
+            let body =
+                json!({ "authority": id, "subject": subject, "permitted": names, "key": row.key.to_string(), "root_kept": root_id != 0 });
+            tx.journal(Entry::new("authority.requested", format!("issuer/{}", new.issuer), &new.reason, &body))?;
+            let by_kept = root_id != 0 || kept.is_some();
+            Ok(Requested { id, subject, csr, permitted: names, done: by_kept })
         })?;
         if requested.done {
             self.sign_by_kept_root(&new.issuer, &requested, random, &new.reason, actor, tick)?;

@@ -43,8 +43,6 @@ const LIMITED: Span = Span::hours(1);
 const UNKNOWN_REMAINS: Span = Span::days(30);
 /// Most open orders of a secret that are ended in one transaction.
 const MOST_OPEN: i64 = 10_000;
-/// When something is looked at again whose row cannot be read.
-pub(super) const DAMAGED_AGAIN: Span = Span::hours(1);
 /// An order that was not answered for so long is given up, and a new one is made.
 const GIVEN_UP_AFTER: Span = Span::days(7);
 
@@ -242,21 +240,6 @@ impl Engine {
             outcome?;
         }
         Ok(claims.len())
-    }
-
-    /// One subject whose row cannot be read, or makes no sense, must not stop the others: it is logged, and looked at again later.
-    ///
-    /// # Errors
-    /// What concerns the database as a whole.
-    pub(crate) fn left_for_later(&self, of: &str, claim: &Claim, written: Result<()>, tick: &Tick) -> Result<()> {
-        match written {
-            Err(error) if !error.is_of_the_database() => {
-                tracing::error!(r#loop = of, subject = claim.subject, %error, "left for later, the others go on");
-                self.store.write(&rules(), tick.now, |tx| timer::done(tx, of, claim, Some(tick.now + DAMAGED_AGAIN)))?;
-                Ok(())
-            }
-            other => other,
-        }
     }
 
     /// Everything that an order needs, opened for one call.

@@ -6,7 +6,7 @@ use super::{
     authority::{AgentAuthority, Proven, manifest_spki},
     subject,
 };
-use crate::{Engine, Error, Result, Tick, loops, ports::Entropy};
+use crate::{Engine, Error, Result, Tick, intent::needs_a_reason, loops, ports::Entropy};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use domain::{Fingerprint, Span, Time, words::NodeId};
 use serde_json::json;
@@ -504,13 +504,6 @@ pub(super) fn words(all: &[&str]) -> Result<()> {
 
 pub(super) fn decode(text: &str) -> Result<Vec<u8>> {
     STANDARD.decode(text).map_err(|_| Error::refused("bad-csr", "csr: not base64 (RFC 4648 §4)"))
-}
-
-pub(super) fn needs_a_reason(reason: &str) -> Result<()> {
-    if reason.trim().is_empty() {
-        return Err(Error::refused("reason-missing", "this needs a reason: --reason \"…\""));
-    }
-    Ok(())
 }
 
 fn read_token(text: &str) -> Option<(i64, &str)> {

@@ -215,7 +215,7 @@ fn install(w: &node::Wanted) -> Install {
         names,
         leaves: w.leaves.iter().map(ToString::to_string).collect(),
         since: w.since,
-        fault: (w.fault == "stale-reload").then_some(Fault::StaleReload),
+        fault: (w.fault == super::STALE_RELOAD).then_some(Fault::StaleReload),
     }
 }
 

@@ -1,8 +1,7 @@
 //! Another key for manifests. It is announced in manifests that the old one signs, and takes its place once every agent has said that it
 //! acts on one of those: then no agent meets a signature that it does not know.
 
-use super::identity::needs_a_reason;
-use crate::{Engine, Error, Refusal, Result, Tick, held::hold, ports::Entropy, rules, vault::MANIFEST_KEY};
+use crate::{Engine, Error, Refusal, Result, Tick, held::hold, intent::needs_a_reason, ports::Entropy, rules, vault::MANIFEST_KEY};
 use domain::{Fingerprint, Span, Time};
 use serde_json::json;
 use store::{

@@ -9,7 +9,7 @@ use domain::{
     policy::Level,
     rollout::{
         Decision, Kind, Plan, Reason, State, decide,
-        decide::{View, culprits, in_the_way, note},
+        decide::{Progress, View, culprits, in_the_way, note},
     },
     schedule,
     words::{RolloutId, TargetId},
@@ -40,6 +40,8 @@ const AT_LEAST: Span = Span::hours(6);
 const LOOK_EVERY: Span = Span::minutes(1);
 /// How often a target of a wave that soaks is looked at, at least; four times in a soak that is shorter.
 const WATCH_EVERY: Span = Span::minutes(5);
+/// How often a target is looked at whose nodes all say that they have it, and that was not seen serving it.
+const CLAIMED_EVERY: Span = Span::seconds(5);
 /// How often one step decides: each time something is done the next is asked for, and nothing is done more than a few times.
 const MOST_DECISIONS: usize = 16;
 
@@ -232,7 +234,8 @@ fn decided(tx: &mut Tx<'_>, mut r: Rollout, s: &secret::Secret, parts: &[Part], 
     Ok(Some(tick.now + Span::seconds(1)))
 }
 
-/// Whoever is on its way is looked at every minute, whatever its nodes say: a report may be lost. So are the first wave and the one that
+/// Whoever is on its way is looked at every minute, whatever its nodes say: a report may be lost; every few seconds where they say that it is
+/// there. So are the first wave and the one that
 /// soaks, less often, and once at the end of the soak: nobody would see them die. Says when to look again.
 fn look(tx: &mut Tx<'_>, r: &Rollout, view: &View, parts: &[Part], reasons: &[Reason], tick: &Tick) -> Result<Option<Time>> {
     let soaks_until = reasons.iter().find_map(|reason| match reason {
@@ -245,9 +248,15 @@ fn look(tx: &mut Tx<'_>, r: &Rollout, view: &View, parts: &[Part], reasons: &[Re
     for p in parts {
         let Some(t) = view.targets.get(&p.target) else { continue };
         let current = r.wave == Some(p.wave);
+        let claimed = !t.nodes.is_empty() && t.nodes.iter().all(|n| n.progress == Progress::Installed);
+        let lives = t.dead_at(view.policy.patience).is_none_or(|dead| tick.now < dead);
         let every = match (t.begun_at, t.observed_at) {
             _ if t.quarantined_at.is_some() => continue,
-            (Some(_), None) if t.dead_at(view.policy.patience).is_none_or(|dead| tick.now < dead) => LOOK_EVERY,
+            // A server that reloads may answer by its old worker for a moment after the agent saw the new one.
+            (Some(_), None) if lives && claimed => CLAIMED_EVERY,
+            (Some(_), None) if lives => LOOK_EVERY,
+            // Who counts as dead may come back.
+            (Some(_), None) if current => WATCH_EVERY,
             (Some(_), Some(_)) if current => watch,
             // What dies of it late dies among the first.
             (Some(_), Some(_)) if p.wave == 0 => WATCH_EVERY,

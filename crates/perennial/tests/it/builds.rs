@@ -152,3 +152,47 @@ fn a_build_that_will_miss_its_deadline_ends_with_3() {
     let gone = shop.scan(&soon);
     assert!(gone.code == 4 && gone.out.is_empty(), "{gone:?}");
 }
+
+#[test]
+fn a_build_that_would_take_production_back_ends_with_3() {
+    let mut world = World::sqlite("backward");
+    world.start();
+    let old = world.paper.leaf("old", &[NAME], Span::days(80));
+    let new = world.paper.leaf("new", &[NAME], Span::days(89));
+    let served = listener::serve(&old.chain, &old.key);
+    let policy = "[[rollout_policy]]\nname = \"at-once\"\n[[rollout_policy.wave]]\nof = \"all\"\n\n";
+    let inventory = policy.to_owned()
+        + &secret("shop").replace("\n\n", "\nrollout = \"at-once\"\n\n")
+        + &target("shop", "shop-a", served, NAME).replace("\n\n", "\nnodes = [\"web-1\"]\n\n");
+    let inventory = inventory + "[[region]]\nname = \"eu\"\n\n[[node]]\nname = \"web-1\"\nregion = \"eu\"\nsecrets = [\"shop\"]\n\n";
+    world.apply(&world.fleet("{ channel = \"log\" }", &inventory));
+    world.import("shop", &old);
+    world.ok(&["observe", "shop-a", "--wait"]);
+    wait(20, "the first version is brought", || {
+        let all = world.json(&["rollout", "list", "--all-states"]);
+        let done = all.first().is_some_and(|r| r["state"] == "done");
+        so(done, all)
+    });
+    let (dist, token) = (world.path().join("dist"), world.path().join("ci.token").display().to_string());
+    fs::create_dir(&dist).unwrap();
+    fs::write(dist.join("shop.pem"), old.chain_pem()).unwrap();
+    world.ok(&["token", "create", "ci", "--role", "build", "--service", "shop", "--out", &token]);
+    let shop = Shop { world, dist, token };
+    let ran = shop.scan(&["--service", "shop", "--build", "1.0", "--planned", &day(1)]);
+    assert_eq!(ran.code, 0, "what production has takes nothing back: {ran:?}");
+    // A rollout moves production on before that build ships.
+    let renewed = import("shop", &new);
+    shop.world.ok(&renewed.iter().map(String::as_str).collect::<Vec<_>>());
+    wait(20, "the nodes of its target are told", || {
+        let all = shop.world.json(&["rollout", "list"]);
+        let told = all.first().is_some_and(|r| r["version"] == 2 && r["begun"] == 1);
+        so(told, all)
+    });
+    let ran = shop.scan(&["--service", "shop", "--build", "1.1", "--planned", &day(1)]);
+    assert_eq!(ran.code, 3, "{ran:?}");
+    assert!((ran.out.clone() + &ran.err).contains("takes-back"), "{ran:?}");
+    wait(20, "the build that was registered before is found, too", || {
+        let ran = shop.world.run(&["findings"]);
+        so(ran.out.contains("takes-back") && ran.out.contains("release/1"), ran)
+    });
+}

@@ -61,6 +61,7 @@ fn what_is_wrong_is_told_with_its_place() {
         ("within = \"1s\"", "within = \"soon\"", "`soon`"),
         ("serves = \"blob-2012\"", "serves = \"blob-2011\"", "no [[certificate]] is called `blob-2011`"),
         ("code = \"release-late\", team", "code = \"release-lat\", team", "`release-lat` is no rule"),
+        ("kind = \"incident-opened\"", "kind = \"incident-open\"", "`incident-open` is no kind of message"),
         ("do = { release = {", "do = { relaese = {", "unknown variant `relaese`"),
     ];
     for (right, wrong, message) in cases {
@@ -69,5 +70,19 @@ fn what_is_wrong_is_told_with_its_place() {
         let problem = Scenario::parse(&broken).unwrap_err();
         assert!(problem.message.contains(message), "{problem}");
         assert_eq!(problem.line, line, "{problem}");
+    }
+}
+
+#[test]
+fn what_could_never_happen_is_a_mistake() {
+    let (_, text) = corpus::ALL[0];
+    for (right, wrong, message) in [
+        ("secret = \"blob\", team = \"secrets\"", "secret = \"blobs\", team = \"secrets\"", "no secret of the inventory is called `blobs`"),
+        ("secret = \"blob\", team = \"secrets\"", "secret = \"blob\", team = \"secret\"", "no team of the inventory is called `secret`"),
+        ("{ serve = { secret = \"blob\",", "{ serve = { secret = \"blob\", regions = [\"mars\"],", "no target of `blob` stands there"),
+    ] {
+        assert!(text.contains(right), "{right}");
+        let error = replay(&Scenario::parse(&text.replacen(right, wrong, 1)).unwrap(), &Options::default()).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
     }
 }
